@@ -1,0 +1,109 @@
+//! Sessions on the wire.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Failure, OperationId, SessionId, SessionState, Transition};
+
+/// A request for a ready session.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpSession {
+    /// `https://host/path`, `ssh://git@host/path` or `git@host:path`; no user info, query or fragment.
+    #[schema(examples("https://github.com/org/repo.git"), max_length = 2048)]
+    pub repo_url: String,
+    /// The branch, as in `refs/heads/<branch>`.
+    #[serde(default)]
+    #[schema(examples("main"), max_length = 255)]
+    pub branch: String,
+    /// The repository is read without credentials.
+    #[serde(default)]
+    pub public: bool,
+    /// A token for the repository's host. Sealed on arrival, opened for git only, erased when the
+    /// operation ends; not part of what makes two requests the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(write_only, format = Password, max_length = 4096)]
+    pub repo_token: Option<String>,
+}
+
+impl std::fmt::Debug for UpSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpSession")
+            .field("branch", &self.branch)
+            .field("public", &self.public)
+            .field("has_token", &self.repo_token.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request to stop a session and keep its record.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DownSession {
+    /// Try again to store the record of a session that stopped without it.
+    #[serde(default)]
+    pub retry_persist: bool,
+    /// Kill at once in place of the graceful stop.
+    #[serde(default)]
+    pub force: bool,
+    /// Kept with the transition, and in the audit log when the session is another's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// A session, whole.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    pub session_id: SessionId,
+    pub state: SessionState,
+    pub owner_principal_id: String,
+    pub repo_url: String,
+    pub branch: String,
+    pub public: bool,
+    /// The commit that the branch pointed to when the session began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_commit_sha: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opencode_url: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persisted_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durable_object_id: Option<String>,
+    /// The latest operation.
+    pub operation_id: OperationId,
+    pub last_transition: Transition,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<Failure>,
+    pub next_step: String,
+}
+
+/// A session in a list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SessionSummary {
+    pub session_id: SessionId,
+    pub state: SessionState,
+    pub repo_url: String,
+    pub branch: String,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub owner_principal_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opencode_url: Option<String>,
+}
+
+/// A page of sessions, newest `updated_at` first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SessionPage {
+    pub sessions: Vec<SessionSummary>,
+    /// Give it back as `cursor` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}

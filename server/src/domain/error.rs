@@ -1,0 +1,164 @@
+//! Refusals, free of transport: a public cause, and what the caller can do. Details stay in the logs.
+
+use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, SessionState};
+
+/// Why the domain refuses a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("session is owned by another principal")]
+    NotOwner,
+    #[error("listing every owner's sessions needs the role alpine.admin")]
+    NotAdmin,
+    #[error("session not found")]
+    SessionNotFound,
+    #[error("operation not found")]
+    OperationNotFound,
+    #[error("session has no record")]
+    NoRecord,
+    #[error("branch is required")]
+    BranchRequired,
+    #[error("invalid branch name")]
+    InvalidBranch,
+    #[error("invalid repository URL")]
+    InvalidRepoUrl(RepoUrlError),
+    #[error("repository credentials are missing")]
+    RepoAuthMissing,
+    #[error("client-request-id was reused with different request parameters")]
+    KeyReused { first: OperationId },
+    #[error("the session of this client-request-id is over")]
+    SessionOver { operation: OperationId },
+    #[error("session is stopped but not persisted")]
+    NotPersisted { operation: Option<OperationId>, code: ErrorCode },
+    #[error("session has failed and left nothing to stop")]
+    AlreadyFailed { operation: OperationId },
+    #[error("session cannot go from {from} to {to}")]
+    IllegalTransition { from: SessionState, to: SessionState },
+}
+
+impl From<BranchError> for Fault {
+    fn from(error: BranchError) -> Self {
+        match error {
+            BranchError::Missing => Self::BranchRequired,
+            BranchError::Invalid => Self::InvalidBranch,
+        }
+    }
+}
+
+impl From<RepoUrlError> for Fault {
+    fn from(error: RepoUrlError) -> Self {
+        Self::InvalidRepoUrl(error)
+    }
+}
+
+impl Fault {
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotOwner | Self::NotAdmin => ErrorCode::SessionForbidden,
+            Self::SessionNotFound | Self::OperationNotFound | Self::NoRecord => ErrorCode::SessionNotFound,
+            Self::BranchRequired => ErrorCode::BranchRequired,
+            Self::InvalidBranch => ErrorCode::InvalidBranch,
+            Self::InvalidRepoUrl(_) => ErrorCode::InvalidRepoUrl,
+            Self::RepoAuthMissing => ErrorCode::RepoAuthMissing,
+            Self::KeyReused { .. } | Self::SessionOver { .. } | Self::AlreadyFailed { .. } | Self::IllegalTransition { .. } => {
+                ErrorCode::OperationConflict
+            }
+            Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
+        }
+    }
+
+    #[must_use]
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::NotOwner => "ask the session's owner or an admin of your tenant",
+            Self::NotAdmin => "list your own sessions, or ask an admin of your tenant",
+            Self::SessionNotFound | Self::OperationNotFound => "check the id with alpine list",
+            Self::NoRecord => "a record exists once the session is stopped; run alpine status",
+            Self::BranchRequired => "give --branch <branch>",
+            Self::InvalidBranch => "give a branch name that git accepts",
+            Self::InvalidRepoUrl(_) => "give https://host/path or git@host:path, without user info, query or fragment",
+            Self::RepoAuthMissing => "set GITHUB_TOKEN or GH_TOKEN, or pass --public for a public repository",
+            Self::KeyReused { .. } | Self::SessionOver { .. } => "use a new client-request-id",
+            Self::NotPersisted { .. } => "run alpine down <session-id> --retry-persist",
+            Self::AlreadyFailed { .. } => "run alpine up with a new client-request-id",
+            Self::IllegalTransition { .. } => "run alpine status <session-id>",
+        }
+    }
+
+    #[must_use]
+    pub const fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::KeyReused { first: id } | Self::SessionOver { operation: id } | Self::AlreadyFailed { operation: id } => Some(*id),
+            Self::NotPersisted { operation, .. } => *operation,
+            _ => None,
+        }
+    }
+}
+
+/// Failures that operations end with. One place, so that the words stay the same.
+pub mod failure {
+    use super::{Branch, ErrorCode, Failure};
+
+    const RETRY_UP: &str = "run alpine up again with a NEW client-request-id";
+
+    fn up(code: ErrorCode, cause: String) -> Failure {
+        Failure { error_code: code, cause, next_step: RETRY_UP.into(), retryable: code.retryable() }
+    }
+
+    #[must_use]
+    pub fn branch_absent(branch: &Branch) -> Failure {
+        up(ErrorCode::SandboxProvisionFailed, format!("resolve: branch {branch} does not exist on the remote"))
+    }
+
+    /// A step of `up` failed; the cause begins with the step's name.
+    #[must_use]
+    pub fn step(step: &str, cause: &str) -> Failure {
+        up(ErrorCode::SandboxProvisionFailed, format!("{step}: {cause}"))
+    }
+
+    #[must_use]
+    pub fn deadline(step: &str, seconds: u64) -> Failure {
+        up(ErrorCode::DeadlineExceeded, format!("{step}: not done within {seconds} s"))
+    }
+
+    #[must_use]
+    pub fn cancelled() -> Failure {
+        Failure {
+            error_code: ErrorCode::OperationConflict,
+            cause: "cancelled by down".into(),
+            next_step: RETRY_UP.into(),
+            retryable: false,
+        }
+    }
+
+    #[must_use]
+    pub fn not_stopped(cause: &str) -> Failure {
+        Failure {
+            error_code: ErrorCode::Unavailable,
+            cause: format!("stop: {cause}"),
+            next_step: "run alpine down <session-id> again".into(),
+            retryable: true,
+        }
+    }
+
+    #[must_use]
+    pub fn not_cleaned(cause: &str) -> Failure {
+        Failure {
+            error_code: ErrorCode::SandboxProvisionFailed,
+            cause: format!("cleanup: {cause}"),
+            next_step: "nothing to do: the control plane goes on trying to remove the sandbox".into(),
+            retryable: true,
+        }
+    }
+
+    /// The record could not be stored, or was not proved to be. The code says which way.
+    #[must_use]
+    pub fn not_persisted(code: ErrorCode, cause: &str) -> Failure {
+        Failure {
+            error_code: code,
+            cause: format!("persist: {cause}"),
+            next_step: "run alpine down <session-id> --retry-persist".into(),
+            retryable: true,
+        }
+    }
+}

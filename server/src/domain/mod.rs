@@ -1,0 +1,14 @@
+//! What a session is and may do. Pure: no web framework, no database, no runtime, no clock, no environment.
+
+pub mod down;
+pub mod idempotency;
+pub mod lifecycle;
+pub mod operation;
+pub mod principal;
+pub mod record;
+pub mod repo;
+pub mod session;
+
+mod error;
+
+pub use error::{Fault, failure};

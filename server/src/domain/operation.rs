@@ -1,0 +1,162 @@
+//! Phases: what a worker does of an operation between two commits.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use alpine_api::{OperationKind, SessionState};
+
+macro_rules! phases {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal in $state:ident;)*) => {
+        /// One step of an operation. It is idempotent: after a crash it runs again.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Phase {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Phase {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The state that a session is in while this phase runs.
+            #[must_use]
+            pub const fn state(self) -> SessionState {
+                match self { $(Self::$variant => SessionState::$state,)* }
+            }
+        }
+
+        impl FromStr for Phase {
+            type Err = UnknownPhase;
+
+            fn from_str(text: &str) -> Result<Self, UnknownPhase> {
+                match text { $($name => Ok(Self::$variant),)* _ => Err(UnknownPhase(text.to_owned())) }
+            }
+        }
+    };
+}
+
+/// A phase that this version does not know: a newer one wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown phase `{0}`")]
+pub struct UnknownPhase(String);
+
+phases! {
+    /// Find the branch's commit and pin it.
+    Resolve = "resolve" in Provisioning;
+    /// Make the sandbox.
+    Provision = "provision" in Provisioning;
+    /// Clone at the pinned commit.
+    Sync = "sync" in RepoSyncing;
+    /// Install the dependencies.
+    Install = "install" in Installing;
+    /// Start the web app and prove the session ready.
+    Start = "start" in Installing;
+    /// Remove whatever a failed session left.
+    Cleanup = "cleanup" in Failing;
+    /// Stop the sandbox gracefully.
+    Stop = "stop" in Stopping;
+    /// Store the record and verify it.
+    Persist = "persist" in Persisting;
+    /// Remove the sandbox and confirm that it is gone.
+    Destroy = "destroy" in Persisting;
+}
+
+impl Phase {
+    /// What follows when this phase succeeds; `None` when the operation is then done.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        match self {
+            Self::Resolve => Some(Self::Provision),
+            Self::Provision => Some(Self::Sync),
+            Self::Sync => Some(Self::Install),
+            Self::Install => Some(Self::Start),
+            Self::Stop => Some(Self::Persist),
+            Self::Persist => Some(Self::Destroy),
+            Self::Start | Self::Cleanup | Self::Destroy => None,
+        }
+    }
+
+    /// The session's state once the operation has ended well with this phase.
+    #[must_use]
+    pub const fn outcome(self) -> SessionState {
+        match self {
+            Self::Cleanup => SessionState::Failed,
+            Self::Stop | Self::Persist | Self::Destroy => SessionState::Stopped,
+            Self::Resolve | Self::Provision | Self::Sync | Self::Install | Self::Start => SessionState::Ready,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How long things may take, and how often a phase is tried.
+#[derive(Debug, Clone)]
+pub struct Deadlines {
+    pub provision: Duration,
+    pub sync: Duration,
+    pub install: Duration,
+    pub persist: Duration,
+    pub up: Duration,
+    pub down: Duration,
+    /// Between the polite signal and the kill.
+    pub stop_grace: Duration,
+    pub tries: i32,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            provision: Duration::from_secs(90),
+            sync: Duration::from_secs(5 * 60),
+            install: Duration::from_secs(10 * 60),
+            persist: Duration::from_secs(60),
+            up: Duration::from_secs(12 * 60),
+            down: Duration::from_secs(3 * 60),
+            stop_grace: Duration::from_secs(30),
+            tries: 3,
+        }
+    }
+}
+
+impl Deadlines {
+    #[must_use]
+    pub const fn of(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Resolve | Phase::Provision | Phase::Start => self.provision,
+            Phase::Sync => self.sync,
+            Phase::Install => self.install,
+            Phase::Persist => self.persist,
+            Phase::Stop | Phase::Cleanup | Phase::Destroy => self.down,
+        }
+    }
+
+    /// The whole operation's.
+    #[must_use]
+    pub const fn of_operation(&self, kind: OperationKind) -> Duration {
+        match kind {
+            OperationKind::Up => self.up,
+            OperationKind::Down | OperationKind::Cleanup => self.down,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::lifecycle;
+
+    #[test]
+    fn phases_only_move_along_the_transition_table() {
+        for phase in Phase::ALL {
+            let to = phase.next().map_or(phase.outcome(), Phase::state);
+            assert!(to == phase.state() || lifecycle::allowed(Some(phase.state()), to), "{phase} leads to {to}");
+            assert_eq!(phase.as_str().parse(), Ok(*phase));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Where sessions live. A provider makes, runs, stops and removes sandboxes; it knows nothing of git,
+//! npm or the ledger. Every call is idempotent by session id.
+
+use std::{path::PathBuf, time::Duration};
+
+use alpine_api::SessionId;
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::domain::principal::TenantId;
+
+pub mod local;
+
+/// What is to be made, and for whom.
+#[derive(Debug, Clone)]
+pub struct SandboxSpec {
+    pub tenant: TenantId,
+    pub session: SessionId,
+    /// The fence of the lease under which it is made; a label.
+    pub fence: i64,
+}
+
+/// How the provider finds a sandbox again, from any process: stored in the ledger as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handle {
+    /// The provider's name.
+    pub provider: String,
+    pub session: SessionId,
+    /// What only the provider reads.
+    pub detail: serde_json::Value,
+}
+
+/// A command inside a sandbox. The working directory is the workspace unless `cwd` says otherwise
+/// (relative to the workspace).
+#[derive(Debug, Clone, Default)]
+pub struct Command {
+    pub argv: Vec<String>,
+    pub env: Vec<(String, String)>,
+    /// Set in the environment too, but never shown in a `Debug` or a log.
+    pub secret_env: Vec<(String, SecretString)>,
+    pub stdin: Option<Vec<u8>>,
+    pub cwd: Option<PathBuf>,
+}
+
+/// A piece of a command's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    #[must_use]
+    pub const fn success(self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+}
+
+/// Where a served program answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+}
+
+/// What a provider knows of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// There is nothing of it: no process, no file, no reservation.
+    Absent,
+    /// It exists; nothing is served.
+    Idle,
+    /// Its served program runs. `listening`: a process of this very sandbox, not a stranger, holds the port.
+    Serving { endpoint: Endpoint, listening: bool },
+}
+
+/// A sandbox in a provider's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub fence: i64,
+    pub handle: Handle,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// May go away by itself: worth another try.
+    #[error("{what}")]
+    Transient {
+        what: String,
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// Trying again changes nothing.
+    #[error("{what}")]
+    Permanent {
+        what: String,
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// The sandbox that the handle names is gone.
+    #[error("the sandbox is gone")]
+    Gone,
+}
+
+#[async_trait]
+pub trait Provider: Send + Sync + std::fmt::Debug {
+    fn name(&self) -> &'static str;
+
+    /// Make the sandbox, or find the one that is there.
+    async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError>;
+
+    /// Run a command to its end. Output goes to `output` as it comes (a closed receiver is no error).
+    /// Begins by ending whatever an earlier, interrupted `exec` of this sandbox left running. Dropping the
+    /// future ends the command and all its children.
+    async fn exec(&self, handle: &Handle, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError>;
+
+    /// Start the program that serves the workspace, detached from this server, with `$HOST` and `$PORT`
+    /// in its environment and in its arguments. One that runs already is left alone.
+    async fn serve(&self, handle: &Handle, command: Command) -> Result<Endpoint, ProviderError>;
+
+    /// The last bytes that the served program wrote, for an error's cause.
+    async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError>;
+
+    /// Stop everything that runs in it: politely, and after `grace` by force. Files stay.
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), ProviderError>;
+
+    /// Remove it, by session id: a sandbox whose handle was never recorded must be found too.
+    async fn destroy(&self, session: SessionId) -> Result<(), ProviderError>;
+
+    async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError>;
+
+    async fn list(&self) -> Result<Vec<Listed>, ProviderError>;
+}
