@@ -117,10 +117,10 @@ impl TenantLedger {
     /// The live operation and the latest `down`, oldest first.
     async fn known_operations(&self, connection: &mut PgConnection, session: SessionId) -> Result<Vec<Known>, Error> {
         let rows = sqlx::query!(
-            r#"(SELECT operation_id AS "operation_id!", kind AS "kind!", status AS "status!", persist_attempt AS "persist_attempt!", error
+            r#"(SELECT operation_id AS "operation_id!", kind AS "kind!", status AS "status!"
                 FROM operations WHERE tenant_id = $1 AND session_id = $2 AND kind = 'down' ORDER BY created_at DESC LIMIT 1)
                UNION ALL
-               (SELECT operation_id, kind, status, persist_attempt, error
+               (SELECT operation_id, kind, status
                 FROM operations WHERE tenant_id = $1 AND session_id = $2 AND status IN ('queued', 'running') AND kind <> 'down')"#,
             self.tenant.as_str(),
             session.uuid()
@@ -129,13 +129,7 @@ impl TenantLedger {
         .await?;
         rows.into_iter()
             .map(|row| {
-                Ok(Known {
-                    id: OperationId::from_uuid(row.operation_id),
-                    kind: views::read(&row.kind)?,
-                    status: views::read(&row.status)?,
-                    persist_attempt: row.persist_attempt,
-                    error_code: views::read_failure(row.error)?.map(|failure| failure.error_code),
-                })
+                Ok(Known { id: OperationId::from_uuid(row.operation_id), kind: views::read(&row.kind)?, status: views::read(&row.status)? })
             })
             .collect()
     }
@@ -156,7 +150,11 @@ impl TenantLedger {
     async fn cancel(&self, tx: &mut PgTransaction<'_>, operation: OperationId) -> Result<(), Error> {
         let cancelled = serde_json::to_value(failure::cancelled()).unwrap_or_default();
         sqlx::query!(
-            "WITH token AS (DELETE FROM credentials WHERE tenant_id = $1 AND operation_id = $2)
+            "WITH token AS (
+                DELETE FROM credentials WHERE tenant_id = $1 AND operation_id = $2
+             ), session AS (
+                UPDATE sessions SET last_error = coalesce(last_error, $3) WHERE tenant_id = $1 AND operation_id = $2
+             )
              UPDATE operations SET status = CASE WHEN error IS NULL THEN 'cancelled' ELSE 'failed' END,
                  error = coalesce(error, $3), finished_at = now()
              WHERE tenant_id = $1 AND operation_id = $2 AND status IN ('queued', 'running')",

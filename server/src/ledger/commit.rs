@@ -2,6 +2,7 @@
 
 use alpine_api::{Failure, OperationStatus, SessionState};
 use chrono::{DateTime, Utc};
+use std::time::Instant;
 
 use super::{Error, Job, Ledger, views};
 use crate::domain::{lifecycle, operation::Phase, repo::CommitSha};
@@ -52,8 +53,9 @@ impl Ledger {
         if step.phase != job.phase {
             job.phase = step.phase;
             job.phase_attempt = 0;
-            job.phase_age = None;
+            job.phase_began = None;
         }
+        job.phase_began.get_or_insert_with(Instant::now);
         job.failure = step.failure.or(job.failure.take());
         job.session.target = step.findings.target.or(job.session.target.take());
         job.session.sandbox = step.findings.sandbox.or(job.session.sandbox.take());
@@ -82,8 +84,8 @@ impl Ledger {
                     persisted_at = CASE WHEN $7 = 'stopped' THEN ok.at ELSE persisted_at END,
                     durable_object_id = coalesce($12, durable_object_id),
                     last_error = CASE WHEN $7 IN ('ready', 'stopped') THEN NULL ELSE coalesce($13, last_error) END,
-                    sweep_at = now() + make_interval(secs => $14),
-                    sweep_attempt = CASE WHEN $14::float8 IS NULL THEN 0 ELSE sweep_attempt + 1 END
+                    sweep_at = now() + make_interval(secs => $14 * power(2, least(sweep_attempt, 6))),
+                    sweep_attempt = sweep_attempt + CASE WHEN $14::float8 IS NULL THEN 0 ELSE 1 END
                 FROM ok WHERE s.tenant_id = $1 AND s.session_id = $2 AND s.state = $6
                 RETURNING s.transition_seq, ok.at
             ), operation AS (

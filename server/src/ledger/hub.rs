@@ -90,6 +90,11 @@ impl Hub {
         let _ = self.outgoing.send(Hint::Work);
     }
 
+    /// There may be more for this process to claim.
+    pub fn wake_local(&self) {
+        self.work.notify_one();
+    }
+
     /// An operation has ended, its commit done.
     pub(super) fn ended(&self, operation: OperationId) {
         self.wake(operation);

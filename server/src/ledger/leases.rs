@@ -1,6 +1,6 @@
 //! Leases: who works on what. A claim raises the fence; everything that a worker writes later carries it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alpine_api::{Failure, OperationId, OperationKind, SessionId, SessionState};
 use secrecy::SecretString;
@@ -30,10 +30,9 @@ pub struct Job {
     pub kind: OperationKind,
     pub phase: Phase,
     pub phase_attempt: i32,
-    /// How long the phase has been under way, by the database's clock; `None` before it begins.
-    pub phase_age: Option<Duration>,
-    /// What is left until the operation's deadline.
-    pub remaining: Duration,
+    /// `None` until the phase is on record as begun.
+    pub phase_began: Option<Instant>,
+    pub deadline: Instant,
     pub persist_attempt: i32,
     pub force: bool,
     pub actor: String,
@@ -42,6 +41,20 @@ pub struct Job {
     /// Taken over from a worker that let its lease run out.
     pub adopted: bool,
     pub session: JobSession,
+}
+
+impl Job {
+    /// How long the phase has been under way, its earlier tries included.
+    #[must_use]
+    pub fn phase_age(&self) -> Duration {
+        self.phase_began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    /// What is left until the operation's deadline.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
 }
 
 /// The session of a claimed operation.
@@ -210,6 +223,7 @@ impl Row {
             fence: self.fence,
             owner: owner.to_owned(),
         };
+        let now = Instant::now();
         let session = JobSession {
             state: views::read(&self.state)?,
             repo_url: self.repo_url.parse().map_err(|error| corrupt("repo_url", error))?,
@@ -224,8 +238,9 @@ impl Row {
             kind: views::read(&self.kind)?,
             phase: self.phase.parse().map_err(|error| corrupt("phase", error))?,
             phase_attempt: self.phase_attempt,
-            phase_age: self.phase_age.map(|age| Duration::from_secs_f64(age.max(0.0))),
-            remaining: Duration::from_secs_f64(self.remaining.max(0.0)),
+            // The database has done the arithmetic on its clock; from here on durations are the machine's.
+            phase_began: self.phase_age.map(|age| now.checked_sub(Duration::from_secs_f64(age.max(0.0))).unwrap_or(now)),
+            deadline: now + Duration::from_secs_f64(self.remaining.max(0.0)),
             persist_attempt: self.persist_attempt,
             force: self.force,
             actor: self.actor,
