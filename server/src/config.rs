@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use etcetera::BaseStrategy;
 use secrecy::SecretString;
 
 /// Alpine's control plane.
@@ -296,6 +297,18 @@ impl Surroundings {
     pub fn passed(&self, asked: &[String]) -> Vec<(String, String)> {
         let wanted = |name: &str| PASSED.contains(&name) || asked.iter().any(|asked| asked == name);
         self.variables.iter().filter(|(name, _)| wanted(name)).cloned().collect()
+    }
+
+    /// Where this user's programs keep data (XDG); none without a home.
+    #[must_use]
+    pub fn data_home(&self) -> Option<PathBuf> {
+        etcetera::base_strategy::Xdg::new().ok().map(|xdg| xdg.data_dir())
+    }
+
+    /// Where this user's programs keep their configuration (XDG); none without a home.
+    #[must_use]
+    pub fn config_home(&self) -> Option<PathBuf> {
+        etcetera::base_strategy::Xdg::new().ok().map(|xdg| xdg.config_dir())
     }
 
     /// The bundle of CAs that programs on this machine trust.

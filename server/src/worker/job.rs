@@ -132,7 +132,7 @@ impl Worker {
         let ready = job.kind == OperationKind::Up && job.phase == Phase::Start;
         self.ledger.commit(job, step).await?;
         if let Some(end) = ended {
-            self.metrics.operation_ended(job.kind.as_str(), end.status.as_str());
+            self.metrics.operation_ended(job.kind, end.status);
             if ready {
                 let whole = self.engine.deadlines().of_operation(job.kind);
                 self.metrics.time_to_ready(whole.saturating_sub(job.remaining()));
@@ -156,7 +156,7 @@ impl Worker {
         let ended = step.end;
         self.ledger.commit(job, step).await?;
         if let Some(end) = ended {
-            self.metrics.operation_ended(job.kind.as_str(), end.status.as_str());
+            self.metrics.operation_ended(job.kind, end.status);
         }
         Ok(ended.is_some())
     }
