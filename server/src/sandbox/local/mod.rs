@@ -133,7 +133,8 @@ impl Inner {
 
     fn ensure(&self, label: &Label) -> Result<Handle, ProviderError> {
         let slot = self.slots.reserve(label).map_err(io("reserving a slot"))?;
-        let slot = slot.ok_or_else(|| ProviderError::Transient { what: "this host has no room for another session".to_owned(), source: None })?;
+        let slot =
+            slot.ok_or_else(|| ProviderError::Transient { what: "this host has no room for another session".to_owned(), source: None })?;
         let uid = self.users.then(|| self.slots.uid(slot));
         let sandbox = Sandbox::of(&self.root, label.session);
         sandbox.complete(label, slot, uid).map_err(io(format!("making {}", sandbox.dir.display())))?;
@@ -203,7 +204,9 @@ impl Inner {
 fn locate(handle: &Handle) -> Result<Sandbox, ProviderError> {
     let directory = handle.detail.get("directory").and_then(serde_json::Value::as_str).map(Path::new);
     match directory {
-        Some(dir) if handle.provider == NAME && dir.is_absolute() && dir.ends_with(handle.session.to_string()) => Ok(Sandbox { dir: dir.to_owned() }),
+        Some(dir) if handle.provider == NAME && dir.is_absolute() && dir.ends_with(handle.session.to_string()) => {
+            Ok(Sandbox { dir: dir.to_owned() })
+        }
         _ => Err(ProviderError::Permanent { what: "the handle is not of a local sandbox".to_owned(), source: None }),
     }
 }

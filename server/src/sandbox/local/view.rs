@@ -13,9 +13,28 @@ const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", 
 /// What programs need of /etc to find their libraries, certificates, hosts and the time. No configuration of
 /// git, npm or pip: those can hold credentials.
 const ETC: [&str; 22] = [
-    "ssl", "ca-certificates", "ca-certificates.conf", "pki", "crypto-policies", "resolv.conf", "hosts", "host.conf", "gai.conf", "nsswitch.conf",
-    "protocols", "services", "alternatives", "localtime", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "mime.types", "fonts", "terminfo",
-    "magic", "shells",
+    "ssl",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "pki",
+    "crypto-policies",
+    "resolv.conf",
+    "hosts",
+    "host.conf",
+    "gai.conf",
+    "nsswitch.conf",
+    "protocols",
+    "services",
+    "alternatives",
+    "localtime",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "mime.types",
+    "fonts",
+    "terminfo",
+    "magic",
+    "shells",
 ];
 
 fn push(args: &mut Vec<OsString>, new: &[&OsStr]) {
@@ -93,7 +112,9 @@ mod tests {
     #[test]
     fn nothing_of_the_hosts_own_folders_is_in_the_list() {
         let args = arguments(&[], None);
-        for hidden in ["/", "/etc", "/root", "/home", "/var", "/run", "/opt", "/etc/shadow", "/etc/gitconfig", "/etc/npmrc", "/etc/pip.conf"] {
+        for hidden in
+            ["/", "/etc", "/root", "/home", "/var", "/run", "/opt", "/etc/shadow", "/etc/gitconfig", "/etc/npmrc", "/etc/pip.conf"]
+        {
             assert!(!args.iter().any(|arg| arg == hidden), "{hidden}");
         }
     }
