@@ -22,13 +22,14 @@ use crate::{
 /// web app and waits until all of it is verified ready. The repository is read with GITHUB_TOKEN, else
 /// GH_TOKEN, else the credentials that the server keeps; with --public, without any.
 #[derive(Debug, Args)]
+#[command(override_usage = "alpine up <git-repo> --branch <b> [OPTIONS]")]
 pub struct Up {
     /// The repository: https://host/path, ssh://git@host/path or git@host:path
     // Neither is required by the parser: what is missing is told by its own error code, in a fixed order.
     #[arg(value_name = "git-repo")]
     pub repo: Option<OsString>,
     /// The branch
-    #[arg(long, value_name = "b", allow_hyphen_values = true, num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "b", allow_hyphen_values = true)]
     pub branch: Option<OsString>,
     /// Name this request: the same name again gives the same session [default: a new one]
     #[arg(long, value_name = "ID", value_parser = header_text)]
@@ -65,14 +66,13 @@ impl Up {
             repo_token: if self.public { None } else { context.env.repo_token() },
         };
         let key = self.client_request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+        let operation = client.up(&context.ui, &body, &key).await?;
         if self.no_wait {
-            let operation = client.up(&context.ui, &body, &key, None).await?;
             // A replay of one that has failed is its failure, waited for or not.
             let operation = if operation.has_ended() { wait::outcome(operation)? } else { operation };
             context.ui.answer(&Accepted::of(&operation));
             return Ok(());
         }
-        let operation = client.up(&context.ui, &body, &key, wait::first_wait(context)).await?;
         let operation = wait::until_done(context, &client, operation).await?;
         let browser_opened = self.open_browser(context, operation.opencode_url.as_deref()).await;
         context.ui.answer(&Ready::of(operation, browser_opened));
@@ -170,7 +170,7 @@ mod tests {
         let ready = Ready::of(operation(), true);
         insta::assert_snapshot!("up_ready_json", json_of(&ready));
         insta::assert_snapshot!("up_ready_people", people_of(&ready));
-        let accepted = Accepted::of(&operation());
+        let accepted = Accepted::of(&Operation { state: Word::Known(SessionState::Requested), ..operation() });
         insta::assert_snapshot!("up_accepted_json", json_of(&accepted));
         insta::assert_snapshot!("up_accepted_people", people_of(&accepted));
     }
