@@ -3,6 +3,7 @@
 mod ensure;
 mod exec;
 mod isolation;
+mod restart;
 mod serve;
 mod stop;
 mod unprivileged;
