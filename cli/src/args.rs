@@ -103,9 +103,7 @@ pub fn parse(argv: Vec<OsString>) -> Parsed {
     }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Parsed::Help(error.render().to_string()),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Parsed::Failed(CliError::NoCommand { help: error.render().to_string() })
-        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Parsed::Failed(CliError::NoCommand { help: error.render().to_string() }),
         _ => Parsed::Failed(usage(&error, name.as_deref().and_then(OsStr::to_str))),
     }
 }

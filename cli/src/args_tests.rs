@@ -116,7 +116,9 @@ async fn a_value_with_a_secret_is_never_repeated() {
 
 #[tokio::test]
 async fn help_and_version_go_to_stdout_and_are_no_errors() {
-    for args in [&["--help"][..], &["-h"], &["help"], &["up", "--help"], &["help", "down"], &["--version"], &["-V"], &["--json", "list", "--help"]] {
+    for args in
+        [&["--help"][..], &["-h"], &["help"], &["up", "--help"], &["help", "down"], &["--version"], &["-V"], &["--json", "list", "--help"]]
+    {
         let run = bare(args).await;
         assert_eq!((run.code, run.err.as_str()), (ExitCode::SUCCESS, ""), "{args:?}");
         assert!(run.out.contains("alpine"), "{args:?}: {}", run.out);
@@ -133,7 +135,16 @@ async fn no_arguments_bring_the_help_on_stderr() {
 #[tokio::test]
 async fn replaced_commands_say_so_whatever_follows_them() {
     for old in ["create", "teardown"] {
-        for rest in [&[][..], &["--help"], &["-h"], &["--bogus", "x", "--server"], &["--profile"], &["--json=1"], &["--", "--json"], &["-V", "\u{1b}"]] {
+        for rest in [
+            &[][..],
+            &["--help"],
+            &["-h"],
+            &["--bogus", "x", "--server"],
+            &["--profile"],
+            &["--json=1"],
+            &["--", "--json"],
+            &["-V", "\u{1b}"],
+        ] {
             let run = bare(&[&[old], rest].concat()).await;
             assert_eq!((run.code, run.out.as_str()), (ExitCode::from(1), ""), "{old} {rest:?}");
             assert!(run.err.contains("[ERR_COMMAND_REPLACED]"), "{old} {rest:?}: {}", run.err);
@@ -158,19 +169,58 @@ async fn replaced_commands_say_so_whatever_follows_them() {
 #[tokio::test]
 async fn up_checks_branch_then_url_then_identity() {
     let branch_missing = ("ERR_BRANCH_REQUIRED".to_owned(), "branch is required".to_owned(), 1);
-    for args in [&["up"][..], &["up", URL], &["up", URL, "--branch", ""], &["up", URL, "--branch="], &["up", URL, "--branch"], &["up", "nonsense"]] {
+    for args in
+        [&["up"][..], &["up", URL], &["up", URL, "--branch", ""], &["up", URL, "--branch="], &["up", URL, "--branch"], &["up", "nonsense"]]
+    {
         assert_eq!(error_of(&[&["--json"], args].concat()).await, branch_missing, "{args:?}");
     }
     let branch_invalid = ("ERR_INVALID_BRANCH".to_owned(), "invalid branch name".to_owned(), 1);
     for branch in [
-        "bad branch", "-x", "--", "--help", "-h", "a..b", "a~b", "a^b", "a:b", "a?b", "a*b", "a[b", "a\\b", "a/", "a.", "a.lock", ".a", "/a", "a//b", "@",
-        "a@{b", "a\nb", "a\tb", "a\u{1b}b", "a\u{7f}b", " ",
+        "bad branch",
+        "-x",
+        "--",
+        "--help",
+        "-h",
+        "a..b",
+        "a~b",
+        "a^b",
+        "a:b",
+        "a?b",
+        "a*b",
+        "a[b",
+        "a\\b",
+        "a/",
+        "a.",
+        "a.lock",
+        ".a",
+        "/a",
+        "a//b",
+        "@",
+        "a@{b",
+        "a\nb",
+        "a\tb",
+        "a\u{1b}b",
+        "a\u{7f}b",
+        " ",
     ] {
         assert_eq!(error_of(&["--json", "up", "nonsense", "--branch", branch]).await, branch_invalid, "{branch:?}");
         assert_eq!(error_of(&["up", "--json", &format!("--branch={branch}"), URL]).await, branch_invalid, "{branch:?}");
     }
     let url_invalid = ("ERR_INVALID_REPO_URL".to_owned(), "invalid repository URL".to_owned(), 1);
-    for url in ["http://host/x", "git://host/x", "/srv/repo", "", "https://", "git@:", "https://u:p@host/x", "https://host/x?q", "https://host/x#f", "-x", "-uhttps://host/x", "--upload-pack=evil"] {
+    for url in [
+        "http://host/x",
+        "git://host/x",
+        "/srv/repo",
+        "",
+        "https://",
+        "git@:",
+        "https://u:p@host/x",
+        "https://host/x?q",
+        "https://host/x#f",
+        "-x",
+        "-uhttps://host/x",
+        "--upload-pack=evil",
+    ] {
         assert_eq!(error_of(&["--json", "up", url, "--branch", "main"]).await, url_invalid, "{url}");
     }
     assert_eq!(error_of(&["up", "--branch", "main", "--json"]).await, url_invalid);
@@ -196,7 +246,9 @@ async fn a_branch_or_url_that_is_not_text_is_invalid() {
 
 #[test]
 fn global_options_are_taken_before_and_after_the_command() {
-    for args in [&["--json", "--server", "s", "-v", "list"][..], &["list", "--server", "s", "--json", "-v"], &["--server=s", "ls", "--json", "-v"]] {
+    for args in
+        [&["--json", "--server", "s", "-v", "list"][..], &["list", "--server", "s", "--json", "-v"], &["--server=s", "ls", "--json", "-v"]]
+    {
         let cli = Cli::try_parse_from([&["alpine"], args].concat()).unwrap();
         assert_eq!((cli.globals.json, cli.globals.server.as_deref(), cli.globals.verbose), (true, Some("s"), 1), "{args:?}");
     }

@@ -273,7 +273,9 @@ impl Client {
         once.retry(patience.backoff())
             .when(|error: &ClientError| error.is_transient(patience))
             // The server knows better when it will be back, within reason.
-            .adjust(|error, delay| delay.map(|delay| error.retry_after().map_or(delay, |after| after.min(Duration::from_secs(10)).max(delay))))
+            .adjust(|error, delay| {
+                delay.map(|delay| error.retry_after().map_or(delay, |after| after.min(Duration::from_secs(10)).max(delay)))
+            })
             .notify(|error, delay| ui.note(&format!("{error}; trying again in {} ms", delay.as_millis())))
             .await
     }

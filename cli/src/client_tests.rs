@@ -145,13 +145,21 @@ async fn the_request_says_who_asks_what() {
     assert_eq!(run.code, ExitCode::SUCCESS, "{run:?}");
     let request = server.seen().remove(0);
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
-    for line in ["idempotency-key: build 7", "authorization: Bearer bearer-s3cr3t", "prefer: wait=30", concat!("user-agent: alpine/", env!("CARGO_PKG_VERSION"))] {
+    for line in [
+        "idempotency-key: build 7",
+        "authorization: Bearer bearer-s3cr3t",
+        "prefer: wait=30",
+        concat!("user-agent: alpine/", env!("CARGO_PKG_VERSION")),
+    ] {
         assert!(head.lines().any(|sent| sent == line), "{line}: {head}");
     }
     let trace: Vec<_> = head.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap().split('-').map(str::len).collect();
     assert_eq!(trace, [2, 32, 16, 2]);
     let body: Value = serde_json::from_str(body).unwrap();
-    assert_eq!(body, json!({"repo_url": "https://github.com/org/repo.git", "branch": "main", "public": false, "repo_token": "repo-s3cr3t"}));
+    assert_eq!(
+        body,
+        json!({"repo_url": "https://github.com/org/repo.git", "branch": "main", "public": false, "repo_token": "repo-s3cr3t"})
+    );
     assert!(!format!("{run:?}").contains("s3cr3t"));
 }
 
@@ -171,13 +179,17 @@ async fn the_wait_goes_on_through_a_restart_of_the_server() {
     assert_eq!((run.code, run.err.as_str()), (ExitCode::SUCCESS, ""), "{run:?}");
     let asked = server.headers("prefer");
     assert_eq!(asked.len(), 7);
-    assert!(asked[1..].iter().all(|(start, wait)| *start == format!("GET /v1/operations/{}", operation_id(1)) && wait == "wait=30"), "{asked:?}");
+    assert!(
+        asked[1..].iter().all(|(start, wait)| *start == format!("GET /v1/operations/{}", operation_id(1)) && wait == "wait=30"),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_failed_operation_is_the_commands_error() {
     let mut failed: Value = serde_json::from_str(&up_operation(OperationStatus::Failed)).unwrap();
-    failed["error"] = json!({"error_code": "ERR_SANDBOX_PROVISION_FAILED", "cause": "branch not found", "next_step": "push it", "retryable": true});
+    failed["error"] =
+        json!({"error_code": "ERR_SANDBOX_PROVISION_FAILED", "cause": "branch not found", "next_step": "push it", "retryable": true});
     for answers in [vec![running(), (200, failed.to_string())], vec![(200, failed.to_string())]] {
         for no_wait in [&[][..], &["--no-wait"]] {
             let run = fake(answers.clone()).await.alpine(&[UP, no_wait].concat()).await;
@@ -230,7 +242,8 @@ async fn codes_that_this_program_does_not_know_are_told_by_their_status() {
 #[tokio::test]
 async fn no_server_is_said_with_its_address_and_how_to_start_one() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let env = Environment::of(&[("ALPINE_SERVER", &format!("http://{free}")), ("ALPINE_TOKEN", "t"), ("ALPINE_CONFIG_DIR", "/nonexistent")]);
+    let env =
+        Environment::of(&[("ALPINE_SERVER", &format!("http://{free}")), ("ALPINE_TOKEN", "t"), ("ALPINE_CONFIG_DIR", "/nonexistent")]);
     let run = alpine(&["list", "--json"], &env).await;
     let (code, cause, exit) = run.json_error();
     assert_eq!((code.as_str(), exit), ("ERR_UNAVAILABLE", 2));
@@ -261,7 +274,10 @@ async fn a_list_follows_its_pages_as_far_as_it_is_asked_to() {
     let run = server.alpine(&["list", "--json", "--all-owners", "--state", "ready"]).await;
     assert_eq!(serde_json::from_str::<Vec<Value>>(&run.out).unwrap().len(), 3, "{run:?}");
     let asked: Vec<_> = server.headers("prefer").into_iter().map(|(start, _)| start).collect();
-    assert_eq!(asked, ["GET /v1/sessions?limit=100&state=ready&owner=all", "GET /v1/sessions?limit=100&state=ready&owner=all&cursor=a%2Bb"]);
+    assert_eq!(
+        asked,
+        ["GET /v1/sessions?limit=100&state=ready&owner=all", "GET /v1/sessions?limit=100&state=ready&owner=all&cursor=a%2Bb"]
+    );
 
     let server = fake(vec![sessions(50, Some("more"))]).await;
     let run = server.alpine(&["ls"]).await;

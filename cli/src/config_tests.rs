@@ -101,7 +101,17 @@ fn plain_http_is_for_this_machine_only() {
     for good in ["https://h", "https://h:8443/base", "http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
         assert!(server_url(good).is_ok(), "{good}");
     }
-    for bad in ["http://example.com", "http://10.0.0.1", "http://127.0.0.1.example.com", "ftp://h", "h:8443", "", "https://u:p@h", "https://h?q", "https://h#f"] {
+    for bad in [
+        "http://example.com",
+        "http://10.0.0.1",
+        "http://127.0.0.1.example.com",
+        "ftp://h",
+        "h:8443",
+        "",
+        "https://u:p@h",
+        "https://h?q",
+        "https://h#f",
+    ] {
         assert!(server_url(bad).is_err(), "{bad}");
     }
 }

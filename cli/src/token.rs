@@ -133,7 +133,10 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, sync::atomic::{AtomicI64, Ordering}};
+    use std::{
+        io::Write,
+        sync::atomic::{AtomicI64, Ordering},
+    };
 
     use jsonwebtoken::{DecodingKey, Validation, decode};
     use serde_json::Value;
@@ -205,7 +208,10 @@ mod tests {
         let empty = key_file(b"");
         for credential in [nobody, keyless, lost, tester(&empty)] {
             let report = Identity::new(credential, clock::now).unwrap_err().report();
-            assert_eq!((report.error_code.known(), report.cause.as_str(), report.exit_code), (Some(ErrorCode::CallerIdentityRequired), "caller identity is required", 1));
+            assert_eq!(
+                (report.error_code.known(), report.cause.as_str(), report.exit_code),
+                (Some(ErrorCode::CallerIdentityRequired), "caller identity is required", 1)
+            );
         }
     }
 }

@@ -79,7 +79,12 @@ impl Stream {
 impl Ui {
     pub fn of_process(look: &Look, no_color: bool) -> Self {
         let terminal = Terminal { stdout: io::stdout().is_terminal(), stderr: io::stderr().is_terminal() };
-        Self::new(Box::new(anstream::stdout()), Box::new(anstream::stderr()), Look { no_color: look.no_color || no_color, ..*look }, terminal)
+        Self::new(
+            Box::new(anstream::stdout()),
+            Box::new(anstream::stderr()),
+            Look { no_color: look.no_color || no_color, ..*look },
+            terminal,
+        )
     }
 
     pub fn new(stdout: Sink, stderr: Sink, look: Look, terminal: Terminal) -> Self {
@@ -197,7 +202,17 @@ pub fn people_error(report: &Report, style: Style) -> String {
 /// Text that came from elsewhere, without what would steer a terminal.
 pub fn clean(text: &str) -> String {
     let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else if steers(c) { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c == '\n' || c == '\t' {
+                ' '
+            } else if steers(c) {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Emphasis, where there is a terminal that shows it.

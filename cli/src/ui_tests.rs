@@ -7,7 +7,10 @@ use crate::testing::{at, operation_id};
 fn relative_and_elapsed_times() {
     let now = at("2026-11-22T12:00:00Z");
     let said = |seconds| ago(now - TimeDelta::seconds(seconds), now);
-    assert_eq!([-5, 4, 59, 60, 3599, 3600, 86_400 * 3].map(said), ["just now", "just now", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "3 d ago"]);
+    assert_eq!(
+        [-5, 4, 59, 60, 3599, 3600, 86_400 * 3].map(said),
+        ["just now", "just now", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "3 d ago"]
+    );
     let took = |ms| elapsed(TimeDelta::milliseconds(ms));
     assert_eq!([-1, 0, 1_250, 59_999, 60_000, 725_000].map(took), ["0.0 s", "0.0 s", "1.2 s", "59.9 s", "1 min 00 s", "12 min 05 s"]);
 }
@@ -25,7 +28,10 @@ fn columns_line_up() {
 
 #[test]
 fn an_error_has_its_code_and_its_next_step() {
-    let report = Report { operation_id: Some(operation_id(1)), ..Report::new(ErrorCode::SandboxProvisionFailed, "install\u{7} exited 1", "mend it") };
+    let report = Report {
+        operation_id: Some(operation_id(1)),
+        ..Report::new(ErrorCode::SandboxProvisionFailed, "install\u{7} exited 1", "mend it")
+    };
     insta::assert_snapshot!("error_people", people_error(&report, Style::default()));
     insta::assert_snapshot!("error_people_color", people_error(&report, Style { color: true }).replace('\u{1b}', "ESC"));
     insta::assert_json_snapshot!("error_json", report);

@@ -100,7 +100,8 @@ impl Answer for Rows {
         if self.owners {
             return table(["SESSION", "STATE", "UPDATED", "BRANCH", "REPOSITORY", "OWNER"], &rows, style);
         }
-        let own: Vec<[String; 5]> = rows.into_iter().map(|[id, state, updated, branch, repo, _]| [id, state, updated, branch, repo]).collect();
+        let own: Vec<[String; 5]> =
+            rows.into_iter().map(|[id, state, updated, branch, repo, _]| [id, state, updated, branch, repo]).collect();
         table(["SESSION", "STATE", "UPDATED", "BRANCH", "REPOSITORY"], &own, style)
     }
 }

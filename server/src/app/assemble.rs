@@ -120,7 +120,9 @@ pub fn local(
     visible.extend(program.as_deref().and_then(Path::parent).filter(|dir| !dir.starts_with("/usr")).map(Path::to_owned));
     visible.extend(ca_bundle(&common.git, data_dir, surroundings)?);
     if allow_file {
-        visible.extend(rewrites(&common.git)?.iter().filter_map(|r| r.to.strip_prefix("file://")).map(PathBuf::from).filter(|dir| dir.is_dir()));
+        visible.extend(
+            rewrites(&common.git)?.iter().filter_map(|r| r.to.strip_prefix("file://")).map(PathBuf::from).filter(|dir| dir.is_dir()),
+        );
     }
     let mut pass_env = surroundings.passed(&common.sandbox.sandbox_pass_env);
     if let Some(rustup) = home.map(|home| home.join(".rustup")).filter(|dir| dir.is_dir()) {

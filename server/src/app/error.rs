@@ -53,7 +53,8 @@ impl AppError {
             Self::File { path, .. } => format!("check that {} exists and that this user may use it", path.display()),
             Self::Listen { .. } => "choose another address with --listen or ALPINE_LISTEN, or end the program that uses it".to_owned(),
             Self::NoOpencode => {
-                "install it (npm install --global opencode-ai), or set ALPINE_SANDBOX_SERVE to another command that serves a workspace".to_owned()
+                "install it (npm install --global opencode-ai), or set ALPINE_SANDBOX_SERVE to another command that serves a workspace"
+                    .to_owned()
             }
             Self::Probe(_) | Self::Task(_) => "look at the log".to_owned(),
         }

@@ -107,3 +107,109 @@ fn ended(to: SessionState, phase: Phase, failure: Failure) -> Step {
         sweep_after: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use alpine_api::{OperationId, SessionId};
+
+    use super::*;
+    use crate::{
+        domain::{lifecycle, principal::TenantId},
+        ledger::{JobSession, Lease},
+        lifecycle::PhaseError,
+    };
+
+    fn job(kind: OperationKind, phase: Phase, left: Duration) -> Job {
+        let lease = Lease { tenant: TenantId::parse("t").unwrap(), session: SessionId::generate(), fence: 1, owner: "w".into() };
+        let session = JobSession {
+            state: phase.state(),
+            repo_url: "https://h/r".parse().unwrap(),
+            branch: "main".parse().unwrap(),
+            public: true,
+            target: None,
+            sandbox: None,
+        };
+        Job {
+            lease,
+            operation: OperationId::generate(),
+            kind,
+            phase,
+            phase_attempt: 0,
+            phase_began: Some(Instant::now()),
+            deadline: Instant::now() + left,
+            persist_attempt: 1,
+            force: false,
+            actor: "ann".into(),
+            failure: None,
+            traceparent: None,
+            adopted: false,
+            session,
+        }
+    }
+
+    /// Every operation kind and phase that can meet.
+    fn jobs() -> Vec<Job> {
+        let kind = |phase: Phase| match phase {
+            Phase::Resolve | Phase::Provision | Phase::Sync | Phase::Install | Phase::Start => OperationKind::Up,
+            Phase::Cleanup | Phase::Stop | Phase::Persist | Phase::Destroy => OperationKind::Down,
+        };
+        Phase::ALL.iter().map(|phase| job(kind(*phase), *phase, Duration::from_secs(60))).collect()
+    }
+
+    #[test]
+    fn every_outcome_is_a_legal_transition() {
+        let deadlines = Deadlines::default();
+        for job in jobs() {
+            for step in [
+                after(&job, Done::default()),
+                failed(&job, &PhaseError::permanent("x", "y")),
+                failed(&job, &PhaseError::Unstorable { code: ErrorCode::PersistPayloadTooLarge, cause: "y".into() }),
+                too_late(&job, &deadlines),
+            ] {
+                let from = job.session.state;
+                assert!(step.to == from || lifecycle::allowed(Some(from), step.to), "{} in {}: to {}", job.phase, from, step.to);
+                let resting = step.end.is_some();
+                assert_eq!(resting, step.to != step.phase.state(), "{}: an operation ends exactly when its session rests", job.phase);
+            }
+        }
+    }
+
+    #[test]
+    fn an_up_that_fails_goes_on_to_clean_up_and_then_ends_as_failed() {
+        let install = job(OperationKind::Up, Phase::Install, Duration::from_secs(60));
+        let step = failed(&install, &PhaseError::permanent("install", "exit status 1"));
+        assert_eq!((step.to, step.phase, step.end), (SessionState::Failing, Phase::Cleanup, None));
+        assert_eq!(step.failure.unwrap().cause, "install: exit status 1");
+        let cleanup = job(OperationKind::Up, Phase::Cleanup, Duration::ZERO);
+        assert_eq!(after(&cleanup, Done::default()).end, Some(End { status: OperationStatus::Failed }));
+        assert!(budget(&cleanup, &Deadlines::default()) > Duration::ZERO, "a clean-up has time after the operation's deadline");
+    }
+
+    #[test]
+    fn a_record_that_never_fits_is_told_from_one_that_could_not_be_stored_now() {
+        let persist = job(OperationKind::Down, Phase::Persist, Duration::from_secs(60));
+        let large = PhaseError::Unstorable { code: ErrorCode::PersistPayloadTooLarge, cause: "600000 bytes".into() };
+        assert_eq!(failed(&persist, &large).to, SessionState::PersistFailed);
+        assert_eq!(failed(&persist, &large).failure.unwrap().error_code, ErrorCode::PersistPayloadTooLarge);
+        assert_eq!(failed(&persist, &PhaseError::transient("persist", "away")).to, SessionState::StoppedUnpersisted);
+    }
+
+    #[test]
+    fn a_deadline_names_what_ran_out() {
+        let deadlines = Deadlines::default();
+        let phase = too_late(&job(OperationKind::Up, Phase::Resolve, Duration::from_secs(600)), &deadlines).failure.unwrap();
+        assert_eq!((phase.error_code, phase.cause.as_str()), (ErrorCode::DeadlineExceeded, "resolve: not done within 90 s"));
+        let whole = too_late(&job(OperationKind::Up, Phase::Install, Duration::ZERO), &deadlines).failure.unwrap();
+        assert_eq!(whole.cause, "up: not done within 720 s");
+    }
+
+    #[test]
+    fn backoff_grows_and_is_never_nothing() {
+        for tries in [1, 2, 3, 50] {
+            let pause = backoff(tries);
+            assert!(pause >= Duration::from_millis(50) && pause <= Duration::from_secs(32));
+        }
+    }
+}

@@ -32,7 +32,12 @@ const LINGER: Duration = Duration::from_secs(1);
 /// git's own) for exit codes.
 const SIGNALS: [i32; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15];
 
-pub(super) async fn run(inner: std::sync::Arc<Inner>, sandbox: Sandbox, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
+pub(super) async fn run(
+    inner: std::sync::Arc<Inner>,
+    sandbox: Sandbox,
+    command: Command,
+    output: mpsc::Sender<Output>,
+) -> Result<Exit, ProviderError> {
     let run = Uuid::now_v7().simple().to_string();
     let isolates = inner.launcher.isolates();
     let (mut command, mut process, owner) = {

@@ -180,11 +180,18 @@ impl Launcher {
 fn plain_directory(workspace: &Path, cwd: &Path) -> Result<PathBuf, ProviderError> {
     let wanted = workspace.join(cwd);
     let real = wanted.canonicalize().map_err(super::io(format!("the working directory {}", cwd.display())))?;
-    if real.starts_with(workspace) { Ok(real) } else { Err(permanent(format!("the working directory {} is not within the workspace", cwd.display()))) }
+    if real.starts_with(workspace) {
+        Ok(real)
+    } else {
+        Err(permanent(format!("the working directory {} is not within the workspace", cwd.display())))
+    }
 }
 
 fn find_in(path: &str, name: &str) -> Option<PathBuf> {
-    path.split(':').chain(STANDARD_PATH.split(':')).map(|folder| Path::new(folder).join(name)).find(|found| found.is_absolute() && is_program(found))
+    path.split(':')
+        .chain(STANDARD_PATH.split(':'))
+        .map(|folder| Path::new(folder).join(name))
+        .find(|found| found.is_absolute() && is_program(found))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -85,15 +85,14 @@ impl Settings {
                 "is not absolute"
             } else if covers(root) || real.starts_with(root) {
                 "would show one session's files to another"
-            } else if own.iter().any(|own| covers(own)) || [GUEST_HOME, GUEST_WORKSPACE, GUEST_TMP, "/proc", "/dev"].iter().any(|o| inside(o)) {
+            } else if own.iter().any(|own| covers(own))
+                || [GUEST_HOME, GUEST_WORKSPACE, GUEST_TMP, "/proc", "/dev"].iter().any(|o| inside(o))
+            {
                 "is in the way of what every sandbox has there"
             } else {
                 continue;
             };
-            return Err(ProviderError::Permanent {
-                what: format!("the visible path {} {problem}", path.display()),
-                source: None,
-            });
+            return Err(ProviderError::Permanent { what: format!("the visible path {} {problem}", path.display()), source: None });
         }
         Ok(())
     }
