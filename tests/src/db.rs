@@ -1,7 +1,7 @@
 //! The database, looked at and meddled with behind the programs' backs.
 
 use alpine_api::SessionId;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, postgres::PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction, postgres::PgPoolOptions};
 
 /// One test's database.
 #[derive(Debug, Clone)]
@@ -30,6 +30,14 @@ impl Db {
     {
         let value = sqlx::query_scalar::<_, T>(AssertSqlSafe(sql)).fetch_one(&self.pool).await;
         value.unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    /// Keeps everybody away from a table until the transaction ends.
+    pub async fn lock(&self, table: &str) -> Transaction<'static, Postgres> {
+        let mut transaction = self.pool.begin().await.unwrap();
+        let sql = format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await.unwrap();
+        transaction
     }
 
     pub async fn count(&self, table: &str) -> i64 {
