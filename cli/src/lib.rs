@@ -1,1 +1,98 @@
+//! The `alpine` command line as a library, so that everything it says can be tested.
 
+mod args;
+mod browser;
+mod client;
+mod clock;
+mod commands;
+mod config;
+mod error;
+#[cfg(test)]
+mod testing;
+mod token;
+mod ui;
+mod wait;
+mod wire;
+
+use std::{
+    ffi::OsString,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
+
+use alpine_api::{OperationId, SessionId};
+
+use crate::{
+    args::{Cli, Parsed},
+    client::Client,
+    config::{Environment, Settings},
+    error::CliError,
+    token::Identity,
+    ui::Ui,
+};
+
+/// What every command is given.
+#[derive(Debug)]
+struct Context {
+    ui: Ui,
+    env: Environment,
+    cli: Cli,
+    /// The operation that is being waited for: what an interrupt leaves running.
+    in_flight: Mutex<Option<(SessionId, OperationId)>>,
+}
+
+impl Context {
+    fn new(ui: Ui, env: Environment, cli: Cli) -> Self {
+        Self { ui, env, cli, in_flight: Mutex::new(None) }
+    }
+
+    /// A client for the configured server in the caller's name. Fails without an identity, before any request.
+    fn client(&self) -> Result<Client, CliError> {
+        let settings = Settings::load(&self.cli.globals, &self.env)?;
+        for warning in &settings.warnings {
+            self.ui.warn(warning);
+        }
+        self.ui.note(&format!("server {} (profile {})", settings.server, settings.profile));
+        let identity = Identity::new(settings.credential.clone(), clock::now)?;
+        Ok(Client::new(&settings, identity)?)
+    }
+
+    fn waits_for(&self, session: SessionId, operation: OperationId) {
+        *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) = Some((session, operation));
+    }
+
+    fn interrupted(&self) -> CliError {
+        CliError::Interrupted { waiting_for: *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
+/// The program: arguments, environment and terminal of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let env = Environment::of_process();
+    let ui = Ui::of_process(&args::look(&argv), env.no_color());
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(argv, env, ui)),
+        Err(source) => ui.finish(Err(CliError::Runtime(source))),
+    }
+}
+
+async fn run(argv: Vec<OsString>, env: Environment, ui: Ui) -> ExitCode {
+    let cli = match args::parse(argv) {
+        Parsed::Command(cli) => *cli,
+        Parsed::Help(text) => {
+            ui.text(&text);
+            return ui.finish(Ok(()));
+        }
+        Parsed::Failed(error) => return ui.finish(Err(error)),
+    };
+    let context = Context::new(ui, env, cli);
+    let result = tokio::select! {
+        // The command first: `events --follow` ends well on the same signal.
+        biased;
+        result = commands::run(&context) => result,
+        Ok(()) = tokio::signal::ctrl_c() => Err(context.interrupted()),
+    };
+    context.ui.finish(result)
+}

@@ -75,6 +75,8 @@ catalogue! {
     PersistPayloadTooLarge = "ERR_PERSIST_PAYLOAD_TOO_LARGE", 409, 2, true, "Record too large";
     /// The command was replaced by another (CLI only).
     CommandReplaced = "ERR_COMMAND_REPLACED", 400, 1, false, "Command replaced";
+    /// The caller stopped waiting; what was accepted goes on (CLI only).
+    Interrupted = "ERR_INTERRUPTED", 400, 1, true, "Interrupted";
     /// A quota of the tenant or the principal is used up.
     QuotaExceeded = "ERR_QUOTA_EXCEEDED", 429, 1, true, "Quota exceeded";
     /// Too many requests in a short time.

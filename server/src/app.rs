@@ -1,1 +1,194 @@
+//! The composition root: configuration in, a running control plane out. The only place that knows all.
 
+mod assemble;
+mod error;
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{Authenticator, Issuer},
+    clock::SystemClock,
+    config::{CommonArgs, DatabaseArgs, DevArgs, RoleArg, ServeArgs, Surroundings},
+    dev, http,
+    ledger::{Ledger, PoolSettings, Pools, Sealer},
+    lifecycle::Engine,
+    metrics::Metrics,
+    shutdown, telemetry,
+    worker::Worker,
+};
+
+pub use error::AppError;
+
+/// How often the gauges that the database knows are read.
+const GAUGES: Duration = Duration::from_secs(10);
+
+/// A control plane, decided in every detail.
+struct Plan {
+    role: RoleArg,
+    listener: TcpListener,
+    tls: Option<http::TlsFiles>,
+    pools: PoolSettings,
+    issuers: Vec<Issuer>,
+    credential_key: Vec<u8>,
+    local: crate::sandbox::local::Settings,
+    engine: crate::lifecycle::Settings,
+    common: CommonArgs,
+}
+
+pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), AppError> {
+    let guard = telemetry::init(&assemble::telemetry(&args.common.telemetry))?;
+    let data_dir = args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings));
+    assemble::make_data_dir(&data_dir)?;
+    let serve_command = match &args.common.sandbox.sandbox_serve {
+        Some(command) => command.clone(),
+        None => assemble::opencode_command(&assemble::find_program("opencode", &surroundings.path).ok_or(AppError::NoOpencode)?),
+    };
+    let plan = Plan {
+        role: args.role,
+        listener: assemble::listen(args.listen)?,
+        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| http::TlsFiles { cert, key }),
+        pools: pool_settings(&args.database),
+        issuers: vec![assemble::issuer(&args.auth)?],
+        credential_key: assemble::read(&args.auth.credential_key_file)?,
+        local: assemble::local(&args.common, &data_dir, &surroundings, &serve_command, false)?,
+        engine: assemble::engine(&args.common, &data_dir, &surroundings, serve_command, false)?,
+        common: args.common,
+    };
+    let outcome = run(plan, false).await;
+    guard.shutdown().await?;
+    outcome
+}
+
+pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppError> {
+    let guard = telemetry::init(&assemble::telemetry(&args.common.telemetry))?;
+    let settings = dev::DevSettings {
+        data_dir: args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings)),
+        listen: args.listen,
+        postgres_bin: args.postgres_bin.clone(),
+        cli_config_dir: args.cli_config_dir.clone().map_or_else(|| assemble::cli_config_dir(&surroundings), Ok)?,
+        path: surroundings.path.clone(),
+        need_opencode: args.common.sandbox.sandbox_serve.is_none(),
+    };
+    let environment = dev::prepare(settings).await?;
+    let outcome = match dev_plan(args, &surroundings, &environment) {
+        Ok(plan) => {
+            tracing::info!(url = environment.server_url, data = %environment.data_dir.path().display(), "the CLI's profile `dev` leads here");
+            run(plan, true).await
+        }
+        Err(error) => Err(error),
+    };
+    environment.postgres.stop().await?;
+    guard.shutdown().await?;
+    outcome
+}
+
+fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEnvironment) -> Result<Plan, AppError> {
+    let data_dir = environment.data_dir.path();
+    let own = args.common.sandbox.sandbox_serve.clone();
+    let serve_command = own.or_else(|| environment.opencode.as_deref().map(assemble::opencode_command)).ok_or(AppError::NoOpencode)?;
+    Ok(Plan {
+        role: RoleArg::All,
+        listener: assemble::listen(environment.listen)?,
+        tls: Some(http::TlsFiles { cert: environment.tls_cert.clone(), key: environment.tls_key.clone() }),
+        pools: PoolSettings {
+            database_url: environment.database_url.clone(),
+            statements: 16,
+            transactions: 6,
+            acquire_timeout: Duration::from_secs(5),
+        },
+        issuers: vec![assemble::dev_issuer(&assemble::read(&environment.jwt_secret_file)?)],
+        credential_key: assemble::read(&environment.credential_key_file)?,
+        local: assemble::local(&args.common, data_dir, surroundings, &serve_command, true)?,
+        engine: assemble::engine(&args.common, data_dir, surroundings, serve_command, true)?,
+        common: args.common,
+    })
+}
+
+pub async fn migrate(args: &DatabaseArgs) -> Result<(), AppError> {
+    let pools = Pools::connect(&pool_settings(args))?;
+    pools.migrate().await?;
+    pools.close().await;
+    Ok(())
+}
+
+fn pool_settings(args: &DatabaseArgs) -> PoolSettings {
+    PoolSettings {
+        database_url: SecretString::clone(&args.database_url),
+        statements: args.db_connections,
+        transactions: args.db_transaction_connections,
+        acquire_timeout: Duration::from_secs(args.db_acquire_seconds),
+    }
+}
+
+async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let signals = tokio::spawn(shutdown::on_signals(soft.clone(), hard.clone()));
+    let outcome = tokio::select! {
+        outcome = compose(plan, migrate, soft.clone()) => outcome,
+        () = hard.cancelled() => Ok(()),
+    };
+    signals.abort();
+    outcome
+}
+
+async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(), AppError> {
+    let metrics = Arc::new(Metrics::new());
+    let pools = Pools::connect(&plan.pools)?;
+    if migrate {
+        pools.migrate().await?;
+    }
+    let sealer = Sealer::new(&plan.credential_key).map_err(AppError::CredentialKey)?;
+    let deadlines = plan.engine.deadlines.clone();
+    let ledger = Ledger::new(pools.clone(), sealer, deadlines);
+    let http = &plan.common.http;
+    let state = http::AppState::new(http::Parts {
+        ledger: ledger.clone(),
+        auth: Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock))?),
+        metrics: Arc::clone(&metrics),
+        settings: assemble::http(http),
+        shutdown: soft.clone(),
+    });
+    let background = CancellationToken::new();
+    let hub = tokio::spawn({
+        let (ledger, stop) = (ledger.clone(), background.clone());
+        async move { ledger.hub().run(stop).await }
+    });
+    let gauges = tokio::spawn(gauges(ledger.clone(), Arc::clone(&metrics), background.clone()));
+    let worker = if plan.role == RoleArg::Api {
+        None
+    } else {
+        let provider = Arc::new(crate::sandbox::local::LocalProvider::new(plan.local)?);
+        let engine = Engine::new(ledger.clone(), provider, plan.engine, Arc::clone(&metrics))?;
+        let worker = Worker::new(ledger, engine, metrics, assemble::worker(&plan.common.worker));
+        Some(tokio::spawn(worker.run(soft.clone())))
+    };
+    let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
+    let served = http::serve(router, plan.listener, plan.tls, soft.clone(), Duration::from_secs(http.drain_seconds)).await;
+    // A server that cannot serve must not go on working unseen.
+    soft.cancel();
+    if let Some(worker) = worker {
+        worker.await?;
+    }
+    background.cancel();
+    hub.await?;
+    gauges.await?;
+    pools.close().await;
+    Ok(served?)
+}
+
+async fn gauges(ledger: Ledger, metrics: Arc<Metrics>, stop: CancellationToken) {
+    loop {
+        match ledger.session_counts().await {
+            Ok(counts) => metrics.set_sessions(&counts),
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "sessions not counted"),
+        }
+        let (size, idle) = ledger.pools().usage();
+        metrics.set_pool(size, idle);
+        if stop.run_until_cancelled(tokio::time::sleep(GAUGES)).await.is_none() {
+            return;
+        }
+    }
+}

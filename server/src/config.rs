@@ -1,1 +1,427 @@
+//! Configuration: the only reader of the environment, by way of clap. One struct a concern; every setting
+//! has a flag, a variable, a default and a line of help, and `check-config` prints them all.
 
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use etcetera::BaseStrategy;
+use secrecy::SecretString;
+
+/// Alpine's control plane.
+#[derive(Debug, Parser)]
+#[command(name = "alpine-server", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the control plane. Stateless: any number of replicas on one PostgreSQL.
+    Serve(Box<ServeArgs>),
+    /// Run everything on one machine, nothing configured.
+    Dev(Box<DevArgs>),
+    /// Bring the database's schema up to date.
+    Migrate {
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print the settings of `serve` as they would apply, secrets redacted.
+    CheckConfig(Box<ServeArgs>),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// What this process does.
+    #[arg(long, env = "ALPINE_ROLE", value_enum, default_value_t = RoleArg::All)]
+    pub role: RoleArg,
+    /// The address to listen on.
+    #[arg(long, env = "ALPINE_LISTEN", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Where sandboxes and generated files live.
+    #[arg(long, env = "ALPINE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The certificate chain (PEM). Without one, plain HTTP is served: for a proxy on the same host.
+    #[arg(long, env = "ALPINE_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, env = "ALPINE_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub auth: AuthArgs,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DevArgs {
+    /// The address to listen on.
+    #[arg(long, env = "ALPINE_LISTEN", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Where everything is kept. Default: /var/lib/alpine for root, else the user's data directory.
+    #[arg(long, env = "ALPINE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The directory of PostgreSQL's programs. Default: found on the machine, else fetched.
+    #[arg(long, env = "ALPINE_POSTGRES_BIN")]
+    pub postgres_bin: Option<PathBuf>,
+    /// Where the CLI's config.toml is; the profile `dev` is written there.
+    #[arg(long, env = "ALPINE_CONFIG_DIR")]
+    pub cli_config_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Settings of `serve` and `dev` alike.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub git: GitArgs,
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    #[command(flatten)]
+    pub http: HttpArgs,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    All,
+    Api,
+    Worker,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseArgs {
+    /// PostgreSQL, 15 or newer.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: SecretString,
+    /// Connections for single statements.
+    #[arg(long, env = "ALPINE_DB_CONNECTIONS", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=500))]
+    pub db_connections: u32,
+    /// Connections for transactions of several statements.
+    #[arg(long, env = "ALPINE_DB_TRANSACTION_CONNECTIONS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub db_transaction_connections: u32,
+    /// How long a request waits for a connection before it is answered 503.
+    #[arg(long, env = "ALPINE_DB_ACQUIRE_SECONDS", default_value_t = 5)]
+    pub db_acquire_seconds: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Identity")]
+pub struct AuthArgs {
+    /// The `iss` that tokens must carry.
+    #[arg(long, env = "ALPINE_JWT_ISSUER")]
+    pub jwt_issuer: String,
+    /// The `aud` that tokens must carry.
+    #[arg(long, env = "ALPINE_JWT_AUDIENCE", default_value = "alpine")]
+    pub jwt_audience: String,
+    /// The one algorithm that is accepted: RS256, ES256, EdDSA or HS256.
+    #[arg(long, env = "ALPINE_JWT_ALGORITHM")]
+    pub jwt_algorithm: String,
+    /// The key: a PEM public key or a JWKS; for HS256 the secret's bytes.
+    #[arg(long, env = "ALPINE_JWT_KEY_FILE")]
+    pub jwt_key_file: PathBuf,
+    /// The claim that names the tenant.
+    #[arg(long, env = "ALPINE_JWT_TENANT_CLAIM", default_value = "tenant")]
+    pub jwt_tenant_claim: String,
+    /// The claim that lists the roles; `alpine.admin` is an admin of the tenant.
+    #[arg(long, env = "ALPINE_JWT_ROLES_CLAIM", default_value = "roles")]
+    pub jwt_roles_claim: String,
+    /// The tenant of tokens that name none; unset: such tokens are refused.
+    #[arg(long, env = "ALPINE_JWT_DEFAULT_TENANT")]
+    pub jwt_default_tenant: Option<String>,
+    /// Accept this issuer's tokens in Cf-Access-Jwt-Assertion too.
+    #[arg(long, env = "ALPINE_JWT_CLOUDFLARE", default_value_t = false, action = clap::ArgAction::Set)]
+    pub jwt_cloudflare: bool,
+    /// 32 bytes that seal stored credentials; the same for all replicas.
+    #[arg(long, env = "ALPINE_CREDENTIAL_KEY_FILE")]
+    pub credential_key_file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sandboxes")]
+pub struct SandboxArgs {
+    /// Where sessions run.
+    #[arg(long, env = "ALPINE_PROVIDER", default_value = "local", value_parser = ["local"])]
+    pub provider: String,
+    /// The shell command that serves a workspace; it gets $HOST and $PORT. Default: opencode.
+    #[arg(long, env = "ALPINE_SANDBOX_SERVE")]
+    pub sandbox_serve: Option<String>,
+    /// Variables of the server's environment that sandboxes get, comma-separated, besides proxies and CA bundles.
+    #[arg(long, env = "ALPINE_SANDBOX_PASS_ENV", value_delimiter = ',')]
+    pub sandbox_pass_env: Vec<String>,
+    /// Paths that sandboxes see read-only, comma-separated, besides the system's and the found toolchains'.
+    #[arg(long, env = "ALPINE_SANDBOX_VISIBLE", value_delimiter = ',')]
+    pub sandbox_visible: Vec<PathBuf>,
+    /// Processes a session may have.
+    #[arg(long, env = "ALPINE_SANDBOX_PROCESSES", default_value_t = 4096)]
+    pub sandbox_processes: u64,
+    /// Open files a process may have.
+    #[arg(long, env = "ALPINE_SANDBOX_OPEN_FILES", default_value_t = 65536)]
+    pub sandbox_open_files: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Git")]
+pub struct GitArgs {
+    /// `from=to` pairs, comma-separated: URLs that begin with `from` are read from `to`.
+    #[arg(long, env = "ALPINE_GIT_REWRITE", value_delimiter = ',')]
+    pub git_rewrite: Vec<String>,
+    /// A CA that git trusts besides the system's (PEM).
+    #[arg(long, env = "ALPINE_GIT_CA_FILE")]
+    pub git_ca_file: Option<PathBuf>,
+    /// Hosts that may be at private addresses, comma-separated.
+    #[arg(long, env = "ALPINE_GIT_ALLOW_HOSTS", value_delimiter = ',')]
+    pub git_allow_hosts: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Worker")]
+pub struct WorkerArgs {
+    /// Operations at once.
+    #[arg(long, env = "ALPINE_WORKER_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub worker_concurrency: u16,
+    /// How long a dead worker's operations stay with it.
+    #[arg(long, env = "ALPINE_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub lease_seconds: u64,
+    /// How often failed clean-ups are looked for.
+    #[arg(long, env = "ALPINE_SWEEP_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub sweep_seconds: u64,
+    /// How long running phases may go on after SIGTERM before they are handed over.
+    #[arg(long, env = "ALPINE_HAND_OVER_SECONDS", default_value_t = 3)]
+    pub hand_over_seconds: u64,
+    /// Resolve and provision; and start.
+    #[arg(long, env = "ALPINE_PROVISION_DEADLINE_SECONDS", default_value_t = 90)]
+    pub provision_deadline_seconds: u64,
+    #[arg(long, env = "ALPINE_SYNC_DEADLINE_SECONDS", default_value_t = 300, help = "Clone")]
+    pub sync_deadline_seconds: u64,
+    #[arg(long, env = "ALPINE_INSTALL_DEADLINE_SECONDS", default_value_t = 600, help = "Install dependencies")]
+    pub install_deadline_seconds: u64,
+    #[arg(long, env = "ALPINE_PERSIST_DEADLINE_SECONDS", default_value_t = 60, help = "Store and verify the record")]
+    pub persist_deadline_seconds: u64,
+    #[arg(long, env = "ALPINE_UP_DEADLINE_SECONDS", default_value_t = 720, help = "A whole `up`")]
+    pub up_deadline_seconds: u64,
+    #[arg(long, env = "ALPINE_DOWN_DEADLINE_SECONDS", default_value_t = 180, help = "A whole `down`")]
+    pub down_deadline_seconds: u64,
+    /// Between SIGTERM and SIGKILL when a session is stopped.
+    #[arg(long, env = "ALPINE_STOP_GRACE_SECONDS", default_value_t = 30)]
+    pub stop_grace_seconds: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpArgs {
+    /// The largest request body, in bytes.
+    #[arg(long, env = "ALPINE_MAX_BODY_BYTES", default_value_t = 65_536)]
+    pub max_body_bytes: usize,
+    /// How long a request may take beyond what it asked to wait.
+    #[arg(long, env = "ALPINE_REQUEST_TIMEOUT_SECONDS", default_value_t = 30)]
+    pub request_timeout_seconds: u64,
+    /// How long open requests may go on after SIGTERM.
+    #[arg(long, env = "ALPINE_DRAIN_SECONDS", default_value_t = 10)]
+    pub drain_seconds: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logs and traces")]
+pub struct TelemetryArgs {
+    /// Levels, as in `info,alpine_server::worker=debug`.
+    #[arg(long, env = "ALPINE_LOG", default_value = "info")]
+    pub log: String,
+    #[arg(long, env = "ALPINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty, help = "How log lines look")]
+    pub log_format: LogFormat,
+    /// Where traces go (OTLP over HTTP); unset: nowhere.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// The name of this service in traces.
+    #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "alpine-server")]
+    pub otlp_service_name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Json,
+    Pretty,
+}
+
+/// The few facts of the process's surroundings that are not settings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    pub path: String,
+    pub home: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+}
+
+/// What programs in sandboxes need to reach the outside as the server does.
+const PASSED: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+    "TZ",
+];
+
+impl Surroundings {
+    #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
+    #[must_use]
+    pub fn read() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            path: variable("PATH").unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            home: variable("HOME").map(PathBuf::from),
+            variables: std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect(),
+        }
+    }
+
+    /// The variables that sandboxes get: those that everything needs, and those that were asked for.
+    #[must_use]
+    pub fn passed(&self, asked: &[String]) -> Vec<(String, String)> {
+        let wanted = |name: &str| PASSED.contains(&name) || asked.iter().any(|asked| asked == name);
+        self.variables.iter().filter(|(name, _)| wanted(name)).cloned().collect()
+    }
+
+    /// Where this user's programs keep data (XDG); none without a home.
+    #[must_use]
+    pub fn data_home(&self) -> Option<PathBuf> {
+        etcetera::base_strategy::Xdg::new().ok().map(|xdg| xdg.data_dir())
+    }
+
+    /// Where this user's programs keep their configuration (XDG); none without a home.
+    #[must_use]
+    pub fn config_home(&self) -> Option<PathBuf> {
+        etcetera::base_strategy::Xdg::new().ok().map(|xdg| xdg.config_dir())
+    }
+
+    /// The bundle of CAs that programs on this machine trust.
+    #[must_use]
+    pub fn system_ca_bundle(&self) -> Option<PathBuf> {
+        let named = self.variables.iter().find(|(name, _)| name == "SSL_CERT_FILE").map(|(_, path)| PathBuf::from(path));
+        let usual = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"].map(PathBuf::from);
+        named.into_iter().chain(usual).find(|path| path.is_file())
+    }
+}
+
+impl WorkerArgs {
+    #[must_use]
+    pub const fn deadlines(&self, tries: i32) -> crate::domain::operation::Deadlines {
+        crate::domain::operation::Deadlines {
+            provision: Duration::from_secs(self.provision_deadline_seconds),
+            sync: Duration::from_secs(self.sync_deadline_seconds),
+            install: Duration::from_secs(self.install_deadline_seconds),
+            persist: Duration::from_secs(self.persist_deadline_seconds),
+            up: Duration::from_secs(self.up_deadline_seconds),
+            down: Duration::from_secs(self.down_deadline_seconds),
+            stop_grace: Duration::from_secs(self.stop_grace_seconds),
+            tries,
+        }
+    }
+}
+
+const SECRET: &[&str] = &["database_url"];
+
+/// Every setting of `serve` with the value that applies, a line each, secrets redacted.
+#[must_use]
+pub fn describe(matches: &clap::ArgMatches) -> Vec<String> {
+    let command = Cli::command();
+    let Some(command) = command.find_subcommand("check-config") else { return Vec::new() };
+    let line = |arg: &clap::Arg| {
+        let id = arg.get_id().as_str();
+        let variable = arg.get_env()?.to_string_lossy().into_owned();
+        let values = matches.get_raw(id).map(|raw| raw.map(|v| v.to_string_lossy().into_owned()).collect::<Vec<_>>().join(","));
+        let value = match values {
+            Some(_) if SECRET.contains(&id) => "[redacted]".to_owned(),
+            Some(value) => value,
+            None => "(unset)".to_owned(),
+        };
+        let source = match matches.value_source(id) {
+            Some(clap::parser::ValueSource::CommandLine) => " (flag)",
+            Some(clap::parser::ValueSource::EnvVariable) => " (environment)",
+            _ => "",
+        };
+        Some(format!("{variable}={value}{source}"))
+    };
+    command.get_arguments().filter_map(line).collect()
+}
+
+/// Every setting of `serve` as a Markdown table, as it stands in docs/configuration.md.
+#[must_use]
+pub fn table() -> String {
+    let command = Cli::command();
+    let mut text = String::from("| variable | flag | default | meaning |\n|---|---|---|---|\n");
+    let arguments = command.find_subcommand("serve").into_iter().flat_map(clap::Command::get_arguments);
+    for arg in arguments {
+        let (Some(variable), Some(flag), Some(help)) = (arg.get_env(), arg.get_long(), arg.get_help()) else { continue };
+        let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = if arg.is_required_set() { "required".to_owned() } else { format!("`{}`", default.join(",")).replace("``", "") };
+        text.push_str(&format!("| `{}` | `--{flag}` | {default} | {help} |\n", variable.to_string_lossy()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_page_has_every_setting() {
+        let page = include_str!("../../docs/configuration.md");
+        assert!(page.contains(&table()), "put this into docs/configuration.md:\n{}", table());
+    }
+
+    #[test]
+    fn every_setting_has_a_variable_and_a_help_line() {
+        Cli::command().debug_assert();
+        for name in ["serve", "dev"] {
+            let cli = Cli::command();
+            for arg in cli.find_subcommand(name).unwrap().get_arguments().filter(|a| a.get_id() != "help") {
+                assert!(arg.get_env().is_some(), "{name} {} has no variable", arg.get_id());
+                assert!(arg.get_help().is_some(), "{name} {} has no help", arg.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn check_config_shows_no_secret() {
+        let arguments = [
+            "alpine-server",
+            "check-config",
+            "--database-url",
+            "postgres://u:s3cret@h/d",
+            "--jwt-issuer",
+            "i",
+            "--jwt-algorithm",
+            "RS256",
+            "--jwt-key-file",
+            "/k",
+            "--credential-key-file",
+            "/c",
+        ];
+        let matches = Cli::command().get_matches_from(arguments);
+        let text = describe(matches.subcommand_matches("check-config").unwrap()).join("\n");
+        assert!(
+            text.contains("DATABASE_URL=[redacted] (flag)")
+                && text.contains("ALPINE_JWT_ISSUER=i")
+                && text.contains("ALPINE_LEASE_SECONDS=30")
+        );
+        assert!(!text.contains("s3cret"));
+    }
+}

@@ -1,6 +1,6 @@
 //! What a `down` comes to, in each state. Pure, so that the whole table is tested without a database.
 
-use alpine_api::{ErrorCode, OperationId, OperationKind, OperationStatus, SessionState};
+use alpine_api::{OperationId, OperationKind, OperationStatus, SessionState};
 
 use crate::domain::{Fault, operation::Phase};
 
@@ -10,8 +10,6 @@ pub struct Known {
     pub id: OperationId,
     pub kind: OperationKind,
     pub status: OperationStatus,
-    pub persist_attempt: i32,
-    pub error_code: Option<ErrorCode>,
 }
 
 /// The session as the transaction sees it, its lease locked.
@@ -59,10 +57,7 @@ pub fn decide(now: &Situation, retry_persist: bool) -> Result<Decision, Fault> {
         PersistFailed | StoppedUnpersisted if retry_persist => {
             Ok(Decision::Begin { cancel, to: Some(Persisting), phase: Phase::Persist, persist_attempt: now.persist_attempt + 1 })
         }
-        PersistFailed | StoppedUnpersisted => Err(Fault::NotPersisted {
-            operation: now.last_down.map(|op| op.id),
-            code: now.last_down.and_then(|op| op.error_code).unwrap_or(ErrorCode::PersistenceVerificationFailed),
-        }),
+        PersistFailed | StoppedUnpersisted => Err(Fault::NotPersisted { operation: now.last_down.map(|op| op.id) }),
         Stopped => Ok(Decision::Same(now.last_down.map_or(now.latest, |op| op.id))),
         Failed => Err(Fault::AlreadyFailed { operation: now.latest }),
     }
@@ -74,7 +69,7 @@ mod tests {
     use crate::domain::lifecycle;
 
     fn known(kind: OperationKind, status: OperationStatus) -> Known {
-        Known { id: OperationId::generate(), kind, status, persist_attempt: 1, error_code: None }
+        Known { id: OperationId::generate(), kind, status }
     }
 
     fn situation(state: SessionState) -> Situation {

@@ -28,7 +28,7 @@ pub enum Fault {
     #[error("the session of this client-request-id is over")]
     SessionOver { operation: OperationId },
     #[error("session is stopped but not persisted")]
-    NotPersisted { operation: Option<OperationId>, code: ErrorCode },
+    NotPersisted { operation: Option<OperationId> },
     #[error("session has failed and left nothing to stop")]
     AlreadyFailed { operation: OperationId },
     #[error("session cannot go from {from} to {to}")]
@@ -89,7 +89,7 @@ impl Fault {
     pub const fn operation(&self) -> Option<OperationId> {
         match self {
             Self::KeyReused { first: id } | Self::SessionOver { operation: id } | Self::AlreadyFailed { operation: id } => Some(*id),
-            Self::NotPersisted { operation, .. } => *operation,
+            Self::NotPersisted { operation } => *operation,
             _ => None,
         }
     }

@@ -41,7 +41,7 @@ pub fn is_final(state: SessionState) -> bool {
     successors(state).is_empty()
 }
 
-/// The table as a Mermaid state diagram, as it stands in ARCHITECTURE.md.
+/// The table as a Mermaid state diagram, as it stands in docs/lifecycle.md.
 #[must_use]
 pub fn diagram() -> String {
     let mut text = String::from("stateDiagram-v2\n    [*] --> requested\n");
@@ -97,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn the_architecture_page_shows_this_table() {
-        let page = include_str!("../../../ARCHITECTURE.md");
-        assert!(page.contains(&diagram()), "put this into ARCHITECTURE.md:\n{}", diagram());
+    fn the_lifecycle_page_shows_this_table() {
+        let page = include_str!("../../../docs/lifecycle.md");
+        assert!(page.contains(&diagram()), "put this into docs/lifecycle.md:\n{}", diagram());
     }
 }

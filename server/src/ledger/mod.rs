@@ -1,1 +1,107 @@
+//! All SQL, and nothing but SQL: plain async functions on a tenant-scoped handle, or on a lease.
+//!
+//! No network call ever stands between BEGIN and COMMIT. What a worker writes is one statement that
+//! first locks its lease; what a caller asks for goes through [`TenantLedger`], which cannot be had
+//! without a tenant.
 
+mod accept_down;
+mod accept_up;
+mod commit;
+mod connect;
+mod error;
+mod events;
+mod hub;
+mod leases;
+mod list;
+mod records;
+mod seal;
+mod sweep;
+mod views;
+
+use std::sync::Arc;
+
+use alpine_api::{OperationId, SessionState};
+use sqlx::PgPool;
+
+use crate::domain::{operation::Deadlines, principal::TenantId};
+
+pub use accept_down::NewDown;
+pub use accept_up::{NewUp, UpAnswer};
+pub use commit::{End, Findings, Step};
+pub use connect::{MIGRATOR, PoolSettings, Pools};
+pub use error::Error;
+pub use hub::{Hub, Watch};
+pub use leases::{Job, JobSession, Lease};
+pub use list::{BadCursor, Cursor, ListQuery};
+pub use records::{STOPPED_REASON, Written};
+pub use seal::{SealError, Sealer};
+
+/// The ledger, for whole-system work. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pools: Pools,
+    hub: Hub,
+    sealer: Arc<Sealer>,
+    deadlines: Arc<Deadlines>,
+}
+
+/// The ledger as one tenant sees it.
+#[derive(Debug, Clone)]
+pub struct TenantLedger {
+    ledger: Ledger,
+    tenant: TenantId,
+}
+
+impl Ledger {
+    #[must_use]
+    pub fn new(pools: Pools, sealer: Sealer, deadlines: Deadlines) -> Self {
+        let hub = Hub::new(pools.statements.clone());
+        Self { pools, hub, sealer: Arc::new(sealer), deadlines: Arc::new(deadlines) }
+    }
+
+    #[must_use]
+    pub fn tenant(&self, tenant: &TenantId) -> TenantLedger {
+        TenantLedger { ledger: self.clone(), tenant: tenant.clone() }
+    }
+
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    #[must_use]
+    pub const fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// Readiness: the database answers, and its schema is at least this program's.
+    pub async fn check(&self) -> Result<(), Error> {
+        let applied = self.pools.schema_version().await?;
+        if applied >= MIGRATOR.iter().map(|m| m.version).max() { Ok(()) } else { Err(Error::SchemaBehind) }
+    }
+
+    /// How many sessions there are in each state that is not final, for the gauge.
+    pub async fn session_counts(&self) -> Result<Vec<(SessionState, i64)>, Error> {
+        let rows =
+            sqlx::query!(r#"SELECT state, count(*) AS "count!" FROM sessions WHERE state NOT IN ('stopped', 'failed') GROUP BY state"#)
+                .fetch_all(&self.pools.statements)
+                .await?;
+        rows.into_iter().map(|row| Ok((views::read(&row.state)?, row.count))).collect()
+    }
+
+    const fn statements(&self) -> &PgPool {
+        &self.pools.statements
+    }
+}
+
+impl TenantLedger {
+    /// Wakes when the operation has ended. Take it BEFORE reading the operation.
+    #[must_use]
+    pub fn watch(&self, operation: OperationId) -> Watch {
+        self.ledger.hub.watch(&self.tenant, operation)
+    }
+
+    const fn statements(&self) -> &PgPool {
+        self.ledger.statements()
+    }
+}

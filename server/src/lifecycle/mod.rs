@@ -1,1 +1,109 @@
+//! The engine: what one phase does, given the ledger and a provider. Clone, install, start and probe are
+//! written once, here, on top of `exec`; which phase comes when is the worker's and the domain's.
 
+mod address;
+mod down;
+mod error;
+mod git;
+mod install;
+mod project;
+mod resolve;
+mod run;
+mod start;
+mod sync;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    domain::operation::{Deadlines, Phase},
+    ledger::{Findings, Job, Ledger},
+    metrics::Metrics,
+    sandbox::{Handle, Provider, SandboxSpec},
+};
+
+pub use error::PhaseError;
+pub use git::{GitSettings, Rewrite};
+
+/// What the engine is told by configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub git: GitSettings,
+    /// The command that serves a workspace unless the repository names its own; `$HOST` and `$PORT` are given.
+    pub serve: String,
+    pub deadlines: Deadlines,
+}
+
+/// A phase, done.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub findings: Findings,
+    pub reason: String,
+    /// The time that a record has given to the end of its session.
+    pub at: Option<DateTime<Utc>>,
+}
+
+impl Done {
+    fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..Self::default() }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Engine {
+    ledger: Ledger,
+    provider: Arc<dyn Provider>,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    probe: reqwest::Client,
+}
+
+impl Engine {
+    pub fn new(ledger: Ledger, provider: Arc<dyn Provider>, settings: Settings, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
+        // A connection made before the program listens may hang for ever: short tries, each on a new one.
+        let probe = reqwest::Client::builder()
+            .timeout(Duration::from_millis(500))
+            .pool_max_idle_per_host(0)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { ledger, provider, settings: Arc::new(settings), metrics, probe })
+    }
+
+    #[must_use]
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.settings.deadlines
+    }
+
+    /// Run the job's phase. It may have run before, wholly or in part: each phase finds what is there.
+    pub async fn run(&self, job: &Job) -> Result<Done, PhaseError> {
+        match job.phase {
+            Phase::Resolve => self.resolve(job).await,
+            Phase::Provision => self.provision(job).await,
+            Phase::Sync => self.sync(job).await,
+            Phase::Install => self.install(job).await,
+            Phase::Start => self.start(job).await,
+            Phase::Cleanup => self.cleanup(job).await,
+            Phase::Stop => self.stop(job).await,
+            Phase::Persist => self.persist(job).await,
+            Phase::Destroy => self.destroy(job).await,
+        }
+    }
+
+    async fn provision(&self, job: &Job) -> Result<Done, PhaseError> {
+        let spec = SandboxSpec { tenant: job.lease.tenant.clone(), session: job.lease.session, fence: job.lease.fence };
+        // The intent is on record: the session is `provisioning`, and its sandbox's name is its id.
+        let handle = self.provider.ensure(&spec).await.map_err(|error| PhaseError::provider("provision", error))?;
+        let sandbox = serde_json::to_value(&handle).map_err(|error| PhaseError::permanent("provision", error.to_string()))?;
+        Ok(Done { findings: Findings { sandbox: Some(sandbox), ..Findings::default() }, ..Done::because("sandbox made") })
+    }
+
+    /// The sandbox that an earlier phase recorded.
+    fn handle(job: &Job) -> Result<Handle, PhaseError> {
+        let recorded =
+            job.session.sandbox.clone().ok_or_else(|| PhaseError::permanent(job.phase.as_str(), "the session has no sandbox"))?;
+        serde_json::from_value(recorded)
+            .map_err(|error| PhaseError::permanent(job.phase.as_str(), format!("the sandbox's handle is not readable: {error}")))
+    }
+}

@@ -1,1 +1,148 @@
+//! The worker: claims operations, keeps its leases alive, runs phase after phase, commits each fenced.
+//! There is no recovery at start-up: what a dead worker left is claimed like everything else.
 
+mod held;
+mod job;
+mod outcome;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    ledger::{self, Ledger},
+    lifecycle::Engine,
+    metrics::Metrics,
+};
+use held::Held;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who this worker is, in the lease rows: unique to the process.
+    pub id: String,
+    /// Operations at once. They mostly wait (for a remote, an installer), so this is not the number of cores.
+    pub concurrency: usize,
+    pub lease: Duration,
+    /// The longest time between two looks at the queue when no hint comes.
+    pub poll: Duration,
+    pub sweep: Duration,
+    /// How long running phases may go on after the signal to stop, before they are handed over.
+    pub hand_over: Duration,
+}
+
+impl Settings {
+    fn heartbeat(&self) -> Duration {
+        self.lease / 3
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    ledger: Ledger,
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    settings: Arc<Settings>,
+    held: Held,
+    places: Arc<Semaphore>,
+    jobs: TaskTracker,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, settings: Settings) -> Self {
+        let places = Arc::new(Semaphore::new(settings.concurrency));
+        Self { ledger, engine, metrics, settings: Arc::new(settings), held: Held::default(), places, jobs: TaskTracker::new() }
+    }
+
+    /// Work until `stop`; then claim nothing more, give running phases a moment, and hand the rest over.
+    pub async fn run(self, stop: CancellationToken) {
+        let done = CancellationToken::new();
+        let beat = tokio::spawn(self.clone().beat(done.clone()));
+        let sweep = tokio::spawn(self.clone().sweep(stop.clone()));
+        while !stop.is_cancelled() {
+            self.claim(&stop).await;
+            let hinted = async {
+                tokio::select! {
+                    () = self.ledger.hub().work_hinted() => {}
+                    () = tokio::time::sleep(self.settings.poll) => {}
+                }
+            };
+            stop.run_until_cancelled(hinted).await;
+        }
+        self.jobs.close();
+        if tokio::time::timeout(self.settings.hand_over, self.jobs.wait()).await.is_err() {
+            self.held.hand_over_all();
+            self.jobs.wait().await;
+        }
+        done.cancel();
+        for task in [beat, sweep] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task of the worker failed");
+            }
+        }
+    }
+
+    /// Take what is free, as far as there are places.
+    async fn claim(&self, stop: &CancellationToken) {
+        let free = self.places.available_permits();
+        if free == 0 {
+            // A job that ends gives its place back with a hint.
+            return;
+        }
+        let limit = i64::try_from(free.min(32)).unwrap_or(32);
+        let jobs = match self.ledger.claim(&self.settings.id, limit, self.settings.lease).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be claimed");
+                return;
+            }
+        };
+        let more = jobs.len() == 32;
+        for job in jobs {
+            if job.adopted {
+                self.metrics.lease_adoption();
+                tracing::info!(session = %job.lease.session, operation = %job.operation, phase = %job.phase, "adopted");
+            }
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { continue };
+            let (worker, stop) = (self.clone(), stop.clone());
+            let held = self.held.insert(job.lease.clone());
+            self.jobs.spawn(async move {
+                worker.carry_on(job, held, stop).await;
+                drop(place);
+                // A place is free: the queue may hold more than the last claim took.
+                worker.ledger.hub().wake_local();
+            });
+        }
+        if more {
+            self.ledger.hub().wake_local();
+        }
+    }
+
+    /// Renew what is held. A lease that is not renewed is lost, and its job ends without another write.
+    async fn beat(self, done: CancellationToken) {
+        while done.run_until_cancelled(tokio::time::sleep(self.settings.heartbeat())).await.is_some() {
+            let leases = self.held.leases();
+            if leases.is_empty() {
+                continue;
+            }
+            match self.ledger.renew(&self.settings.id, &leases, self.settings.lease).await {
+                Ok(still) => self.held.keep_only(&leases, &still),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
+                    self.held.drop_overdue(self.settings.lease);
+                }
+            }
+        }
+    }
+
+    async fn sweep(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
+            match self.ledger.sweep(50).await {
+                Ok(0) | Err(ledger::Error::Unavailable(_)) => {}
+                Ok(begun) => tracing::info!(begun, "another try at what had failed"),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
+            }
+        }
+    }
+}

@@ -1,1 +1,261 @@
+//! Sandboxes as processes on the server's own host: a workspace and a private HOME a session, its own user
+//! where the server is root, in bubblewrap where that works.
+//!
+//! Nothing is kept in memory. Files (`layout`, `slots`) and /proc (`processes`) say all there is to know, so a
+//! server that was killed and started again, or another one on the same host, goes on where it left off.
+//! What a session starts is told from the rest by its user, its pid namespace and a mark in its environment;
+//! only without all three walls, run by an ordinary user and without bubblewrap, can a program that drops its
+//! environment and its parents escape.
 
+mod exec;
+mod launch;
+mod layout;
+mod processes;
+mod remove;
+mod serve;
+mod settings;
+mod slots;
+mod sockets;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use alpine_api::SessionId;
+use async_trait::async_trait;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+pub use self::settings::{Limits, Settings};
+use self::{
+    launch::Launcher,
+    layout::{Meta, Sandbox},
+    processes::{Owner, Table, Which},
+    slots::{Label, Slots},
+};
+use crate::{
+    domain::principal::TenantId,
+    sandbox::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, Status},
+};
+
+const NAME: &str = "local";
+
+#[derive(Debug, Clone)]
+pub struct LocalProvider {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    slots: Slots,
+    launcher: Launcher,
+    /// The server can give each session a user of its own.
+    users: bool,
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ProviderError {
+    let what = what.into();
+    move |source| {
+        let what = format!("{what}: {source}");
+        let source = Some(source);
+        match source.as_ref().map(std::io::Error::kind) {
+            Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+                ProviderError::Permanent { what, source }
+            }
+            _ => ProviderError::Transient { what, source },
+        }
+    }
+}
+
+/// Files and /proc are read where waiting for them holds up nobody; once begun it goes on to its end.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ProviderError> + Send + 'static) -> Result<T, ProviderError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(ProviderError::Transient { what: format!("interrupted: {error}"), source: None }))
+}
+
+impl LocalProvider {
+    /// Tries bubblewrap once, so it takes some tens of milliseconds.
+    pub fn new(settings: Settings) -> Result<Self, ProviderError> {
+        let asked = settings.root.clone();
+        let prepare = || {
+            if let Some(parent) = asked.parent() {
+                fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+            }
+            // Sessions' users may pass through it, in plain mode, but not look around.
+            layout::make_dir(&asked, 0o711)?;
+            let root = asked.canonicalize()?;
+            layout::make_dir(&root.join(".trash"), 0o700)?;
+            Ok((Slots::new(&root)?, root))
+        };
+        let (slots, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
+        let launcher = Launcher::new(settings, &root, slots.uid(0))?;
+        launcher.check_reachable(&root)?;
+        Ok(Self { inner: Arc::new(Inner { root, slots, launcher, users: rustix::process::geteuid().is_root() }) })
+    }
+
+    /// Are sessions kept apart by bubblewrap?
+    #[must_use]
+    pub fn isolates(&self) -> bool {
+        self.inner.launcher.isolates()
+    }
+
+    async fn with<T, F>(&self, work: F) -> Result<T, ProviderError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> Result<T, ProviderError> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || work(&inner)).await
+    }
+}
+
+impl Inner {
+    fn trash(&self) -> PathBuf {
+        self.root.join(".trash")
+    }
+
+    fn handle(&self, session: SessionId) -> Handle {
+        let directory = Sandbox::of(&self.root, session).dir;
+        Handle { provider: NAME.to_owned(), session, detail: json!({ "directory": directory }) }
+    }
+
+    fn ensure(&self, label: &Label) -> Result<Handle, ProviderError> {
+        let slot = self.slots.reserve(label).map_err(io("reserving a slot"))?;
+        let slot =
+            slot.ok_or_else(|| ProviderError::Transient { what: "this host has no room for another session".to_owned(), source: None })?;
+        let uid = self.users.then(|| self.slots.uid(slot));
+        let sandbox = Sandbox::of(&self.root, label.session);
+        sandbox.complete(label, slot, uid).map_err(io(format!("making {}", sandbox.dir.display())))?;
+        Ok(self.handle(label.session))
+    }
+
+    fn meta(&self, session: SessionId) -> Option<Meta> {
+        Sandbox::of(&self.root, session).meta().ok()
+    }
+
+    /// From what is there of it: the making or the removal may have been interrupted.
+    fn owner(&self, session: SessionId) -> Result<Owner, ProviderError> {
+        if let Some(meta) = self.meta(session) {
+            return Ok(meta.owner());
+        }
+        let slot = self.slots.find(session).map_err(io("reading the slots"))?;
+        Ok(Owner { session, uid: slot.filter(|_| self.users).map(|slot| self.slots.uid(slot)) })
+    }
+
+    fn status(&self, session: SessionId) -> Result<Status, ProviderError> {
+        let sandbox = Sandbox::of(&self.root, session);
+        let owner = self.owner(session)?;
+        let table = Table::read().map_err(io("reading the list of processes"))?;
+        if let Some(meta) = self.meta(session)
+            && let Some(served) = meta.served.as_ref().filter(|served| served.alive())
+        {
+            // Whoever looks often also keeps the log from growing for ever.
+            sandbox.trim_log().map_err(io("cutting served.log"))?;
+            let listening = serve::listens(&table, &meta, served);
+            return Ok(Status::Serving { endpoint: serve::endpoint(served.port), listening });
+        }
+        let slot = self.slots.find(session).map_err(io("reading the slots"))?;
+        let there = slot.is_some()
+            || fs::symlink_metadata(&sandbox.dir).is_ok()
+            || !remove::trashed(self, session).map_err(io("reading what is to be removed"))?.is_empty()
+            || !table.of(owner, &Which::All).is_empty();
+        Ok(if there { Status::Idle } else { Status::Absent })
+    }
+
+    fn list(&self) -> Result<Vec<Listed>, ProviderError> {
+        let mut sessions: BTreeSet<SessionId> = self.slots.sessions().map_err(io("reading the slots"))?.into_iter().collect();
+        for entry in fs::read_dir(&self.root).map_err(io("reading the sandboxes"))? {
+            let name = entry.map_err(io("reading the sandboxes"))?.file_name();
+            sessions.extend(name.to_str().and_then(|name| name.parse::<SessionId>().ok()));
+        }
+        Ok(sessions.into_iter().filter_map(|session| self.listed(session)).collect())
+    }
+
+    fn listed(&self, session: SessionId) -> Option<Listed> {
+        let label = self.meta(session).map(|meta| meta.label).or_else(|| self.slots.label(session));
+        // Unlabelled it is nobody's, and must be seen to be removed.
+        let label = label.unwrap_or_else(|| {
+            tracing::warn!(%session, "a sandbox without a label");
+            Label { tenant: "unknown".to_owned(), session, fence: 0 }
+        });
+        match TenantId::parse(&label.tenant) {
+            Ok(tenant) => Some(Listed { tenant, session, fence: label.fence, handle: self.handle(session) }),
+            Err(error) => {
+                tracing::warn!(%session, %error, "a sandbox whose label cannot be read");
+                None
+            }
+        }
+    }
+}
+
+/// The sandbox that a handle names, which may be another root's.
+fn locate(handle: &Handle) -> Result<Sandbox, ProviderError> {
+    let directory = handle.detail.get("directory").and_then(serde_json::Value::as_str).map(Path::new);
+    match directory {
+        Some(dir) if handle.provider == NAME && dir.is_absolute() && dir.ends_with(handle.session.to_string()) => {
+            Ok(Sandbox { dir: dir.to_owned() })
+        }
+        _ => Err(ProviderError::Permanent { what: "the handle is not of a local sandbox".to_owned(), source: None }),
+    }
+}
+
+fn present(handle: &Handle) -> Result<Sandbox, ProviderError> {
+    let sandbox = locate(handle)?;
+    if sandbox.dir.is_dir() { Ok(sandbox) } else { Err(ProviderError::Gone) }
+}
+
+#[async_trait]
+impl Provider for LocalProvider {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {
+        let label = Label::of(spec);
+        self.with(move |inner| inner.ensure(&label)).await
+    }
+
+    async fn exec(&self, handle: &Handle, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
+        exec::run(Arc::clone(&self.inner), present(handle)?, command, output).await
+    }
+
+    async fn serve(&self, handle: &Handle, command: Command) -> Result<Endpoint, ProviderError> {
+        let sandbox = present(handle)?;
+        self.with(move |inner| serve::start(inner, &sandbox, &command)).await
+    }
+
+    async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError> {
+        let sandbox = present(handle)?;
+        self.with(move |_| sandbox.log_tail(limit).map_err(io("reading served.log"))).await
+    }
+
+    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), ProviderError> {
+        let (sandbox, session) = (locate(handle)?, handle.session);
+        let owner = self.with(move |inner| sandbox.meta().map_or_else(|_| inner.owner(session), |meta| Ok(meta.owner()))).await?;
+        stop::gracefully(owner, grace).await
+    }
+
+    async fn destroy(&self, session: SessionId) -> Result<(), ProviderError> {
+        remove::destroy(&self.inner, session).await
+    }
+
+    async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {
+        self.with(move |inner| inner.status(session)).await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
+        self.with(|inner| inner.list()).await
+    }
+}

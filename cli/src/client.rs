@@ -1,0 +1,327 @@
+//! The HTTP API, spoken: one method a call, and what may be tried again.
+
+use std::{error::Error as _, fs, io, path::PathBuf, time::Duration};
+
+use alpine_api::{DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, SessionId, UpSession};
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::{Method, RequestBuilder, StatusCode, header, redirect};
+use serde::{Serialize, de::DeserializeOwned};
+use url::Url;
+use uuid::Uuid;
+
+use crate::{
+    config::{Settings, is_loopback},
+    error::Report,
+    token::{Identity, TokenError},
+    ui::Ui,
+    wire::{EventPage, Operation, Problem, Session, SessionPage, Word},
+};
+
+/// How long one request waits for an operation to end.
+pub const WAIT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What an answer may take beyond the time it was asked to wait.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a call that cannot be answered is tried again.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// A question: a moment.
+    Ask,
+    /// A request to begin something: through a short interruption.
+    Begin,
+    /// Waiting for an operation: through a restart of the server, up to the longest deadline of an operation.
+    Wait,
+}
+
+impl Patience {
+    fn backoff(self) -> ExponentialBuilder {
+        let total = match self {
+            Self::Ask => Duration::from_secs(3),
+            Self::Begin => Duration::from_secs(10),
+            Self::Wait => Duration::from_secs(12 * 60),
+        };
+        ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(2))
+            .without_max_times()
+            .with_total_delay(Some(total))
+    }
+}
+
+/// Why a call has no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("cannot reach the server at {server}")]
+    Unreachable { server: Url, source: reqwest::Error },
+    #[error("the certificate of the server at {server} is not trusted")]
+    Untrusted { server: Url, source: reqwest::Error },
+    #[error("the answer of the server at {server} could not be read")]
+    Unreadable { server: Url, source: serde_json::Error },
+    #[error("{}", .0.cause)]
+    Refused(Box<Refusal>),
+    #[error("cannot read the CA file {}", .path.display())]
+    CaFile { path: PathBuf, why: String },
+    #[error("the HTTP client could not be set up")]
+    SetUp(#[source] reqwest::Error),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// The server's (or a proxy's) word that it will not.
+#[derive(Debug)]
+pub struct Refusal {
+    cause: String,
+    status: StatusCode,
+    problem: Problem,
+    retry_after: Option<Duration>,
+}
+
+impl ClientError {
+    /// Whether the same call may be answered in a moment: the connection, a proxy or a server that starts.
+    fn is_transient(&self, patience: Patience) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            // What is only being waited for is not given up because too many ask.
+            Self::Refused(refusal) => {
+                refusal.is_transient() || matches!(patience, Patience::Wait) && refusal.status == StatusCode::TOO_MANY_REQUESTS
+            }
+            _ => false,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            _ => None,
+        }
+    }
+
+    pub fn report(&self) -> Report {
+        match self {
+            Self::Unreachable { server, .. } => Report::new(
+                ErrorCode::Unavailable,
+                self,
+                format!("check that a server runs at {server} (--server, ALPINE_SERVER); alpine-server dev starts one on this machine"),
+            ),
+            Self::Untrusted { .. } => Report {
+                retryable: false,
+                ..Report::new(
+                    ErrorCode::Unavailable,
+                    self,
+                    "name the certificate authority's PEM file with ALPINE_CA_FILE, or as ca_file in the profile",
+                )
+            },
+            Self::Unreadable { source, .. } => {
+                let at = format!("{self}: not of the expected form (column {})", source.column());
+                Report::new(ErrorCode::Internal, at, "check that the address is an Alpine server's and that alpine is as new as it")
+            }
+            Self::Refused(refusal) => refusal.report(),
+            Self::CaFile { why, .. } => {
+                Report::new(ErrorCode::InvalidRequest, self, format!("{why}; mend ALPINE_CA_FILE or ca_file in the profile"))
+            }
+            Self::SetUp(source) => {
+                Report::new(ErrorCode::Internal, format!("{self}: {}", innermost(source)), "check the machine's CA certificates")
+            }
+            Self::Token(error) => error.report(),
+        }
+    }
+}
+
+impl Refusal {
+    fn new(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
+        // Whatever stood in the way may have answered in its own words.
+        let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+        let said = [&problem.cause, &problem.detail, &problem.title].into_iter().flatten().find(|text| !text.is_empty());
+        let cause = said.cloned().unwrap_or_else(|| format!("the server answered {status}"));
+        Self { cause, status, problem, retry_after }
+    }
+
+    fn code(&self) -> Word<ErrorCode> {
+        self.problem.error_code.clone().unwrap_or(Word::Known(match self.status.as_u16() {
+            429 => ErrorCode::RateLimited,
+            502..=504 => ErrorCode::Unavailable,
+            500..=599 => ErrorCode::Internal,
+            _ => ErrorCode::InvalidRequest,
+        }))
+    }
+
+    fn is_transient(&self) -> bool {
+        matches!(self.status.as_u16(), 502..=504)
+            && self.problem.operation_id.is_none()
+            && matches!(self.problem.error_code, None | Some(Word::Known(ErrorCode::Unavailable)))
+    }
+
+    fn report(&self) -> Report {
+        let code = self.code();
+        let by_status = if self.status.is_server_error() { 2 } else { 1 };
+        let next_step = self.problem.next_step.clone().filter(|text| !text.is_empty());
+        Report {
+            cause: self.cause.clone(),
+            next_step: next_step.unwrap_or_else(|| match by_status {
+                2 => "try again in a moment".to_owned(),
+                _ => "check the request and the server's address".to_owned(),
+            }),
+            retryable: self.problem.retryable.unwrap_or_else(|| code.known().map_or(by_status == 2, |code| code.retryable())),
+            exit_code: code.known().map_or(by_status, |code| code.exit_code()),
+            operation_id: self.problem.operation_id,
+            error_code: code,
+        }
+    }
+}
+
+/// A connection to one server in one caller's name.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    server: Url,
+    identity: Identity,
+    /// All requests of one command are one trace.
+    trace_id: Uuid,
+}
+
+/// What narrows a list.
+#[derive(Debug, Default, Serialize)]
+pub struct ListQuery {
+    pub limit: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+impl Client {
+    pub fn new(settings: &Settings, identity: Identity) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("alpine/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirect would carry the token, or the body, to an address that nobody named.
+            .redirect(redirect::Policy::none());
+        if let Some(path) = &settings.ca_file {
+            let wrong = |why: String| ClientError::CaFile { path: path.clone(), why };
+            let pem = fs::read(path).map_err(|source| wrong(source.to_string()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| wrong("it is not PEM".to_owned()))?;
+            if certificates.is_empty() {
+                return Err(wrong("there is no certificate in it".to_owned()));
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        if is_loopback(&settings.server) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(ClientError::SetUp)?;
+        Ok(Self { http, server: settings.server.clone(), identity, trace_id: Uuid::new_v4() })
+    }
+
+    /// Begins an `up`; every try carries the same key, so that it begins once.
+    pub async fn up(&self, ui: &Ui, body: &UpSession, key: &str, wait: Option<Duration>) -> Result<Operation, ClientError> {
+        let request = || Ok(self.request(Method::POST, "v1/sessions", wait)?.header(IDEMPOTENCY_KEY, key).json(body));
+        self.call(ui, Patience::Begin, request).await
+    }
+
+    /// Begins a `down`, which is the same one however often it is asked for.
+    pub async fn down(&self, ui: &Ui, id: SessionId, body: &DownSession, wait: Option<Duration>) -> Result<Operation, ClientError> {
+        let path = format!("v1/sessions/{id}/down");
+        self.call(ui, Patience::Begin, || Ok(self.request(Method::POST, &path, wait)?.json(body))).await
+    }
+
+    pub async fn operation(&self, ui: &Ui, id: OperationId, wait: Option<Duration>) -> Result<Operation, ClientError> {
+        let path = format!("v1/operations/{id}");
+        self.call(ui, Patience::Wait, || self.request(Method::GET, &path, wait)).await
+    }
+
+    pub async fn session(&self, ui: &Ui, id: SessionId, patience: Patience) -> Result<Session, ClientError> {
+        let path = format!("v1/sessions/{id}");
+        self.call(ui, patience, || self.request(Method::GET, &path, None)).await
+    }
+
+    pub async fn sessions(&self, ui: &Ui, query: &ListQuery) -> Result<SessionPage, ClientError> {
+        self.call(ui, Patience::Ask, || Ok(self.request(Method::GET, "v1/sessions", None)?.query(query))).await
+    }
+
+    pub async fn events(&self, ui: &Ui, id: SessionId, after: i64, patience: Patience) -> Result<EventPage, ClientError> {
+        let path = format!("v1/sessions/{id}/events");
+        self.call(ui, patience, || Ok(self.request(Method::GET, &path, None)?.query(&[("after", after)]))).await
+    }
+
+    fn request(&self, method: Method, path: &str, wait: Option<Duration>) -> Result<RequestBuilder, ClientError> {
+        let mut url = self.server.clone();
+        url.set_path(&format!("{}{path}", self.server.path()));
+        let span_id = Uuid::new_v4().simple().to_string();
+        let request = self
+            .http
+            .request(method, url)
+            .bearer_auth(self.identity.bearer()?)
+            .header(header::ACCEPT, "application/json")
+            .header("traceparent", format!("00-{}-{}-01", self.trace_id.simple(), &span_id[..16]))
+            .timeout(wait.unwrap_or_default() + READ_TIMEOUT);
+        Ok(match wait {
+            Some(wait) => request.header("prefer", format!("wait={}", wait.as_secs())),
+            None => request,
+        })
+    }
+
+    async fn call<T, F>(&self, ui: &Ui, patience: Patience, request: F) -> Result<T, ClientError>
+    where
+        T: DeserializeOwned,
+        F: Fn() -> Result<RequestBuilder, ClientError>,
+    {
+        let once = || async { self.answer(ui, request()?).await };
+        once.retry(patience.backoff())
+            .when(|error: &ClientError| error.is_transient(patience))
+            // The server knows better when it will be back, within reason.
+            .adjust(|error, delay| {
+                delay.map(|delay| error.retry_after().map_or(delay, |after| after.min(Duration::from_secs(10)).max(delay)))
+            })
+            .notify(|error, delay| ui.note(&format!("{error}; trying again in {} ms", delay.as_millis())))
+            .await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, ui: &Ui, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = request.send().await.map_err(|source| self.lost(source))?;
+        let (status, headers) = (response.status(), response.headers());
+        let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
+        ui.note(&format!("{status} from {} (request {request_id}, trace {})", response.url().path(), self.trace_id.simple()));
+        let retry_after = headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        let body = response.bytes().await.map_err(|source| self.lost(source))?;
+        if !status.is_success() {
+            return Err(ClientError::Refused(Box::new(Refusal::new(status, retry_after, &body))));
+        }
+        serde_json::from_slice(&body).map_err(|source| ClientError::Unreadable { server: self.server.clone(), source })
+    }
+
+    fn lost(&self, source: reqwest::Error) -> ClientError {
+        let server = self.server.clone();
+        if is_distrust(&source) { ClientError::Untrusted { server, source } } else { ClientError::Unreachable { server, source } }
+    }
+}
+
+/// Whether the server's certificate was refused; trying again would not change that.
+fn is_distrust(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // `io::Error::source` skips the error that it wraps.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = wrapped.and_then(|error| error.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
+        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,255 @@
+//! Configuration: flag over environment over profile file. The only reader of the environment.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use alpine_api::ErrorCode;
+use etcetera::BaseStrategy;
+use serde::Deserialize;
+use url::{Host, Url};
+
+use crate::{args::Globals, error::Report, token::Credential};
+
+const DEFAULT_SERVER: &str = "https://127.0.0.1:8443";
+/// The profile that `alpine-server dev` writes, and the only one in which tokens are signed here.
+pub const DEV_PROFILE: &str = "dev";
+
+const VARIABLES: &[&str] = &[
+    "ALPINE_ADMIN",
+    "ALPINE_CA_FILE",
+    "ALPINE_CONFIG_DIR",
+    "ALPINE_PRINCIPAL_ID",
+    "ALPINE_PROFILE",
+    "ALPINE_ROLES",
+    "ALPINE_SERVER",
+    "ALPINE_TENANT",
+    "ALPINE_TOKEN",
+    "BROWSER",
+    "CI",
+    "GH_TOKEN",
+    "GITHUB_TOKEN",
+    "LOGNAME",
+    "NO_COLOR",
+    "TERM",
+    "USER",
+];
+
+/// The variables that matter here, read once at the start.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<&'static str, String>,
+    /// The platform's directory for configuration.
+    platform_dir: Option<PathBuf>,
+}
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the command line reads its environment")]
+    pub fn of_process() -> Self {
+        let read = |name: &&'static str| std::env::var(name).ok().map(|value| (*name, value));
+        let platform_dir = etcetera::base_strategy::choose_base_strategy().ok().map(|dirs| dirs.config_dir());
+        Self { variables: VARIABLES.iter().filter_map(read).collect(), platform_dir }
+    }
+
+    #[cfg(test)]
+    pub fn of(variables: &[(&'static str, &str)]) -> Self {
+        Self { variables: variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), platform_dir: None }
+    }
+
+    /// A variable as it is, blank too.
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// A variable with something in it.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.raw(name).map(str::trim).filter(|value| !value.is_empty())
+    }
+
+    pub fn no_color(&self) -> bool {
+        self.get("NO_COLOR").is_some() || self.get("TERM") == Some("dumb")
+    }
+
+    /// The token with which the repository is read.
+    pub fn repo_token(&self) -> Option<String> {
+        self.get("GITHUB_TOKEN").or_else(|| self.get("GH_TOKEN")).map(str::to_owned)
+    }
+
+    fn config_file(&self) -> Option<PathBuf> {
+        let own = self.get("ALPINE_CONFIG_DIR").map(PathBuf::from);
+        own.or_else(|| Some(self.platform_dir.as_ref()?.join("alpine"))).map(|dir| dir.join("config.toml"))
+    }
+}
+
+/// The names only: values may be secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.variables.keys()).finish()
+    }
+}
+
+/// Where requests go, and in whose name.
+#[derive(Debug)]
+pub struct Settings {
+    pub profile: String,
+    /// Ends in `/`, so that paths can be joined to it.
+    pub server: Url,
+    pub ca_file: Option<PathBuf>,
+    pub credential: Credential,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct File {
+    default_profile: Option<String>,
+    #[serde(default)]
+    profiles: BTreeMap<String, Profile>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct Profile {
+    server: Option<String>,
+    ca_file: Option<PathBuf>,
+    dev_signing_key_file: Option<PathBuf>,
+    token: Option<String>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// The parser's own message may quote a line with a token in it, so only the place is told.
+    #[error("the configuration {} is not valid (line {line})", .path.display())]
+    Form { path: PathBuf, line: usize },
+    #[error("there is no profile {name:?}")]
+    NoProfile { name: String, known: Vec<String> },
+    #[error("invalid server address")]
+    Server { why: &'static str },
+}
+
+impl ConfigError {
+    pub fn report(&self) -> Report {
+        let next_step = match self {
+            Self::Read { path, source } => format!("make {} readable ({source}) or set ALPINE_CONFIG_DIR", path.display()),
+            Self::Form { path, .. } => format!("mend {} or move it away and run alpine-server dev again", path.display()),
+            Self::NoProfile { known, .. } if known.is_empty() => "run alpine-server dev, which writes the profile dev".to_owned(),
+            Self::NoProfile { known, .. } => format!("use one of: {}", known.join(", ")),
+            Self::Server { why } => format!("{why}, for example {DEFAULT_SERVER}"),
+        };
+        Report::new(ErrorCode::InvalidRequest, self, next_step)
+    }
+}
+
+impl Settings {
+    pub fn load(globals: &Globals, env: &Environment) -> Result<Self, ConfigError> {
+        let path = env.config_file();
+        let file = path.as_deref().map(read).transpose()?.flatten().unwrap_or_default();
+        let named = globals.profile.as_deref().or(env.get("ALPINE_PROFILE")).or(file.default_profile.as_deref());
+        let name = named.unwrap_or(DEV_PROFILE).to_owned();
+        let profile = match file.profiles.get(&name) {
+            Some(profile) => profile.clone(),
+            // Nothing names it and nothing is written yet: the defaults of a development machine.
+            None if name == DEV_PROFILE => Profile::default(),
+            None => return Err(ConfigError::NoProfile { name, known: file.profiles.into_keys().collect() }),
+        };
+        let chosen = globals.server.as_deref().or(env.get("ALPINE_SERVER"));
+        let own = profile.server.as_deref();
+        let server = server_url(chosen.or(own).unwrap_or(DEFAULT_SERVER))?;
+        let mut warnings = Vec::new();
+        if profile.token.is_some()
+            && let Some(path) = path.as_deref().filter(|path| readable_by_others(path))
+        {
+            warnings.push(format!("{} holds a token and others can read it: chmod 600 {0}", path.display()));
+        }
+        // A stored token is for the server it stands beside, not for whichever one a flag names.
+        let elsewhere = own.is_some_and(|own| server_url(own).map_or(true, |own| own.origin() != server.origin()));
+        let stored = profile.token.as_deref().map(str::trim).filter(|token| !token.is_empty() && !elsewhere);
+        let credential = Credential {
+            token: env.get("ALPINE_TOKEN").or(stored).map(str::to_owned),
+            key_file: profile.dev_signing_key_file.filter(|_| name == DEV_PROFILE),
+            principal: principal(env),
+            tenant: env.get("ALPINE_TENANT").unwrap_or("dev").to_owned(),
+            roles: roles(env),
+        };
+        let ca_file = env.get("ALPINE_CA_FILE").map(PathBuf::from).or(profile.ca_file);
+        Ok(Self { profile: name, server, ca_file, credential, warnings })
+    }
+}
+
+fn read(path: &Path) -> Result<Option<File>, ConfigError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+    };
+    toml::from_str(&text).map(Some).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        ConfigError::Form { path: path.to_owned(), line: before.matches('\n').count() + 1 }
+    })
+}
+
+/// A blank `ALPINE_PRINCIPAL_ID` is a refusal to be anybody, not a request to guess.
+fn principal(env: &Environment) -> Option<String> {
+    match env.raw("ALPINE_PRINCIPAL_ID") {
+        Some(_) => env.get("ALPINE_PRINCIPAL_ID"),
+        None => env.get("USER").or_else(|| env.get("LOGNAME")),
+    }
+    .map(str::to_owned)
+}
+
+fn roles(env: &Environment) -> Vec<String> {
+    let admin = (env.get("ALPINE_ADMIN") == Some("1")).then_some("alpine.admin");
+    let listed = env.get("ALPINE_ROLES").unwrap_or_default().split(',').map(str::trim).filter(|role| !role.is_empty());
+    let mut roles: Vec<String> = admin.into_iter().chain(listed).map(str::to_owned).collect();
+    roles.sort();
+    roles.dedup();
+    roles
+}
+
+fn server_url(text: &str) -> Result<Url, ConfigError> {
+    let wrong = |why| ConfigError::Server { why };
+    let mut url = Url::parse(text).map_err(|_| wrong("give an address that begins with https://"))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("give the address without user info, query or fragment"));
+    }
+    match url.scheme() {
+        "https" if url.host().is_some() => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return Err(wrong("http is for this machine only; give an address that begins with https://")),
+        _ => return Err(wrong("give an address that begins with https://")),
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// Whether the address leads to this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(unix)]
+fn readable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

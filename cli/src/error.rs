@@ -1,0 +1,113 @@
+//! Everything that can end a command, and the one form in which it is told.
+
+use std::io;
+
+use alpine_api::{BranchError, ErrorCode, OperationId, RepoUrlError, SessionId};
+use serde::Serialize;
+
+use crate::{
+    client::ClientError,
+    config::ConfigError,
+    token::TokenError,
+    wire::{Failure, Word},
+};
+
+/// Why a command did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error(transparent)]
+    Branch(#[from] BranchError),
+    #[error("invalid repository URL")]
+    RepoUrl(#[from] RepoUrlError),
+    /// The text is no session's id, so no session has it.
+    #[error("session not found")]
+    NoSuchSession,
+    #[error("{cause}")]
+    Usage { cause: String, next_step: String },
+    #[error("a command is required")]
+    NoCommand { help: String },
+    #[error("alpine {old} was replaced by {new}")]
+    Replaced { old: &'static str, new: &'static str },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{}", .failure.cause)]
+    Operation { failure: Failure, operation_id: OperationId },
+    #[error("interrupted")]
+    Interrupted { waiting_for: Option<(SessionId, OperationId)> },
+    #[error("the program could not start")]
+    Runtime(#[source] io::Error),
+}
+
+/// An error as it is printed; with `--json`, field for field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub error_code: Word<ErrorCode>,
+    pub cause: String,
+    pub next_step: String,
+    pub retryable: bool,
+    pub exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<OperationId>,
+}
+
+impl Report {
+    /// A report whose exit code and retryability are those of its code.
+    pub fn new(code: ErrorCode, cause: impl ToString, next_step: impl Into<String>) -> Self {
+        Self {
+            error_code: Word::Known(code),
+            cause: cause.to_string(),
+            next_step: next_step.into(),
+            retryable: code.retryable(),
+            exit_code: code.exit_code(),
+            operation_id: None,
+        }
+    }
+}
+
+impl CliError {
+    pub fn report(&self) -> Report {
+        match self {
+            Self::Branch(BranchError::Missing) => {
+                Report::new(ErrorCode::BranchRequired, self, "name the branch with --branch <b>, for example --branch main")
+            }
+            Self::Branch(BranchError::Invalid) => {
+                Report::new(ErrorCode::InvalidBranch, self, "give a branch name that git accepts (see git help check-ref-format)")
+            }
+            Self::RepoUrl(why) => {
+                Report::new(ErrorCode::InvalidRepoUrl, self, format!("{why}, for example https://github.com/org/repo.git"))
+            }
+            Self::NoSuchSession => Report::new(ErrorCode::SessionNotFound, self, "run alpine list to see your sessions"),
+            Self::Usage { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),
+            Self::NoCommand { .. } => Report::new(ErrorCode::InvalidRequest, self, "run alpine --help"),
+            Self::Replaced { new, .. } => Report::new(ErrorCode::CommandReplaced, self, format!("run {new}")),
+            Self::Config(error) => error.report(),
+            Self::Token(error) => error.report(),
+            Self::Client(error) => error.report(),
+            Self::Operation { failure, operation_id } => Report {
+                error_code: failure.error_code.clone(),
+                cause: failure.cause.clone(),
+                next_step: failure.next_step.clone(),
+                retryable: failure.retryable,
+                // A code that this program does not know came from a step of the system that failed.
+                exit_code: failure.error_code.known().map_or(2, |code| code.exit_code()),
+                operation_id: Some(*operation_id),
+            },
+            Self::Interrupted { waiting_for: None } => {
+                Report::new(ErrorCode::Interrupted, self, "run the command again; with the same --client-request-id nothing is done twice")
+            }
+            Self::Interrupted { waiting_for: Some((session, operation)) } => Report {
+                operation_id: Some(*operation),
+                ..Report::new(
+                    ErrorCode::Interrupted,
+                    "interrupted; the operation goes on",
+                    format!("follow it with alpine status {session} or alpine events {session} --follow"),
+                )
+            },
+            Self::Runtime(source) => Report::new(ErrorCode::Internal, format!("{self}: {source}"), "try again"),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The contract's answers as this program reads them: tolerant of words that only a newer server knows.
+//!
+//! The shapes are those of `alpine-api` (a test holds them together); only closed vocabularies are opened.
+
+use std::fmt;
+
+use alpine_api::{ErrorCode, OperationId, OperationKind, OperationStatus, SessionId, SessionState};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A word of a vocabulary that a newer server may have extended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Word<T> {
+    Known(T),
+    Other(String),
+}
+
+impl<T: Copy> Word<T> {
+    pub fn known(&self) -> Option<T> {
+        match self {
+            Self::Known(word) => Some(*word),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(word) => f.pad(&word.to_string()),
+            Self::Other(word) => f.pad(word),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub error_code: Word<ErrorCode>,
+    pub cause: String,
+    #[serde(default)]
+    pub next_step: String,
+    #[serde(default)]
+    pub retryable: bool,
+}
+
+/// An error answer; anything may be missing where a proxy answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    pub error_code: Option<Word<ErrorCode>>,
+    pub title: Option<String>,
+    pub detail: Option<String>,
+    pub cause: Option<String>,
+    pub next_step: Option<String>,
+    pub retryable: Option<bool>,
+    pub operation_id: Option<OperationId>,
+    pub request_id: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Operation {
+    pub operation_id: OperationId,
+    pub session_id: SessionId,
+    pub kind: Word<OperationKind>,
+    pub status: Word<OperationStatus>,
+    pub state: Word<SessionState>,
+    pub created_at: DateTime<Utc>,
+    pub target_commit_sha: Option<String>,
+    pub opencode_url: Option<String>,
+    pub ready_at: Option<DateTime<Utc>>,
+    pub durable_object_id: Option<String>,
+    pub persisted_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub persistence_verified: bool,
+    pub error: Option<Failure>,
+    pub next_step: Option<String>,
+}
+
+impl Operation {
+    /// A status that this program does not know is not an end: it goes on asking.
+    pub fn has_ended(&self) -> bool {
+        self.status.known().is_some_and(OperationStatus::is_terminal)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Session {
+    pub session_id: SessionId,
+    pub state: Word<SessionState>,
+    pub owner_principal_id: String,
+    pub repo_url: String,
+    pub branch: String,
+    pub target_commit_sha: Option<String>,
+    pub opencode_url: Option<String>,
+    pub updated_at: DateTime<Utc>,
+    pub ready_at: Option<DateTime<Utc>>,
+    pub stopped_at: Option<DateTime<Utc>>,
+    pub persisted_at: Option<DateTime<Utc>>,
+    pub durable_object_id: Option<String>,
+    pub operation_id: Option<OperationId>,
+    pub last_error: Option<Failure>,
+    pub next_step: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SessionSummary {
+    pub session_id: SessionId,
+    pub state: Word<SessionState>,
+    pub repo_url: String,
+    pub branch: String,
+    pub updated_at: DateTime<Utc>,
+    pub owner_principal_id: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SessionPage {
+    pub sessions: Vec<SessionSummary>,
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    pub seq: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_state: Option<Word<SessionState>>,
+    pub to_state: Word<SessionState>,
+    pub at: DateTime<Utc>,
+    pub actor: String,
+    pub reason: String,
+    pub operation_id: OperationId,
+    pub fence: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct EventPage {
+    pub events: Vec<Transition>,
+    pub next_after: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::at;
+
+    #[test]
+    fn words_of_a_newer_server_are_kept_as_they_came() {
+        let failure: Failure = serde_json::from_value(json!({"error_code": "ERR_FROM_TOMORROW", "cause": "c"})).unwrap();
+        assert_eq!(failure.error_code, Word::Other("ERR_FROM_TOMORROW".to_owned()));
+        assert_eq!(serde_json::to_value(&failure).unwrap()["error_code"], "ERR_FROM_TOMORROW");
+        assert_eq!(serde_json::from_value::<Word<SessionState>>(json!("ready")).unwrap(), Word::Known(SessionState::Ready));
+    }
+
+    #[test]
+    fn a_transition_of_the_contract_passes_through_unchanged() {
+        let contract = alpine_api::Transition {
+            seq: 2,
+            from_state: Some(SessionState::Requested),
+            to_state: SessionState::Provisioning,
+            at: at("2026-11-22T10:00:00Z"),
+            actor: "system".to_owned(),
+            reason: "claimed".to_owned(),
+            operation_id: OperationId::generate(),
+            fence: 1,
+        };
+        let wire = serde_json::to_value(&contract).unwrap();
+        let ours: Transition = serde_json::from_value(wire.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&ours).unwrap(), wire);
+    }
+
+    #[test]
+    fn every_answer_of_the_contract_can_be_read() {
+        let operation = alpine_api::Operation {
+            operation_id: OperationId::generate(),
+            session_id: SessionId::generate(),
+            kind: OperationKind::Up,
+            status: OperationStatus::Failed,
+            state: SessionState::Failed,
+            phase: "install".to_owned(),
+            created_at: at("2026-11-22T10:00:00Z"),
+            finished_at: None,
+            target_commit_sha: None,
+            opencode_url: None,
+            ready_at: None,
+            durable_object_id: None,
+            persisted_at: None,
+            persistence_verified: false,
+            error: Some(alpine_api::Failure {
+                error_code: ErrorCode::SandboxProvisionFailed,
+                cause: "install exited 1".to_owned(),
+                next_step: "mend it".to_owned(),
+                retryable: true,
+            }),
+            next_step: None,
+        };
+        let ours: Operation = serde_json::from_value(serde_json::to_value(&operation).unwrap()).unwrap();
+        assert!(ours.has_ended());
+        assert_eq!(ours.error.unwrap().error_code.known(), Some(ErrorCode::SandboxProvisionFailed));
+    }
+}

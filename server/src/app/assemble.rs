@@ -1,0 +1,223 @@
+//! From arguments to each module's own settings.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::SecretSlice;
+use uuid::Uuid;
+
+use super::AppError;
+use crate::{
+    auth::{Issuer, KeySource},
+    config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, WorkerArgs},
+    http, lifecycle,
+    lifecycle::{GitSettings, Rewrite},
+    sandbox::local,
+    telemetry, worker,
+};
+
+const TRIES: i32 = 3;
+const SANDBOX_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+pub fn read(path: &Path) -> Result<Vec<u8>, AppError> {
+    fs::read(path).map_err(|source| AppError::File { path: path.to_owned(), source })
+}
+
+pub fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
+    let refused = |source| AppError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(refused)?;
+    listener.set_nonblocking(true).map_err(refused)?;
+    Ok(listener)
+}
+
+#[must_use]
+pub fn find_program(name: &str, path: &str) -> Option<PathBuf> {
+    path.split(':').map(|dir| Path::new(dir).join(name)).find(|file| file.is_file())
+}
+
+/// What serves a workspace unless it is configured.
+#[must_use]
+pub fn opencode_command(program: &Path) -> String {
+    format!("'{}' serve --hostname \"$HOST\" --port \"$PORT\"", program.display())
+}
+
+#[must_use]
+pub fn default_data_dir(surroundings: &Surroundings) -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/alpine");
+    }
+    surroundings.data_home().unwrap_or_else(|| PathBuf::from("/var/lib")).join("alpine")
+}
+
+pub fn cli_config_dir(surroundings: &Surroundings) -> Result<PathBuf, AppError> {
+    surroundings.config_home().map(|home| home.join("alpine")).ok_or_else(|| AppError::Setting {
+        what: "there is no home directory for the CLI's configuration".to_owned(),
+        next_step: "set ALPINE_CONFIG_DIR or HOME".to_owned(),
+    })
+}
+
+pub fn make_data_dir(path: &Path) -> Result<(), AppError> {
+    fs::create_dir_all(path).map_err(|source| AppError::File { path: path.to_owned(), source })
+}
+
+pub fn issuer(args: &AuthArgs) -> Result<Issuer, AppError> {
+    let algorithm = args.jwt_algorithm.parse().map_err(|error| AppError::Setting {
+        what: format!("ALPINE_JWT_ALGORITHM: {error}"),
+        next_step: "name the algorithm that the issuer signs with".to_owned(),
+    })?;
+    let bytes = read(&args.jwt_key_file)?;
+    let keys = if algorithm == crate::auth::Algorithm::Hs256 {
+        KeySource::Secret(SecretSlice::from(bytes))
+    } else if bytes.trim_ascii_start().starts_with(b"{") {
+        KeySource::JwksFile(args.jwt_key_file.clone())
+    } else {
+        KeySource::PemFile(args.jwt_key_file.clone())
+    };
+    Ok(Issuer {
+        issuer: args.jwt_issuer.clone(),
+        audience: args.jwt_audience.clone(),
+        algorithm,
+        keys,
+        tenant_claim: args.jwt_tenant_claim.clone(),
+        roles_claim: args.jwt_roles_claim.clone(),
+        default_tenant: args.jwt_default_tenant.clone(),
+        cloudflare: args.jwt_cloudflare,
+    })
+}
+
+/// The issuer that the CLI itself is, in the profile `dev`.
+#[must_use]
+pub fn dev_issuer(secret: &[u8]) -> Issuer {
+    Issuer {
+        issuer: "alpine-dev".to_owned(),
+        audience: "alpine".to_owned(),
+        algorithm: crate::auth::Algorithm::Hs256,
+        keys: KeySource::Secret(SecretSlice::from(secret.to_vec())),
+        tenant_claim: "tenant".to_owned(),
+        roles_claim: "roles".to_owned(),
+        default_tenant: None,
+        cloudflare: false,
+    }
+}
+
+pub fn local(
+    common: &CommonArgs,
+    data_dir: &Path,
+    surroundings: &Surroundings,
+    serve_command: &str,
+    allow_file: bool,
+) -> Result<local::Settings, AppError> {
+    let home = surroundings.home.as_deref();
+    // The toolchains alone: beside them lie a person's credentials.
+    let toolchains = [".cargo/bin", ".rustup"].iter().filter_map(|dir| Some(home?.join(dir))).filter(|dir| dir.is_dir());
+    let mut visible: Vec<PathBuf> = common.sandbox.sandbox_visible.iter().cloned().chain(toolchains.clone()).collect();
+    let program = serve_command.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(program, _)| PathBuf::from(program));
+    visible.extend(program.as_deref().and_then(Path::parent).filter(|dir| !dir.starts_with("/usr")).map(Path::to_owned));
+    visible.extend(ca_bundle(&common.git, data_dir, surroundings)?);
+    if allow_file {
+        visible.extend(
+            rewrites(&common.git)?.iter().filter_map(|r| r.to.strip_prefix("file://")).map(PathBuf::from).filter(|dir| dir.is_dir()),
+        );
+    }
+    let mut pass_env = surroundings.passed(&common.sandbox.sandbox_pass_env);
+    if let Some(rustup) = home.map(|home| home.join(".rustup")).filter(|dir| dir.is_dir()) {
+        pass_env.push(("RUSTUP_HOME".to_owned(), rustup.display().to_string()));
+    }
+    let mut path: Vec<String> = toolchains.filter(|dir| dir.ends_with("bin")).map(|dir| dir.display().to_string()).collect();
+    path.push(SANDBOX_PATH.to_owned());
+    Ok(local::Settings {
+        root: data_dir.join("sandboxes"),
+        pass_env,
+        path: path.join(":"),
+        visible,
+        limits: local::Limits { open_files: common.sandbox.sandbox_open_files, processes: common.sandbox.sandbox_processes },
+        ..local::Settings::default()
+    })
+}
+
+pub fn engine(
+    common: &CommonArgs,
+    data_dir: &Path,
+    surroundings: &Surroundings,
+    serve: String,
+    allow_file: bool,
+) -> Result<lifecycle::Settings, AppError> {
+    let git = GitSettings {
+        program: find_program("git", &surroundings.path).ok_or_else(|| AppError::Setting {
+            what: "git is not on the PATH".to_owned(),
+            next_step: "install git (apt-get install git)".to_owned(),
+        })?,
+        path: surroundings.path.clone(),
+        rewrites: rewrites(&common.git)?,
+        ca_bundle: ca_bundle(&common.git, data_dir, surroundings)?,
+        allow_hosts: common.git.git_allow_hosts.clone(),
+        allow_file,
+    };
+    Ok(lifecycle::Settings { git, serve, deadlines: common.worker.deadlines(TRIES) })
+}
+
+fn rewrites(args: &GitArgs) -> Result<Vec<Rewrite>, AppError> {
+    let pairs = args.git_rewrite.iter().filter(|pair| !pair.trim().is_empty());
+    pairs
+        .map(|pair| match pair.trim().split_once('=') {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(Rewrite { from: from.to_owned(), to: to.to_owned() }),
+            _ => Err(AppError::Setting {
+                what: format!("ALPINE_GIT_REWRITE: `{pair}` is not from=to"),
+                next_step: "give pairs such as https://github.com/org/=https://mirror.example/org/, comma-separated".to_owned(),
+            }),
+        })
+        .collect()
+}
+
+/// The system's CAs and the configured one in one file: git trusts exactly one bundle.
+fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surroundings) -> Result<Option<PathBuf>, AppError> {
+    let Some(extra) = &args.git_ca_file else { return Ok(None) };
+    let mut bundle = surroundings.system_ca_bundle().map(|path| read(&path)).transpose()?.unwrap_or_default();
+    bundle.push(b'\n');
+    bundle.extend(read(extra)?);
+    let (path, new) = (data_dir.join("git-ca-bundle.pem"), data_dir.join(format!("git-ca-bundle.{}.new", std::process::id())));
+    let failed = |source| AppError::File { path: path.clone(), source };
+    fs::write(&new, bundle).map_err(failed)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).map_err(failed)?;
+    fs::rename(&new, &path).map_err(failed)?;
+    Ok(Some(path))
+}
+
+#[must_use]
+pub fn http(args: &HttpArgs) -> http::Settings {
+    http::Settings {
+        body_limit: args.max_body_bytes,
+        request_timeout: Duration::from_secs(args.request_timeout_seconds),
+        max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+    }
+}
+
+#[must_use]
+pub fn worker(args: &WorkerArgs) -> worker::Settings {
+    worker::Settings {
+        id: format!("worker-{}", Uuid::now_v7().simple()),
+        concurrency: usize::from(args.worker_concurrency),
+        lease: Duration::from_secs(args.lease_seconds),
+        poll: Duration::from_secs(1),
+        sweep: Duration::from_secs(args.sweep_seconds),
+        hand_over: Duration::from_secs(args.hand_over_seconds),
+    }
+}
+
+#[must_use]
+pub fn telemetry(args: &TelemetryArgs) -> telemetry::Settings {
+    telemetry::Settings {
+        format: match args.log_format {
+            LogFormat::Json => telemetry::Format::Json,
+            LogFormat::Pretty => telemetry::Format::Pretty,
+        },
+        filter: args.log.clone(),
+        otlp_endpoint: args.otlp_endpoint.clone(),
+        service_name: args.otlp_service_name.clone(),
+    }
+}

@@ -1,0 +1,62 @@
+//! Why the program does not start, or did not end well.
+
+use std::path::PathBuf;
+
+use crate::{auth, dev::DevError, http, ledger, sandbox::ProviderError, telemetry::TelemetryError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Dev(#[from] DevError),
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    #[error("the database could not be migrated")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("identity cannot be set up")]
+    Auth(#[from] auth::SetupError),
+    #[error("sandboxes cannot be set up")]
+    Provider(#[from] ProviderError),
+    #[error("logs and traces cannot be set up")]
+    Telemetry(#[from] TelemetryError),
+    #[error("the HTTP server failed")]
+    Serve(#[from] http::ServeError),
+    #[error("the probe's client cannot be made")]
+    Probe(#[from] reqwest::Error),
+    #[error("a task failed")]
+    Task(#[from] tokio::task::JoinError),
+    #[error("the credential key is not usable")]
+    CredentialKey(#[source] ledger::SealError),
+    #[error("{what}")]
+    Setting { what: String, next_step: String },
+    #[error("{} cannot be used", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("cannot listen on {address}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("opencode is not on the PATH")]
+    NoOpencode,
+}
+
+impl AppError {
+    /// What a person can do about it.
+    #[must_use]
+    pub fn next_step(&self) -> String {
+        match self {
+            Self::Dev(error) => error.next_step(),
+            Self::Setting { next_step, .. } => next_step.clone(),
+            Self::Ledger(_) => "check DATABASE_URL".to_owned(),
+            Self::Migrate(_) => "check DATABASE_URL, and that its role may create tables".to_owned(),
+            Self::Auth(_) => "check ALPINE_JWT_ALGORITHM and ALPINE_JWT_KEY_FILE".to_owned(),
+            Self::Provider(_) => "check ALPINE_DATA_DIR and the ALPINE_SANDBOX_* settings".to_owned(),
+            Self::Telemetry(_) => "check ALPINE_LOG and OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+            Self::Serve(_) => "check ALPINE_TLS_CERT and ALPINE_TLS_KEY".to_owned(),
+            Self::CredentialKey(_) => "put 32 random bytes into ALPINE_CREDENTIAL_KEY_FILE".to_owned(),
+            Self::File { path, .. } => format!("check that {} exists and that this user may use it", path.display()),
+            Self::Listen { .. } => "choose another address with --listen or ALPINE_LISTEN, or end the program that uses it".to_owned(),
+            Self::NoOpencode => {
+                "install it (npm install --global opencode-ai), or set ALPINE_SANDBOX_SERVE to another command that serves a workspace"
+                    .to_owned()
+            }
+            Self::Probe(_) | Self::Task(_) => "look at the log".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The one directory that holds everything, and the lock on it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{account, error::DevError, files};
+
+/// Raised when an older Alpine could no longer use the directory.
+const VERSION: u32 = 1;
+/// What may be there before the version is: made by the installer scripts, or by a start that was cut off.
+const BEFORE_VERSION: [&str; 4] = ["dev.lock", "tools", "try", "lost+found"];
+
+/// Held for as long as the server runs; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Create or check the directory, and take its lock.
+    pub fn open(path: &Path) -> Result<Self, DevError> {
+        let path = std::path::absolute(path).map_err(DevError::io("cannot resolve", path))?;
+        create(&path)?;
+        refuse_foreign(&path)?;
+        check_version(&path)?;
+        let lock = lock(&path)?;
+        set_mode(&path)?;
+        // Again, now that nobody else can write it: a newer Alpine may have been first.
+        check_version(&path)?;
+        files::write_atomic(&path.join("version"), format!("{VERSION}\n").as_bytes(), files::PUBLIC)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn create(path: &Path) -> Result<(), DevError> {
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
+            let blocking = path.ancestors().find(|p| p.exists()).unwrap_or(path);
+            Err(DevError::DataDirNotADirectory { path: blocking.to_owned() })
+        }
+        Err(source) => Err(DevError::DataDirNotWritable { path: path.to_owned(), source }),
+    }
+}
+
+/// `ALPINE_DATA_DIR=/etc` must not end with Alpine's files, and Alpine's permissions, on /etc.
+fn refuse_foreign(path: &Path) -> Result<(), DevError> {
+    if path.join("version").is_file() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(path).map_err(|source| DevError::DataDirNotWritable { path: path.to_owned(), source })?;
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
+    match names.into_iter().find(|name| !BEFORE_VERSION.contains(&name.as_str()) && !is_cut_off_version(name)) {
+        Some(example) => Err(DevError::DataDirForeign { path: path.to_owned(), example }),
+        None => Ok(()),
+    }
+}
+
+fn is_cut_off_version(name: &str) -> bool {
+    name.starts_with("version.") && name.ends_with(".new")
+}
+
+fn check_version(path: &Path) -> Result<(), DevError> {
+    let Some(content) = files::read_optional(&path.join("version"))? else { return Ok(()) };
+    let found = String::from_utf8_lossy(&content).trim().to_owned();
+    match found.parse::<u32>() {
+        Ok(version) if version <= VERSION => Ok(()),
+        _ => Err(DevError::DataDirNewer { path: path.to_owned(), found, known: VERSION }),
+    }
+}
+
+/// PostgreSQL's user and the sessions' users pass through when Alpine is root; nobody else sees a name in it.
+fn set_mode(path: &Path) -> Result<(), DevError> {
+    let wanted = if account::is_root() { 0o711 } else { 0o700 };
+    let denied = |source| DevError::DataDirNotWritable { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(denied)?.mode() & 0o777 == wanted {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(wanted))
+        .map_err(|source| DevError::DataDirNotWritable { path: path.to_owned(), source })
+}
+
+fn lock(path: &Path) -> Result<File, DevError> {
+    let denied = |source| DevError::DataDirNotWritable { path: path.to_owned(), source };
+    let file_path = path.join("dev.lock");
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file_path).map_err(denied)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut content = String::new();
+            let _ = file.read_to_string(&mut content);
+            return Err(DevError::AlreadyRunning { path: path.to_owned(), pid: content.trim().parse().ok() });
+        }
+        Err(errno) => return Err(DevError::DataDirNotWritable { path: path.to_owned(), source: errno.into() }),
+    }
+    let note = |file: &mut File| -> io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    note(&mut file).map_err(|source| DevError::DataDirNotWritable { path: path.to_owned(), source })?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_server_on_one_directory_is_told_the_first_ones_pid() {
+        let base = tempfile::tempdir().unwrap();
+        let first = DataDir::open(base.path()).unwrap();
+        let error = DataDir::open(base.path()).unwrap_err();
+        let pid = std::process::id();
+        assert!(error.to_string().contains("another alpine-server dev runs"), "{error}");
+        assert!(error.to_string().contains(&format!("pid {pid}")), "{error}");
+        assert!(error.next_step().contains(&format!("kill {pid}")), "{}", error.next_step());
+        drop(first);
+        DataDir::open(base.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let base = tempfile::tempdir().unwrap();
+        let file = base.path().join("file");
+        fs::write(&file, "x").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let error = DataDir::open(&path).unwrap_err();
+            assert!(matches!(&error, DevError::DataDirNotADirectory { path } if *path == file), "{error:?}");
+            assert!(error.next_step().contains("ALPINE_DATA_DIR"));
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let error = DataDir::open(Path::new("/proc/alpine/data")).unwrap_err();
+        assert!(error.to_string().starts_with("the data directory /proc/alpine/data cannot be written"), "{error}");
+        assert!(error.next_step().contains("ALPINE_DATA_DIR"));
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_left_alone() {
+        let base = tempfile::tempdir().unwrap();
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(base.path().join("thesis.txt"), "x").unwrap();
+        let error = DataDir::open(base.path()).unwrap_err();
+        assert!(error.to_string().contains("thesis.txt"), "{error}");
+        assert_eq!(fs::metadata(base.path()).unwrap().mode() & 0o777, 0o755);
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_newer_directory_is_refused_and_untouched() {
+        let base = tempfile::tempdir().unwrap();
+        fs::write(base.path().join("version"), "2\n").unwrap();
+        let error = DataDir::open(base.path()).unwrap_err();
+        assert!(error.to_string().contains("newer Alpine (its version is 2, this one knows 1)"), "{error}");
+        assert_eq!(fs::read(base.path().join("version")).unwrap(), b"2\n");
+    }
+}

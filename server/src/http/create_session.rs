@@ -1,0 +1,142 @@
+//! `up`.
+
+use alpine_api::{Operation, UpSession};
+use axum::{extract::State, response::Response};
+use secrecy::SecretString;
+use tracing::Instrument;
+
+use super::{
+    ApiError, AppState,
+    extract::{ApiJson, Caller, Key, Wait},
+    openapi::UpRefusals,
+    wait,
+};
+use crate::{
+    domain::{
+        Fault,
+        idempotency::IdempotencyKey,
+        principal::Principal,
+        repo::{Branch, RepoUrl, Scheme},
+    },
+    ledger::{NewUp, UpAnswer},
+    telemetry,
+};
+
+const TOKEN_MAX_BYTES: usize = 4096;
+
+/// Make a session ready.
+///
+/// The same key with the same parameters is the same operation, whatever has become of it.
+#[utoipa::path(
+    post, path = "/v1/sessions", operation_id = "createSession", tag = "sessions",
+    params(
+        ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Names this `up`"),
+        ("Prefer" = Option<String>, Header, example = "wait=60", description = "`wait=N`: hold the answer up to N seconds (at most 60)"),
+    ),
+    request_body = UpSession,
+    responses(
+        (status = 200, body = Operation, description = "The session is ready", headers(
+            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        (status = 202, body = Operation, description = "Under way", headers(
+            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        UpRefusals,
+    )
+)]
+pub async fn create_session(
+    State(state): State<AppState>,
+    Caller(principal): Caller,
+    wait: Wait,
+    key: Result<Key, ApiError>,
+    body: Result<ApiJson<UpSession>, ApiError>,
+) -> Result<Response, ApiError> {
+    let ApiJson(body) = body?;
+    let up = new_up(principal.clone(), key?.0, body)?;
+    let ledger = state.ledger.tenant(&principal.tenant);
+    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
+    let accepted = tokio::spawn(async move { ledger.accept_up(up).await }.in_current_span());
+    let operation = match accepted.await.map_err(|_| ApiError::Panicked)?? {
+        UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => wait::settle(&state, &principal, operation, wait).await?,
+        UpAnswer::Ready(operation) | UpAnswer::Failed(operation) => operation,
+    };
+    Ok(wait::answer(operation, wait))
+}
+
+/// Checked in this order, which is part of the contract: branch, URL, credentials.
+fn new_up(principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
+    let branch: Branch = body.branch.parse().map_err(Fault::from)?;
+    let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
+    let token = repo_token(body.repo_token)?;
+    // An SSH remote needs a deploy key, and none can be stored yet.
+    if repo_url.scheme() == Scheme::Ssh || (!body.public && token.is_none()) {
+        return Err(Fault::RepoAuthMissing.into());
+    }
+    // A token that will not be used is not kept.
+    let repo_token = token.filter(|_| !body.public);
+    let traceparent = telemetry::current_traceparent();
+    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, traceparent })
+}
+
+/// A blank token is none.
+fn repo_token(given: Option<String>) -> Result<Option<SecretString>, ApiError> {
+    let given = given.map(SecretString::from);
+    let trimmed = given.as_ref().map(|token| secrecy::ExposeSecret::expose_secret(token).trim()).filter(|token| !token.is_empty());
+    match trimmed {
+        Some(token) if token.len() > TOKEN_MAX_BYTES || token.chars().any(char::is_control) => {
+            Err(ApiError::malformed("repo_token must be at most 4096 bytes, without control characters"))
+        }
+        token => Ok(token.map(SecretString::from)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::domain::principal::{PrincipalId, Role, TenantId};
+
+    fn up(repo_url: &str, branch: &str, public: bool, repo_token: Option<&str>) -> Result<NewUp, ApiError> {
+        let principal = Principal { tenant: TenantId::parse("t").unwrap(), id: PrincipalId::parse("ann").unwrap(), role: Role::Member };
+        let body =
+            UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
+        new_up(principal, IdempotencyKey::parse("k").unwrap(), body)
+    }
+
+    fn fault(result: Result<NewUp, ApiError>) -> Fault {
+        match result {
+            Err(ApiError::Fault(fault)) => fault,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const URL: &str = "https://h/o/r.git";
+
+    #[test]
+    fn checks_go_in_the_order_of_the_contract() {
+        assert_eq!(fault(up("http://bad", "", false, None)), Fault::BranchRequired);
+        assert_eq!(fault(up("http://bad", "a..b", false, None)), Fault::InvalidBranch);
+        assert!(matches!(fault(up("http://bad", "main", false, None)), Fault::InvalidRepoUrl(_)));
+        assert_eq!(fault(up(URL, "main", false, None)), Fault::RepoAuthMissing);
+    }
+
+    #[test]
+    fn a_token_or_public_is_needed_and_a_blank_token_is_none() {
+        let token = |up: Result<NewUp, ApiError>| up.unwrap().repo_token.map(|t| t.expose_secret().to_owned());
+        assert_eq!(token(up(URL, "main", false, Some(" tok \n"))), Some("tok".into()));
+        assert_eq!(token(up(URL, "main", true, None)), None);
+        assert_eq!(token(up(URL, "main", true, Some("tok"))), None);
+        for blank in ["", " ", "\n\t"] {
+            assert_eq!(fault(up(URL, "main", false, Some(blank))), Fault::RepoAuthMissing);
+        }
+        for public in [true, false] {
+            assert_eq!(fault(up("git@h:o/r", "main", public, Some("tok"))), Fault::RepoAuthMissing);
+        }
+    }
+
+    #[test]
+    fn a_token_with_control_characters_or_beyond_its_length_is_malformed() {
+        for bad in ["a\nb", "a\0b", "a\u{7f}b", &"x".repeat(4097)] {
+            assert!(matches!(up(URL, "main", false, Some(bad)), Err(ApiError::Malformed { .. })));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `down`.
+
+use alpine_api::{DownSession, Operation, SessionId};
+use axum::{
+    extract::{Extension, State},
+    response::Response,
+};
+use tracing::Instrument;
+
+use super::{
+    ApiError, AppState,
+    extract::{ApiJsonOrDefault, Caller, SessionPath, Wait},
+    layers::RequestId,
+    openapi::DownRefusals,
+    wait,
+};
+use crate::{ledger::NewDown, telemetry};
+
+const REASON_MAX_CHARS: usize = 500;
+
+/// Stop a session and keep its record.
+///
+/// Idempotent by nature: a second one is the first, under way or done.
+#[utoipa::path(
+    post, path = "/v1/sessions/{session_id}/down", operation_id = "downSession", tag = "sessions",
+    params(
+        ("session_id" = SessionId, Path, description = "The session"),
+        ("Prefer" = Option<String>, Header, example = "wait=60", description = "`wait=N`: hold the answer up to N seconds (at most 60)"),
+    ),
+    request_body = Option<DownSession>,
+    responses(
+        (status = 200, body = Operation, description = "The session is stopped", headers(
+            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        (status = 202, body = Operation, description = "Under way", headers(
+            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        DownRefusals,
+    )
+)]
+pub async fn down_session(
+    State(state): State<AppState>,
+    Caller(principal): Caller,
+    SessionPath(session): SessionPath,
+    Extension(request_id): Extension<RequestId>,
+    wait: Wait,
+    ApiJsonOrDefault(body): ApiJsonOrDefault<DownSession>,
+) -> Result<Response, ApiError> {
+    let DownSession { retry_persist, force, reason } = body;
+    let down = NewDown {
+        principal: principal.clone(),
+        session,
+        retry_persist,
+        force,
+        reason: checked(reason)?,
+        request_id: request_id.as_str().to_owned(),
+        traceparent: telemetry::current_traceparent(),
+    };
+    let ledger = state.ledger.tenant(&principal.tenant);
+    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
+    let accepted = tokio::spawn(async move { ledger.accept_down(down).await }.in_current_span());
+    let operation = accepted.await.map_err(|_| ApiError::Panicked)??;
+    let operation = wait::settle(&state, &principal, operation, wait).await?;
+    Ok(wait::answer(operation, wait))
+}
+
+fn checked(reason: Option<String>) -> Result<Option<String>, ApiError> {
+    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    match reason {
+        Some(reason) if reason.chars().count() > REASON_MAX_CHARS || reason.chars().any(char::is_control) => {
+            Err(ApiError::malformed("reason must be at most 500 characters, without control characters"))
+        }
+        reason => Ok(reason),
+    }
+}

@@ -1,0 +1,15 @@
+//! What handlers take from a request. Each refusal is a problem; none repeats what was sent.
+
+mod caller;
+mod idempotency_key;
+mod json;
+mod path;
+mod query;
+mod wait;
+
+pub use caller::Caller;
+pub use idempotency_key::Key;
+pub use json::{ApiJson, ApiJsonOrDefault};
+pub use path::{OperationPath, SessionPath};
+pub use query::ApiQuery;
+pub use wait::Wait;

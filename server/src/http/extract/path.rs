@@ -1,0 +1,33 @@
+//! Ids in paths. One that is malformed is answered exactly as one that is not there.
+
+use alpine_api::{OperationId, SessionId};
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+
+use crate::{domain::Fault, http::ApiError};
+
+#[derive(Debug, Clone, Copy)]
+pub struct SessionPath(pub SessionId);
+
+#[derive(Debug, Clone, Copy)]
+pub struct OperationPath(pub OperationId);
+
+impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<SessionId>::from_request_parts(parts, state).await;
+        Ok(Self(found.map_err(|_| Fault::SessionNotFound)?.0))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OperationPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<OperationId>::from_request_parts(parts, state).await;
+        Ok(Self(found.map_err(|_| Fault::OperationNotFound)?.0))
+    }
+}

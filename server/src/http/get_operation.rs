@@ -1,0 +1,39 @@
+//! An operation, now or at its end.
+
+use alpine_api::{Operation, OperationId};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    ApiError, AppState,
+    extract::{Caller, OperationPath, Wait},
+    openapi::SessionRefusals,
+    wait,
+};
+
+/// An operation. One that failed is a 200 too, and carries its error.
+#[utoipa::path(
+    get, path = "/v1/operations/{operation_id}", operation_id = "getOperation", tag = "operations",
+    params(
+        ("operation_id" = OperationId, Path, description = "The operation"),
+        ("Prefer" = Option<String>, Header, example = "wait=60", description = "`wait=N`: hold the answer up to N seconds (at most 60)"),
+    ),
+    responses(
+        (status = 200, body = Operation, description = "The operation", headers(
+            ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        SessionRefusals,
+    )
+)]
+pub async fn get_operation(
+    State(state): State<AppState>,
+    Caller(principal): Caller,
+    OperationPath(id): OperationPath,
+    wait: Wait,
+) -> Result<Response, ApiError> {
+    let operation = state.ledger.tenant(&principal.tenant).operation(&principal, id).await?;
+    let operation = wait::settle(&state, &principal, operation, wait).await?;
+    Ok(wait.applied(Json(operation).into_response()))
+}

@@ -1,0 +1,24 @@
+//! The record that a stopped session leaves.
+
+use alpine_api::{SessionId, StoredRecord};
+use axum::{Json, extract::State};
+
+use super::{
+    ApiError, AppState,
+    extract::{Caller, SessionPath},
+    openapi::SessionRefusals,
+};
+
+/// The stored record of a stopped session, with its digest.
+#[utoipa::path(
+    get, path = "/v1/sessions/{session_id}/record", operation_id = "getRecord", tag = "sessions",
+    params(("session_id" = SessionId, Path, description = "The session")),
+    responses((status = 200, body = StoredRecord, description = "The record"), SessionRefusals)
+)]
+pub async fn get_record(
+    State(state): State<AppState>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+) -> Result<Json<StoredRecord>, ApiError> {
+    Ok(Json(state.ledger.tenant(&principal.tenant).record(&principal, id).await?))
+}

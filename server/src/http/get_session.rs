@@ -1,0 +1,24 @@
+//! `status`.
+
+use alpine_api::{Session, SessionId};
+use axum::{Json, extract::State};
+
+use super::{
+    ApiError, AppState,
+    extract::{Caller, SessionPath},
+    openapi::SessionRefusals,
+};
+
+/// A session, whole.
+#[utoipa::path(
+    get, path = "/v1/sessions/{session_id}", operation_id = "getSession", tag = "sessions",
+    params(("session_id" = SessionId, Path, description = "The session")),
+    responses((status = 200, body = Session, description = "The session"), SessionRefusals)
+)]
+pub async fn get_session(
+    State(state): State<AppState>,
+    Caller(principal): Caller,
+    SessionPath(id): SessionPath,
+) -> Result<Json<Session>, ApiError> {
+    Ok(Json(state.ledger.tenant(&principal.tenant).session(&principal, id).await?))
+}

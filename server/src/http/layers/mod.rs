@@ -1,0 +1,38 @@
+//! What surrounds every handler. The order is in `http::router`.
+
+mod measure;
+mod panic;
+mod problems;
+mod request_id;
+mod timeout;
+mod trace;
+
+pub use measure::measure;
+pub use panic::panicked;
+pub use problems::problems;
+pub use request_id::{RequestId, request_id};
+pub use timeout::time_out;
+pub use trace::trace;
+
+use axum::{
+    extract::{MatchedPath, Request},
+    http::Method,
+};
+
+/// The route's template, never the path itself: it is a bounded set.
+fn route(request: &Request) -> String {
+    request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned())
+}
+
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,52 @@
+//! A span around every request, in the caller's trace. It never holds a query, a body or a token.
+
+use std::time::Instant;
+
+use axum::{extract::Request, middleware::Next, response::Response};
+use tracing::{Instrument, Span, field::Empty};
+
+use super::{RequestId, method, route};
+use crate::telemetry;
+
+pub async fn trace(request: Request, next: Next) -> Response {
+    let route = route(&request);
+    // Probes and scrapes come every few seconds and say nothing new.
+    let quiet = matches!(route.as_str(), "/livez" | "/readyz" | "/metrics");
+    let span = span(&request, &route);
+    telemetry::follow(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
+    let begun = Instant::now();
+    async move {
+        let response = next.run(request).await;
+        let (status, took) = (response.status().as_u16(), begun.elapsed().as_millis());
+        Span::current().record("http.response.status_code", status);
+        if response.status().is_server_error() {
+            Span::current().record("otel.status_code", "ERROR");
+        }
+        if quiet {
+            tracing::debug!(status, took_ms = took, "answered");
+        } else {
+            tracing::info!(status, took_ms = took, "answered");
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn span(request: &Request, route: &str) -> Span {
+    let method = method(request.method());
+    let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
+    tracing::info_span!(
+        "http",
+        "otel.name" = format!("{method} {route}"),
+        "otel.kind" = "server",
+        "otel.status_code" = Empty,
+        "http.request.method" = method,
+        "http.route" = route,
+        "url.path" = request.uri().path(),
+        "http.response.status_code" = Empty,
+        request_id = id,
+        tenant = Empty,
+        principal = Empty,
+    )
+}

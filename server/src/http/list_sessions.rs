@@ -1,0 +1,81 @@
+//! `list`.
+
+use alpine_api::{Branch, RepoUrl, SessionPage, SessionState};
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    ApiError, AppState,
+    extract::{ApiQuery, Caller},
+    openapi::ListRefusals,
+};
+use crate::{
+    domain::{Fault, principal::Principal},
+    ledger::{Cursor, ListQuery},
+};
+
+const LIMIT: std::ops::RangeInclusive<i64> = 1..=200;
+
+/// Whose sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The caller's own.
+    Me,
+    /// Everybody's in the tenant; for admins.
+    All,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Parameters {
+    /// Only sessions in this state.
+    state: Option<SessionState>,
+    /// Only sessions of this branch.
+    #[param(max_length = 255)]
+    branch: Option<String>,
+    /// Only sessions of this repository.
+    #[param(max_length = 2048)]
+    repo_url: Option<String>,
+    /// Whose sessions; the caller's own unless said otherwise.
+    owner: Option<Owner>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<i64>,
+}
+
+/// Active sessions and those that ended in the last 24 hours, newest `updated_at` first.
+#[utoipa::path(
+    get, path = "/v1/sessions", operation_id = "listSessions", tag = "sessions",
+    params(Parameters),
+    responses((status = 200, body = SessionPage, description = "A page of sessions"), ListRefusals)
+)]
+pub async fn list_sessions(
+    State(state): State<AppState>,
+    Caller(principal): Caller,
+    ApiQuery(parameters): ApiQuery<Parameters>,
+) -> Result<Json<SessionPage>, ApiError> {
+    let query = query(&principal, parameters)?;
+    Ok(Json(state.ledger.tenant(&principal.tenant).list(&principal, query).await?))
+}
+
+fn query(by: &Principal, parameters: Parameters) -> Result<ListQuery, ApiError> {
+    let Parameters { state, branch, repo_url, owner, cursor, limit } = parameters;
+    let all_owners = owner == Some(Owner::All);
+    if all_owners && !by.is_admin() {
+        return Err(Fault::NotAdmin.into());
+    }
+    let limit = limit.unwrap_or(50);
+    if !LIMIT.contains(&limit) {
+        return Err(ApiError::malformed("limit must be from 1 to 200"));
+    }
+    // Parsed, so that what is compared is written as it was when it was stored.
+    let branch = branch.map(|name| name.parse::<Branch>()).transpose().map_err(Fault::from)?;
+    let repo_url = repo_url.map(|url| url.parse::<RepoUrl>()).transpose().map_err(Fault::from)?;
+    let after = cursor.map(|cursor| cursor.parse::<Cursor>()).transpose().map_err(|bad| ApiError::malformed(bad.to_string()))?;
+    Ok(ListQuery { all_owners, state, branch: branch.map(|b| b.to_string()), repo_url: repo_url.map(|u| u.to_string()), after, limit })
+}

@@ -1,0 +1,167 @@
+//! The OpenAPI document, made from the handlers and the types of the contract.
+
+use std::collections::BTreeMap;
+
+use alpine_api::{PROBLEM_JSON, Problem};
+use axum::{Extension, body::Bytes, http::header::CONTENT_TYPE, response::IntoResponse};
+use utoipa::{
+    IntoResponses, OpenApi,
+    openapi::{
+        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
+        path::Operation,
+        schema::Type,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Alpine",
+        description = "A hosted control plane for ephemeral development sandboxes.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(Problem)),
+    security(("bearer" = [])),
+    tags(
+        (name = "sessions", description = "Sandboxes, from up to down"),
+        (name = "operations", description = "What the control plane does for a session"),
+        (name = "system", description = "For those who run the server"),
+    ),
+)]
+struct Base;
+
+/// The whole document, OpenAPI 3.1.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    finish(super::routes().into_openapi())
+}
+
+/// The document as it is committed (with a newline behind it) and served.
+#[must_use]
+#[expect(clippy::expect_used, reason = "at start-up; maps with text for keys are always JSON")]
+pub fn document_json() -> String {
+    document().to_pretty_json().expect("the document is JSON")
+}
+
+pub(super) fn base() -> utoipa::openapi::OpenApi {
+    Base::openapi()
+}
+
+/// What holds for every operation is said once, here.
+fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let bearer = SecurityScheme::Http(
+        Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some("A token of a trusted issuer")).build(),
+    );
+    document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    for path in document.paths.paths.values_mut() {
+        [&mut path.get, &mut path.post].into_iter().flatten().for_each(add_request_id);
+    }
+    document
+}
+
+fn add_request_id(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.headers.insert("X-Request-Id".into(), text_header("The request's id").into());
+        }
+    }
+}
+
+fn text_header(description: &str) -> utoipa::openapi::Header {
+    HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).description(Some(description)).build()
+}
+
+fn refusals(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
+    statuses.iter().map(|status| (status.to_string(), RefOr::T(problem(*status)))).collect()
+}
+
+fn problem(status: u16) -> Response {
+    let description = match status {
+        400 => "The request is not of its form",
+        401 => "No caller can be derived from the request",
+        403 => "The caller may not do this",
+        404 => "There is no such session or operation",
+        409 => "It contradicts what there is, or an operation that was cancelled or not persisted",
+        413 => "The body is too large",
+        415 => "The body is not JSON",
+        422 => "A value cannot be taken, or the key was used for something else",
+        500 => "A fault of the control plane",
+        502 => "The sandbox could not be made ready",
+        503 => "Not now",
+        _ => "The operation did not end within its deadline",
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content);
+    match status {
+        401 => response.header("WWW-Authenticate", text_header("The challenge (RFC 6750)")),
+        503 => response.header("Retry-After", text_header("Seconds")),
+        _ => response,
+    }
+    .build()
+}
+
+/// The refusals of an operation. utoipa takes them as types.
+macro_rules! refusals {
+    ($($name:ident = $($status:literal)+;)+) => {$(
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                refusals(&[$($status),+])
+            }
+        }
+    )+};
+}
+
+refusals! {
+    UpRefusals = 400 401 409 413 415 422 500 502 503 504;
+    DownRefusals = 400 401 403 404 409 413 415 422 500 502 503 504;
+    ListRefusals = 400 401 403 422 500 503;
+    SessionRefusals = 401 403 404 500 503;
+    EventRefusals = 400 401 403 404 500 503;
+    ReadyRefusals = 503;
+}
+
+/// The document, written once when the router is made.
+#[derive(Debug, Clone)]
+pub(super) struct Document(pub(super) Bytes);
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "openapi", tag = "system", security(()),
+    responses((status = 200, body = Object, content_type = "application/json", description = "The OpenAPI 3.1 document"))
+)]
+pub async fn openapi(Extension(Document(body)): Extension<Document>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_document_is_the_one_that_the_handlers_make() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi/alpine.v1.json");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        let current = document_json() + "\n";
+        assert!(committed == current, "the API has changed: cargo run -p alpine-server -- openapi > openapi/alpine.v1.json");
+    }
+
+    #[test]
+    fn every_operation_has_an_id_and_every_reference_leads_somewhere() {
+        let document = serde_json::to_value(document()).unwrap();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+        let mut ids = std::collections::BTreeSet::new();
+        for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "an id twice");
+        }
+        assert_eq!(ids.len(), 11);
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}

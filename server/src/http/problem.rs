@@ -1,0 +1,137 @@
+//! Every refusal, and how it looks on the wire (RFC 9457).
+
+use alpine_api::{ErrorCode, Failure, OperationId, Problem};
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::{auth::AuthError, domain::Fault, ledger};
+
+/// Why a request is not answered as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// The operation that was asked for has ended badly.
+    #[error("operation {operation} failed: {}", failure.cause)]
+    Operation { operation: OperationId, failure: Failure },
+    /// The request is not of its form. The cause is shown, so it never holds what was sent.
+    #[error("{cause}")]
+    Malformed { status: StatusCode, cause: String },
+    #[error("the ledger cannot be used")]
+    NotReady(#[source] ledger::Error),
+    #[error("the server is shutting down")]
+    Draining,
+    #[error("the request was not answered in time")]
+    TimedOut,
+    #[error("a handler panicked")]
+    Panicked,
+    /// An answer that has no words of its own: an unknown path, a method that is not there.
+    #[error("{0}")]
+    Bare(StatusCode),
+}
+
+impl ApiError {
+    pub fn malformed(cause: impl Into<String>) -> Self {
+        Self::Malformed { status: StatusCode::BAD_REQUEST, cause: cause.into() }
+    }
+}
+
+/// A problem that lacks what only the request knows; the `problems` layer completes and sends it.
+#[derive(Debug, Clone)]
+pub(super) struct Unsent(pub(super) Problem);
+
+struct Refusal {
+    code: ErrorCode,
+    status: u16,
+    cause: String,
+    next_step: String,
+    retryable: bool,
+    operation: Option<OperationId>,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, cause: impl Into<String>, next_step: impl Into<String>) -> Self {
+        let (cause, next_step) = (cause.into(), next_step.into());
+        Self { code, status: code.http_status(), cause, next_step, retryable: code.retryable(), operation: None }
+    }
+
+    fn status(self, status: StatusCode) -> Self {
+        Self { status: status.as_u16(), ..self }
+    }
+}
+
+const RETRY: &str = "try again in a moment";
+const REPORT: &str = "try again; if it happens again, report it with its request id";
+
+/// The one place where a refusal gets its status, its code and its words.
+fn refusal(error: &ApiError) -> Refusal {
+    use ErrorCode as C;
+    match error {
+        ApiError::Auth(error) => Refusal::new(C::CallerIdentityRequired, "caller identity is required", error.next_step()),
+        ApiError::Fault(fault) | ApiError::Ledger(ledger::Error::Fault(fault)) => {
+            let refusal = Refusal { operation: fault.operation(), ..Refusal::new(fault.code(), fault.to_string(), fault.next_step()) };
+            if let Fault::KeyReused { .. } = fault { refusal.status(StatusCode::UNPROCESSABLE_ENTITY) } else { refusal }
+        }
+        ApiError::Operation { operation, failure } => Refusal {
+            retryable: failure.retryable,
+            operation: Some(*operation),
+            ..Refusal::new(failure.error_code, failure.cause.as_str(), failure.next_step.as_str())
+        },
+        ApiError::Malformed { status, cause } => {
+            Refusal::new(C::InvalidRequest, cause.as_str(), "correct the request; its form is in /openapi.json").status(*status)
+        }
+        ApiError::Ledger(ledger::Error::Unavailable(_)) => Refusal::new(C::Unavailable, "the database is not available", RETRY),
+        ApiError::NotReady(_) => Refusal::new(C::Unavailable, "the database is away or its schema is not current", RETRY),
+        ApiError::Draining => Refusal::new(C::Unavailable, "the server is shutting down", RETRY),
+        ApiError::TimedOut => Refusal::new(C::Unavailable, "the request was not answered in time", RETRY),
+        ApiError::Ledger(_) | ApiError::Panicked => Refusal::new(C::Internal, "internal error", REPORT),
+        ApiError::Bare(status) if status.is_server_error() => Refusal::new(C::Internal, "internal error", REPORT).status(*status),
+        ApiError::Bare(status) => {
+            let cause = match *status {
+                StatusCode::NOT_FOUND => "there is nothing at this path",
+                StatusCode::METHOD_NOT_ALLOWED => "this path does not take that method",
+                _ => "the request is not of its form",
+            };
+            Refusal::new(C::InvalidRequest, cause, "see /openapi.json for what there is").status(*status)
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Refusal { code, status, cause, next_step, retryable, operation } = refusal(&self);
+        if code == ErrorCode::Internal || code == ErrorCode::Unavailable {
+            // The caller is told none of this.
+            tracing::error!(error = &self as &dyn std::error::Error, "refused");
+        } else {
+            tracing::debug!(%code, reason = %self, "refused");
+        }
+        let mut response = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+        if let Self::Auth(error) = &self {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(error.challenge()));
+        }
+        if matches!(status, 429 | 503) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(Unsent(Problem {
+            kind: format!("/docs/errors#{code}"),
+            title: code.title().to_owned(),
+            status,
+            detail: cause.clone(),
+            instance: String::new(),
+            error_code: code,
+            cause,
+            next_step,
+            retryable,
+            operation_id: operation,
+            request_id: String::new(),
+        }));
+        response
+    }
+}

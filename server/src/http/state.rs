@@ -1,0 +1,57 @@
+//! What every handler shares.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{auth::Authenticator, ledger::Ledger, metrics::Metrics};
+
+/// Bounds of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Of a request's body, in bytes.
+    pub body_limit: usize,
+    /// For everything but a wait that was asked for.
+    pub request_timeout: Duration,
+    /// The longest `Prefer: wait` that is honoured.
+    pub max_wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            body_limit: 64 * 1024,
+            request_timeout: Duration::from_secs(30),
+            max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+        }
+    }
+}
+
+/// What the API is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub ledger: Ledger,
+    pub auth: Arc<Authenticator>,
+    pub metrics: Arc<Metrics>,
+    pub settings: Settings,
+    /// Cancelled when the server goes: it is not ready any more, and whoever waits for an operation
+    /// gets its current state at once.
+    pub shutdown: CancellationToken,
+}
+
+#[derive(Debug, Clone)]
+pub struct AppState {
+    pub(super) ledger: Ledger,
+    pub(super) auth: Arc<Authenticator>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) settings: Settings,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl AppState {
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { ledger, auth, metrics, settings, shutdown } = parts;
+        Self { ledger, auth, metrics, settings, shutdown }
+    }
+}

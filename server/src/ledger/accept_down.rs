@@ -1,0 +1,224 @@
+//! The accept of a `down`: decided by the domain under the session's locked lease, in one transaction.
+
+use alpine_api::{Operation, OperationId, OperationKind, SessionId, SessionState};
+use sqlx::{PgConnection, PgTransaction};
+
+use super::{Error, Ledger, TenantLedger, views};
+use crate::domain::{
+    Fault,
+    down::{Decision, Known, Situation, decide},
+    failure,
+    operation::Phase,
+    principal::{Access, Principal, TenantId},
+};
+
+#[derive(Debug)]
+pub struct NewDown {
+    pub principal: Principal,
+    pub session: SessionId,
+    pub retry_persist: bool,
+    pub force: bool,
+    pub reason: Option<String>,
+    pub request_id: String,
+    pub traceparent: Option<String>,
+}
+
+/// A new operation on a session that exists, and the transition that comes with it.
+#[derive(Debug)]
+pub(super) struct Begin<'a> {
+    pub tenant: &'a TenantId,
+    pub session: SessionId,
+    pub kind: OperationKind,
+    pub phase: Phase,
+    pub to: Option<SessionState>,
+    pub persist_attempt: i32,
+    pub force: bool,
+    pub actor: &'a str,
+    pub reason: Option<&'a str>,
+    pub traceparent: Option<&'a str>,
+}
+
+struct Found {
+    owner: String,
+    situation: Situation,
+}
+
+impl TenantLedger {
+    /// The operation that stops the session: a new one, or the one that did or does.
+    pub async fn accept_down(&self, down: NewDown) -> Result<Operation, Error> {
+        let mut tx = self.ledger.pools.transactions.begin().await?;
+        let found = self.lock_session(&mut tx, down.session).await?;
+        let access = down.principal.authorize(&found.owner)?;
+        let decision = decide(&found.situation, down.retry_persist)?;
+        let Decision::Begin { cancel, to, phase, persist_attempt } = decision else {
+            tx.rollback().await?;
+            return self.same(decision).await;
+        };
+        self.revoke(&mut tx, down.session).await?;
+        if let Some(live) = cancel {
+            self.cancel(&mut tx, live).await?;
+        }
+        let begin = Begin {
+            tenant: &self.tenant,
+            session: down.session,
+            kind: OperationKind::Down,
+            phase,
+            to,
+            persist_attempt,
+            force: down.force,
+            actor: down.principal.id.as_str(),
+            reason: down.reason.as_deref(),
+            traceparent: down.traceparent.as_deref(),
+        };
+        let operation = self.ledger.begin_operation(&mut tx, &begin).await?;
+        if access == Access::AsAdmin {
+            self.audit(&mut tx, &down, &found.owner).await?;
+        }
+        tx.commit().await?;
+        self.ledger.hub.work();
+        if let Some(live) = cancel {
+            self.ledger.hub.ended(live);
+        }
+        self.view_operation(operation).await
+    }
+
+    async fn same(&self, decision: Decision) -> Result<Operation, Error> {
+        match decision {
+            Decision::Same(operation) => self.view_operation(operation).await,
+            Decision::Begin { .. } => Err(Error::Corrupt("a decision to begin is not the same operation".into())),
+        }
+    }
+
+    /// Lock the lease, then read what the decision needs.
+    async fn lock_session(&self, tx: &mut PgTransaction<'_>, session: SessionId) -> Result<Found, Error> {
+        let (tenant, id) = (self.tenant.as_str(), session.uuid());
+        sqlx::query_scalar!("SELECT fence FROM leases WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE", tenant, id)
+            .fetch_optional(&mut **tx)
+            .await?
+            .ok_or(Fault::SessionNotFound)?;
+        let row = sqlx::query!(
+            "SELECT principal_id, state, persist_attempt, operation_id FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE",
+            tenant,
+            id
+        )
+        .fetch_one(&mut **tx)
+        .await?;
+        let known = self.known_operations(tx, session).await?;
+        let situation = Situation {
+            state: views::read(&row.state)?,
+            persist_attempt: row.persist_attempt,
+            live: known.iter().find(|op| !op.status.is_terminal()).copied(),
+            last_down: known.iter().rfind(|op| op.kind == OperationKind::Down).copied(),
+            latest: OperationId::from_uuid(row.operation_id),
+        };
+        Ok(Found { owner: row.principal_id, situation })
+    }
+
+    /// The live operation and the latest `down`, oldest first.
+    async fn known_operations(&self, connection: &mut PgConnection, session: SessionId) -> Result<Vec<Known>, Error> {
+        let rows = sqlx::query!(
+            r#"(SELECT operation_id AS "operation_id!", kind AS "kind!", status AS "status!"
+                FROM operations WHERE tenant_id = $1 AND session_id = $2 AND kind = 'down' ORDER BY created_at DESC LIMIT 1)
+               UNION ALL
+               (SELECT operation_id, kind, status
+                FROM operations WHERE tenant_id = $1 AND session_id = $2 AND status IN ('queued', 'running') AND kind <> 'down')"#,
+            self.tenant.as_str(),
+            session.uuid()
+        )
+        .fetch_all(connection)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Known { id: OperationId::from_uuid(row.operation_id), kind: views::read(&row.kind)?, status: views::read(&row.status)? })
+            })
+            .collect()
+    }
+
+    /// Whoever holds the lease is fenced off from here on.
+    async fn revoke(&self, tx: &mut PgTransaction<'_>, session: SessionId) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE leases SET fence = fence + 1, owner = NULL, until = NULL WHERE tenant_id = $1 AND session_id = $2",
+            self.tenant.as_str(),
+            session.uuid()
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// End an operation that a `down` overtakes. One that had failed already keeps its own error.
+    async fn cancel(&self, tx: &mut PgTransaction<'_>, operation: OperationId) -> Result<(), Error> {
+        let cancelled = serde_json::to_value(failure::cancelled()).unwrap_or_default();
+        sqlx::query!(
+            "WITH token AS (
+                DELETE FROM credentials WHERE tenant_id = $1 AND operation_id = $2
+             ), session AS (
+                UPDATE sessions SET last_error = coalesce(last_error, $3) WHERE tenant_id = $1 AND operation_id = $2
+             )
+             UPDATE operations SET status = CASE WHEN error IS NULL THEN 'cancelled' ELSE 'failed' END,
+                 error = coalesce(error, $3), finished_at = now()
+             WHERE tenant_id = $1 AND operation_id = $2 AND status IN ('queued', 'running')",
+            self.tenant.as_str(),
+            operation.uuid(),
+            cancelled
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    async fn audit(&self, tx: &mut PgTransaction<'_>, down: &NewDown, owner: &str) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO audit_log (tenant_id, actor, action, session_id, owner, reason, request_id) VALUES ($1, $2, 'down', $3, $4, $5, $6)",
+            self.tenant.as_str(),
+            down.principal.id.as_str(),
+            down.session.uuid(),
+            owner,
+            down.reason,
+            down.request_id
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// Insert an operation and make its first transition. The caller holds the lease row's lock.
+    pub(super) async fn begin_operation(&self, tx: &mut PgTransaction<'_>, begin: &Begin<'_>) -> Result<OperationId, Error> {
+        let operation = OperationId::generate();
+        let reason = begin.reason.map_or_else(|| format!("{} accepted", begin.kind.as_str()), str::to_owned);
+        sqlx::query!(
+            r#"WITH operation AS (
+                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, persist_attempt, force, actor, reason, traceparent, deadline_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11))
+            ), session AS (
+                UPDATE sessions SET operation_id = $2, persist_attempt = $6, updated_at = now(), sweep_at = NULL,
+                    state = coalesce($12, state), transition_seq = transition_seq + CASE WHEN $12::text IS NULL THEN 0 ELSE 1 END,
+                    opencode_url = CASE WHEN $12::text IS NULL THEN opencode_url END
+                WHERE tenant_id = $1 AND session_id = $3
+                RETURNING transition_seq
+            )
+            INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, actor, reason, operation_id, fence)
+            SELECT $1, $3, s.transition_seq, old.state, $12, $8, $13, $2, l.fence
+            FROM session s, leases l, sessions old
+            WHERE $12::text IS NOT NULL AND l.tenant_id = $1 AND l.session_id = $3 AND old.tenant_id = $1 AND old.session_id = $3"#,
+            begin.tenant.as_str(),
+            operation.uuid(),
+            begin.session.uuid(),
+            begin.kind.as_str(),
+            begin.phase.as_str(),
+            begin.persist_attempt,
+            begin.force,
+            begin.actor,
+            begin.reason,
+            begin.traceparent,
+            self.deadlines.of_operation(begin.kind).as_secs_f64(),
+            begin.to.map(SessionState::as_str),
+            reason,
+        )
+        .execute(&mut **tx)
+        .await?;
+        Ok(operation)
+    }
+}

@@ -1,0 +1,124 @@
+//! The accept of an `up`: key, session, operation, lease and first transition in one statement.
+
+use alpine_api::{Operation, OperationId, OperationKind, SessionId};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::{Error, TenantLedger, views};
+use crate::domain::{
+    idempotency::{self, Earlier, IdempotencyKey, Replay},
+    operation::Phase,
+    principal::Principal,
+    repo::{Branch, RepoUrl},
+};
+
+#[derive(Debug)]
+pub struct NewUp {
+    pub principal: Principal,
+    pub key: IdempotencyKey,
+    pub repo_url: RepoUrl,
+    pub branch: Branch,
+    pub public: bool,
+    pub repo_token: Option<SecretString>,
+    pub traceparent: Option<String>,
+}
+
+/// What an `up` comes to. `Operation` is as it stands now.
+#[derive(Debug, Clone)]
+pub enum UpAnswer {
+    Accepted(Operation),
+    Running(Operation),
+    Ready(Operation),
+    Failed(Operation),
+}
+
+impl TenantLedger {
+    pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
+        let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
+        let (session, operation) = (SessionId::generate(), OperationId::generate());
+        if self.insert_up(&up, &fingerprint, session, operation).await? {
+            self.ledger.hub.work();
+            return Ok(UpAnswer::Accepted(self.view_operation(operation).await?));
+        }
+        // The key is taken, and what it names is committed: a new statement sees it.
+        let first = self.earlier(&up).await?;
+        let answer = idempotency::replay(&first, &fingerprint)?;
+        let operation = self.view_operation(first.operation_id).await?;
+        Ok(match answer {
+            Replay::Running => UpAnswer::Running(operation),
+            Replay::Ready => UpAnswer::Ready(operation),
+            Replay::Failed(_) => UpAnswer::Failed(operation),
+        })
+    }
+
+    /// Whether the key was free.
+    async fn insert_up(&self, up: &NewUp, fingerprint: &[u8; 32], session: SessionId, operation: OperationId) -> Result<bool, Error> {
+        let sealer = &self.ledger.sealer;
+        let sealed = up.repo_token.as_ref().map(|token| sealer.seal(&self.tenant, operation, token)).transpose()?;
+        let inserted = sqlx::query_scalar!(
+            r#"WITH key AS (
+                INSERT INTO idempotency_keys (tenant_id, principal_id, action, key, fingerprint, operation_id)
+                VALUES ($1, $2, 'up', $3, $4, $5)
+                ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO NOTHING
+                RETURNING 1
+            ), tenant AS (
+                INSERT INTO tenants (tenant_id) SELECT $1 FROM key ON CONFLICT DO NOTHING
+            ), lease AS (
+                INSERT INTO leases (tenant_id, session_id) SELECT $1, $6 FROM key
+            ), session AS (
+                INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id)
+                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5 FROM key
+            ), operation AS (
+                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, actor, traceparent, deadline_at)
+                SELECT $1, $5, $6, 'up', $10, $2, $11, now() + make_interval(secs => $12) FROM key
+            ), credential AS (
+                INSERT INTO credentials (tenant_id, credential_id, operation_id, key_id, sealed)
+                SELECT $1, $13, $5, $14, $15 FROM key WHERE $15::bytea IS NOT NULL
+            ), transition AS (
+                INSERT INTO transitions (tenant_id, session_id, seq, to_state, actor, reason, operation_id, fence)
+                SELECT $1, $6, 1, 'requested', $2, 'up accepted', $5, 0 FROM key
+            )
+            SELECT count(*) AS "inserted!" FROM key"#,
+            self.tenant.as_str(),
+            up.principal.id.as_str(),
+            up.key.as_str(),
+            fingerprint.as_slice(),
+            operation.uuid(),
+            session.uuid(),
+            up.repo_url.as_str(),
+            up.branch.as_str(),
+            up.public,
+            Phase::Resolve.as_str(),
+            up.traceparent,
+            self.ledger.deadlines.of_operation(OperationKind::Up).as_secs_f64(),
+            Uuid::now_v7(),
+            sealer.key_id(),
+            sealed,
+        )
+        .fetch_one(self.statements())
+        .await?;
+        Ok(inserted == 1)
+    }
+
+    async fn earlier(&self, up: &NewUp) -> Result<Earlier, Error> {
+        let row = sqlx::query!(
+            r#"SELECT k.fingerprint, o.operation_id, o.status, o.error, s.state
+               FROM idempotency_keys k
+               JOIN operations o USING (tenant_id, operation_id)
+               JOIN sessions s USING (tenant_id, session_id)
+               WHERE k.tenant_id = $1 AND k.principal_id = $2 AND k.action = 'up' AND k.key = $3"#,
+            self.tenant.as_str(),
+            up.principal.id.as_str(),
+            up.key.as_str(),
+        )
+        .fetch_one(self.statements())
+        .await?;
+        Ok(Earlier {
+            operation_id: OperationId::from_uuid(row.operation_id),
+            fingerprint: row.fingerprint,
+            status: views::read(&row.status)?,
+            failure: views::read_failure(row.error)?,
+            session_state: views::read(&row.state)?,
+        })
+    }
+}

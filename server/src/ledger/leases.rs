@@ -1,0 +1,253 @@
+//! Leases: who works on what. A claim raises the fence; everything that a worker writes later carries it.
+
+use std::time::{Duration, Instant};
+
+use alpine_api::{Failure, OperationId, OperationKind, SessionId, SessionState};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::{Error, Ledger, views};
+use crate::domain::{
+    operation::Phase,
+    principal::TenantId,
+    repo::{Branch, CommitSha, RepoUrl},
+};
+
+/// The right to work on one session, as long as it is renewed and nobody raises the fence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub fence: i64,
+    pub owner: String,
+}
+
+/// A claimed operation.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub lease: Lease,
+    pub operation: OperationId,
+    pub kind: OperationKind,
+    pub phase: Phase,
+    pub phase_attempt: i32,
+    /// `None` until the phase is on record as begun.
+    pub phase_began: Option<Instant>,
+    pub deadline: Instant,
+    pub persist_attempt: i32,
+    pub force: bool,
+    pub actor: String,
+    pub failure: Option<Failure>,
+    pub traceparent: Option<String>,
+    /// Taken over from a worker that let its lease run out.
+    pub adopted: bool,
+    pub session: JobSession,
+}
+
+impl Job {
+    /// How long the phase has been under way, its earlier tries included.
+    #[must_use]
+    pub fn phase_age(&self) -> Duration {
+        self.phase_began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    /// What is left until the operation's deadline.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The session of a claimed operation.
+#[derive(Debug, Clone)]
+pub struct JobSession {
+    pub state: SessionState,
+    pub repo_url: RepoUrl,
+    pub branch: Branch,
+    pub public: bool,
+    pub target: Option<CommitSha>,
+    pub sandbox: Option<serde_json::Value>,
+}
+
+struct Row {
+    tenant_id: String,
+    session_id: Uuid,
+    fence: i64,
+    adopted: bool,
+    operation_id: Uuid,
+    kind: String,
+    phase: String,
+    phase_attempt: i32,
+    phase_age: Option<f64>,
+    remaining: f64,
+    persist_attempt: i32,
+    force: bool,
+    actor: String,
+    error: Option<serde_json::Value>,
+    traceparent: Option<String>,
+    state: String,
+    repo_url: String,
+    branch: String,
+    public: bool,
+    target_commit_sha: Option<String>,
+    sandbox: Option<serde_json::Value>,
+}
+
+impl Ledger {
+    /// Up to `limit` operations that nobody works on, oldest first. Rows that another worker is just
+    /// claiming are passed over, not waited for.
+    pub async fn claim(&self, owner: &str, limit: i64, lease: Duration) -> Result<Vec<Job>, Error> {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"WITH free AS (
+                SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted
+                FROM operations o JOIN leases l USING (tenant_id, session_id)
+                WHERE o.status IN ('queued', 'running') AND o.available_at <= now()
+                  AND (l.owner IS NULL OR l.until <= clock_timestamp())
+                ORDER BY o.available_at LIMIT $2
+                FOR UPDATE OF l, o SKIP LOCKED
+            ), lease AS (
+                UPDATE leases l SET fence = l.fence + 1, owner = $1, until = clock_timestamp() + make_interval(secs => $3)
+                FROM free WHERE l.tenant_id = free.tenant_id AND l.session_id = free.session_id
+                RETURNING l.tenant_id, l.session_id, l.fence, free.adopted
+            ), operation AS (
+                UPDATE operations o SET status = 'running', started_at = coalesce(o.started_at, now())
+                FROM free WHERE o.tenant_id = free.tenant_id AND o.operation_id = free.operation_id
+                RETURNING o.*
+            )
+            SELECT lease.tenant_id, lease.session_id, lease.fence, lease.adopted AS "adopted!", o.operation_id, o.kind, o.phase, o.phase_attempt,
+                extract(epoch FROM clock_timestamp() - o.phase_started_at)::float8 AS phase_age,
+                extract(epoch FROM o.deadline_at - clock_timestamp())::float8 AS "remaining!",
+                o.persist_attempt, o.force, o.actor, o.error, o.traceparent,
+                s.state, s.repo_url, s.branch, s.public, s.target_commit_sha, s.sandbox
+            FROM lease JOIN operation o USING (tenant_id, session_id) JOIN sessions s USING (tenant_id, session_id)"#,
+            owner,
+            limit,
+            lease.as_secs_f64(),
+        )
+        .fetch_all(self.statements())
+        .await?;
+        rows.into_iter().map(|row| row.into_job(owner)).collect()
+    }
+
+    /// Renew leases; those that are still held. On connections of its own, so that no load delays it.
+    pub async fn renew(&self, owner: &str, leases: &[Lease], length: Duration) -> Result<Vec<(SessionId, i64)>, Error> {
+        let tenants: Vec<String> = leases.iter().map(|l| l.tenant.as_str().to_owned()).collect();
+        let sessions: Vec<Uuid> = leases.iter().map(|l| l.session.uuid()).collect();
+        let fences: Vec<i64> = leases.iter().map(|l| l.fence).collect();
+        let rows = sqlx::query!(
+            "UPDATE leases l SET until = clock_timestamp() + make_interval(secs => $5)
+             FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS mine (tenant_id, session_id, fence)
+             WHERE l.tenant_id = mine.tenant_id AND l.session_id = mine.session_id AND l.fence = mine.fence
+               AND l.owner = $4 AND l.until > clock_timestamp()
+             RETURNING l.session_id, l.fence",
+            &tenants,
+            &sessions,
+            &fences,
+            owner,
+            length.as_secs_f64()
+        )
+        .fetch_all(&self.pools.vital)
+        .await?;
+        Ok(rows.into_iter().map(|row| (SessionId::from_uuid(row.session_id), row.fence)).collect())
+    }
+
+    /// Whether the lease is held at this moment; asked right before something that cannot be undone.
+    pub async fn holds(&self, lease: &Lease) -> Result<(), Error> {
+        let held = sqlx::query_scalar!(
+            "SELECT fence FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 AND until > clock_timestamp()",
+            lease.tenant.as_str(),
+            lease.session.uuid(),
+            lease.fence,
+            lease.owner
+        )
+        .fetch_optional(self.statements())
+        .await?;
+        held.map(drop).ok_or(Error::Fenced)
+    }
+
+    /// Give an operation back unfinished: to be claimed after `delay`, with `failed_tries` of its phase behind it.
+    pub async fn release(&self, lease: &Lease, operation: OperationId, delay: Duration, failed_tries: i32) -> Result<(), Error> {
+        let released = sqlx::query_scalar!(
+            r#"WITH held AS MATERIALIZED (
+                SELECT until FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 FOR UPDATE
+            ), ok AS MATERIALIZED (
+                SELECT 1 FROM held WHERE until > clock_timestamp()
+            ), lease AS (
+                UPDATE leases SET owner = NULL, until = NULL FROM ok WHERE tenant_id = $1 AND session_id = $2
+            ), operation AS (
+                UPDATE operations SET available_at = now() + make_interval(secs => $6), phase_attempt = $7
+                FROM ok WHERE tenant_id = $1 AND operation_id = $5
+            )
+            SELECT count(*) AS "count!" FROM ok"#,
+            lease.tenant.as_str(),
+            lease.session.uuid(),
+            lease.fence,
+            lease.owner,
+            operation.uuid(),
+            delay.as_secs_f64(),
+            failed_tries
+        )
+        .fetch_one(self.statements())
+        .await?;
+        if released == 0 {
+            return Err(Error::Fenced);
+        }
+        if delay.is_zero() {
+            self.hub.work();
+        }
+        Ok(())
+    }
+
+    /// The token that came with the request, opened for the one git process that needs it.
+    pub async fn repo_token(&self, lease: &Lease, operation: OperationId) -> Result<Option<SecretString>, Error> {
+        let row = sqlx::query!(
+            "SELECT key_id, sealed FROM credentials WHERE tenant_id = $1 AND operation_id = $2",
+            lease.tenant.as_str(),
+            operation.uuid()
+        )
+        .fetch_optional(self.statements())
+        .await?;
+        row.map(|row| self.sealer.open(&lease.tenant, operation, &row.key_id, &row.sealed).map_err(Error::from)).transpose()
+    }
+}
+
+fn corrupt(what: &str, error: impl std::fmt::Display) -> Error {
+    Error::Corrupt(format!("{what}: {error}"))
+}
+
+impl Row {
+    fn into_job(self, owner: &str) -> Result<Job, Error> {
+        let lease = Lease {
+            tenant: TenantId::parse(&self.tenant_id).map_err(|error| corrupt("tenant", error))?,
+            session: SessionId::from_uuid(self.session_id),
+            fence: self.fence,
+            owner: owner.to_owned(),
+        };
+        let now = Instant::now();
+        let session = JobSession {
+            state: views::read(&self.state)?,
+            repo_url: self.repo_url.parse().map_err(|error| corrupt("repo_url", error))?,
+            branch: self.branch.parse().map_err(|error| corrupt("branch", error))?,
+            public: self.public,
+            target: self.target_commit_sha.map(|sha| sha.parse()).transpose().map_err(|error| corrupt("commit", error))?,
+            sandbox: self.sandbox,
+        };
+        Ok(Job {
+            lease,
+            operation: OperationId::from_uuid(self.operation_id),
+            kind: views::read(&self.kind)?,
+            phase: self.phase.parse().map_err(|error| corrupt("phase", error))?,
+            phase_attempt: self.phase_attempt,
+            // The database has done the arithmetic on its clock; from here on durations are the machine's.
+            phase_began: self.phase_age.map(|age| now.checked_sub(Duration::from_secs_f64(age.max(0.0))).unwrap_or(now)),
+            deadline: now + Duration::from_secs_f64(self.remaining.max(0.0)),
+            persist_attempt: self.persist_attempt,
+            force: self.force,
+            actor: self.actor,
+            failure: views::read_failure(self.error)?,
+            traceparent: self.traceparent,
+            adopted: self.adopted,
+            session,
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! What nobody asks for and must happen all the same: another try at a clean-up or a close that failed.
+
+use alpine_api::{OperationKind, SessionId, SessionState};
+use sqlx::PgTransaction;
+use uuid::Uuid;
+
+use super::{Error, Ledger, accept_down::Begin, views};
+use crate::domain::{
+    operation::Phase,
+    principal::{SYSTEM_ACTOR, TenantId},
+};
+
+struct Due {
+    tenant: TenantId,
+    session: SessionId,
+    state: SessionState,
+    persist_attempt: i32,
+}
+
+impl Ledger {
+    /// Begin an operation for up to `limit` sessions whose time has come; how many it was.
+    pub async fn sweep(&self, limit: i64) -> Result<usize, Error> {
+        let due = sqlx::query!(
+            "SELECT tenant_id, session_id FROM sessions WHERE sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed')
+             ORDER BY sweep_at LIMIT $1",
+            limit
+        )
+        .fetch_all(self.statements())
+        .await?;
+        let mut begun = 0;
+        for row in due {
+            begun += usize::from(self.sweep_one(&row.tenant_id, row.session_id).await?);
+        }
+        if begun > 0 {
+            self.hub().work();
+        }
+        Ok(begun)
+    }
+
+    async fn sweep_one(&self, tenant: &str, session: Uuid) -> Result<bool, Error> {
+        let mut tx = self.pools.transactions.begin().await?;
+        let Some(due) = lock_due(&mut tx, tenant, session).await? else {
+            tx.rollback().await?;
+            return Ok(false);
+        };
+        let (kind, phase, to, reason) = match due.state {
+            SessionState::CloseFailed => (OperationKind::Down, Phase::Stop, SessionState::Stopping, "another try to stop"),
+            _ => (OperationKind::Cleanup, Phase::Cleanup, SessionState::Failing, "another try to clean up"),
+        };
+        let begin = Begin {
+            tenant: &due.tenant,
+            session: due.session,
+            kind,
+            phase,
+            to: Some(to),
+            persist_attempt: due.persist_attempt,
+            force: true,
+            actor: SYSTEM_ACTOR,
+            reason: Some(reason),
+            traceparent: None,
+        };
+        self.begin_operation(&mut tx, &begin).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+/// Lock the lease of a session that is still due; another server may have been quicker.
+async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid) -> Result<Option<Due>, Error> {
+    let locked =
+        sqlx::query_scalar!("SELECT fence FROM leases WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE SKIP LOCKED", tenant, session)
+            .fetch_optional(&mut **tx)
+            .await?;
+    if locked.is_none() {
+        return Ok(None);
+    }
+    let row = sqlx::query!(
+        "SELECT state, persist_attempt FROM sessions
+         WHERE tenant_id = $1 AND session_id = $2 AND sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') FOR UPDATE",
+        tenant,
+        session
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|row| {
+        Ok(Due {
+            tenant: TenantId::parse(tenant).map_err(|error| Error::Corrupt(error.to_string()))?,
+            session: SessionId::from_uuid(session),
+            state: views::read(&row.state)?,
+            persist_attempt: row.persist_attempt,
+        })
+    })
+    .transpose()
+}

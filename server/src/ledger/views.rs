@@ -1,0 +1,191 @@
+//! Rows as the contract's types.
+
+use alpine_api::{Failure, Operation, OperationId, OperationKind, Session, SessionId, SessionState, Transition};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, de::IntoDeserializer};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Error, TenantLedger};
+use crate::domain::{Fault, principal::Principal, session::next_step};
+
+/// A name in a text column as its enum.
+pub(super) fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Error> {
+    let reader: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+    T::deserialize(reader).map_err(|error| Error::Corrupt(error.to_string()))
+}
+
+pub(super) fn read_failure(json: Option<Value>) -> Result<Option<Failure>, Error> {
+    json.map(serde_json::from_value).transpose().map_err(|error| Error::Corrupt(error.to_string()))
+}
+
+pub(super) fn write_failure(failure: Option<&Failure>) -> Result<Option<Value>, Error> {
+    failure.map(serde_json::to_value).transpose().map_err(|error| Error::Corrupt(error.to_string()))
+}
+
+/// A transition as it is stored.
+#[derive(Debug)]
+pub(super) struct TransitionRow {
+    pub seq: i64,
+    pub from_state: Option<String>,
+    pub to_state: String,
+    pub at: DateTime<Utc>,
+    pub actor: String,
+    pub reason: String,
+    pub operation_id: Uuid,
+    pub fence: i64,
+}
+
+impl TryFrom<TransitionRow> for Transition {
+    type Error = Error;
+
+    fn try_from(row: TransitionRow) -> Result<Self, Error> {
+        Ok(Self {
+            seq: row.seq,
+            from_state: row.from_state.as_deref().map(read).transpose()?,
+            to_state: read(&row.to_state)?,
+            at: row.at,
+            actor: row.actor,
+            reason: row.reason,
+            operation_id: OperationId::from_uuid(row.operation_id),
+            fence: row.fence,
+        })
+    }
+}
+
+struct OperationRow {
+    operation_id: Uuid,
+    session_id: Uuid,
+    kind: String,
+    status: String,
+    phase: String,
+    error: Option<Value>,
+    created_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+    principal_id: String,
+    state: String,
+    target_commit_sha: Option<String>,
+    opencode_url: Option<String>,
+    ready_at: Option<DateTime<Utc>>,
+    durable_object_id: Option<String>,
+    persisted_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<OperationRow> for Operation {
+    type Error = Error;
+
+    fn try_from(row: OperationRow) -> Result<Self, Error> {
+        let kind: OperationKind = read(&row.kind)?;
+        let state: SessionState = read(&row.state)?;
+        let session_id = SessionId::from_uuid(row.session_id);
+        // What the session shows now is this operation's outcome only if it is of its kind.
+        let (up, down) = (kind == OperationKind::Up, kind == OperationKind::Down);
+        Ok(Self {
+            operation_id: OperationId::from_uuid(row.operation_id),
+            session_id,
+            kind,
+            status: read(&row.status)?,
+            state,
+            phase: row.phase,
+            created_at: row.created_at,
+            finished_at: row.finished_at,
+            target_commit_sha: row.target_commit_sha.filter(|_| up),
+            opencode_url: row.opencode_url.filter(|_| up),
+            ready_at: row.ready_at.filter(|_| up),
+            durable_object_id: row.durable_object_id.filter(|_| down),
+            persisted_at: row.persisted_at.filter(|_| down),
+            persistence_verified: down && state == SessionState::Stopped,
+            error: read_failure(row.error)?,
+            next_step: Some(next_step(session_id, state)),
+        })
+    }
+}
+
+impl TenantLedger {
+    /// An operation on a session that the principal may see.
+    pub async fn operation(&self, by: &Principal, id: OperationId) -> Result<Operation, Error> {
+        let row = self.operation_row(id).await?.ok_or(Fault::OperationNotFound)?;
+        by.authorize(&row.principal_id)?;
+        row.try_into()
+    }
+
+    /// An operation, for one whose right to it is established.
+    pub(super) async fn view_operation(&self, id: OperationId) -> Result<Operation, Error> {
+        self.operation_row(id).await?.ok_or(Fault::OperationNotFound)?.try_into()
+    }
+
+    async fn operation_row(&self, id: OperationId) -> Result<Option<OperationRow>, Error> {
+        let row = sqlx::query_as!(
+            OperationRow,
+            "SELECT o.operation_id, o.session_id, o.kind, o.status, o.phase, o.error, o.created_at, o.finished_at,
+                 s.principal_id, s.state, s.target_commit_sha, s.opencode_url, s.ready_at, s.durable_object_id, s.persisted_at
+             FROM operations o JOIN sessions s USING (tenant_id, session_id)
+             WHERE o.tenant_id = $1 AND o.operation_id = $2",
+            self.tenant.as_str(),
+            id.uuid()
+        )
+        .fetch_optional(self.statements())
+        .await?;
+        Ok(row)
+    }
+
+    pub async fn session(&self, by: &Principal, id: SessionId) -> Result<Session, Error> {
+        let row = sqlx::query!(
+            "SELECT s.*, t.seq, t.from_state, t.to_state, t.at, t.actor, t.reason, t.operation_id AS transition_operation_id, t.fence
+             FROM sessions s JOIN transitions t
+               ON t.tenant_id = s.tenant_id AND t.session_id = s.session_id AND t.seq = s.transition_seq
+             WHERE s.tenant_id = $1 AND s.session_id = $2",
+            self.tenant.as_str(),
+            id.uuid()
+        )
+        .fetch_optional(self.statements())
+        .await?
+        .ok_or(Fault::SessionNotFound)?;
+        by.authorize(&row.principal_id)?;
+        let state = read(&row.state)?;
+        let last_transition = TransitionRow {
+            seq: row.seq,
+            from_state: row.from_state,
+            to_state: row.to_state,
+            at: row.at,
+            actor: row.actor,
+            reason: row.reason,
+            operation_id: row.transition_operation_id,
+            fence: row.fence,
+        };
+        Ok(Session {
+            session_id: id,
+            state,
+            owner_principal_id: row.principal_id,
+            repo_url: row.repo_url,
+            branch: row.branch,
+            public: row.public,
+            target_commit_sha: row.target_commit_sha,
+            opencode_url: row.opencode_url,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            ready_at: row.ready_at,
+            stopped_at: row.stopped_at,
+            persisted_at: row.persisted_at,
+            durable_object_id: row.durable_object_id,
+            operation_id: OperationId::from_uuid(row.operation_id),
+            last_transition: last_transition.try_into()?,
+            last_error: read_failure(row.last_error)?,
+            next_step: next_step(id, state),
+        })
+    }
+
+    /// Refuse what the principal may not see, as the other reads do.
+    pub(super) async fn authorize(&self, by: &Principal, id: SessionId) -> Result<(), Error> {
+        let owner = sqlx::query_scalar!(
+            "SELECT principal_id FROM sessions WHERE tenant_id = $1 AND session_id = $2",
+            self.tenant.as_str(),
+            id.uuid()
+        )
+        .fetch_optional(self.statements())
+        .await?
+        .ok_or(Fault::SessionNotFound)?;
+        by.authorize(&owner)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! Start and prove: a session is `ready` only when every condition has been seen to hold.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use super::{Done, Engine, PhaseError, git::printable};
+use crate::{
+    ledger::{Findings, Job},
+    sandbox::{Command, Endpoint, Handle, Status},
+};
+
+const STEP: &str = "start";
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+impl Engine {
+    pub(super) async fn start(&self, job: &Job) -> Result<Done, PhaseError> {
+        let handle = Self::handle(job)?;
+        let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
+        let project = self.project(STEP, &handle).await?;
+        if let Some(port) = project.port {
+            let provider = self.provider.name();
+            return Err(PhaseError::permanent(
+                STEP,
+                format!(".alpine.toml asks for port {port}; provider `{provider}` gives each session its own: serve on $PORT"),
+            ));
+        }
+        let serve = project.serve.unwrap_or_else(|| self.settings.serve.clone());
+        let command = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), serve], ..Command::default() };
+        let endpoint = self.provider.serve(&handle, command).await.map_err(|error| PhaseError::provider(STEP, error))?;
+        // While the program starts, the workspace is proved.
+        self.verify_head("verify", &handle, target).await?;
+        self.verify_write(&handle).await?;
+        let budget = self.budget(job);
+        match tokio::time::timeout(budget, self.answers(job, &handle, &endpoint)).await {
+            Ok(answered) => answered?,
+            Err(_) => return Err(self.silent(&handle, &endpoint, budget).await),
+        }
+        let url = format!("http://{}:{}/", endpoint.host, endpoint.port);
+        let findings = Findings { opencode_url: Some(url), ..Findings::default() };
+        Ok(Done { findings, ..Done::because("every readiness condition holds") })
+    }
+
+    /// A little less than the phase's deadline, so that silence is told as what it is.
+    fn budget(&self, job: &Job) -> Duration {
+        let whole = self.deadlines().of(job.phase).saturating_sub(job.phase_age()).min(job.remaining());
+        whole.saturating_sub((whole / 10).min(Duration::from_secs(5)))
+    }
+
+    async fn verify_write(&self, handle: &Handle) -> Result<(), PhaseError> {
+        let script =
+            "set -e; probe=$(mktemp ./.alpine-probe.XXXXXX); printf ok > \"$probe\"; test \"$(cat \"$probe\")\" = ok; rm -f \"$probe\"";
+        let argv = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+        let ran = self.exec("verify", handle, Command { argv, ..Command::default() }).await?;
+        if ran.exit.success() {
+            return Ok(());
+        }
+        Err(PhaseError::permanent("verify", format!("the workspace cannot be written ({}): {}", ran.outcome(), ran.tail(None))))
+    }
+
+    /// Until the session's own program listens and its URL answers 200 to 399.
+    async fn answers(&self, job: &Job, handle: &Handle, endpoint: &Endpoint) -> Result<(), PhaseError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.provider.inspect(job.lease.session).await.map_err(|error| PhaseError::provider(STEP, error))? {
+                Status::Serving { listening: true, .. } => {
+                    if self.probe(endpoint).await.is_some_and(is_well) {
+                        return Ok(());
+                    }
+                }
+                Status::Serving { listening: false, .. } => {}
+                Status::Idle | Status::Absent => {
+                    let said = self.said(handle).await;
+                    return Err(PhaseError::permanent(STEP, format!("the server process ended before it answered: {said}")));
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn probe(&self, endpoint: &Endpoint) -> Option<StatusCode> {
+        let url = format!("http://{}:{}/", endpoint.host, endpoint.port);
+        self.probe.get(url).send().await.ok().map(|answer| answer.status())
+    }
+
+    /// What the silence of a server comes from.
+    async fn silent(&self, handle: &Handle, endpoint: &Endpoint, waited: Duration) -> PhaseError {
+        let seconds = waited.as_secs();
+        let cause = match (self.provider.inspect(handle.session).await, self.probe(endpoint).await) {
+            (Ok(Status::Serving { listening: true, .. }), Some(status)) => {
+                format!("the session URL answered {status} for {seconds} s; 200 to 399 is needed")
+            }
+            (Ok(Status::Serving { listening: true, .. }), None) => format!("the session URL did not answer within {seconds} s"),
+            _ => format!("the server did not listen on its port within {seconds} s"),
+        };
+        PhaseError::permanent(STEP, format!("{cause}: {}", self.said(handle).await))
+    }
+
+    async fn said(&self, handle: &Handle) -> String {
+        match self.provider.served_output(handle, 4096).await {
+            Ok(text) if !text.trim().is_empty() => printable(&text, None),
+            _ => "it wrote nothing".to_owned(),
+        }
+    }
+}
+
+fn is_well(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection()
+}

@@ -1,0 +1,108 @@
+//! Sync: the repository in the workspace, at the pinned commit and nowhere else.
+
+use secrecy::SecretString;
+
+use super::{Done, Engine, PhaseError, address, git::TOKEN_VARIABLE, resolve::remote_error, run::Ran};
+use crate::{
+    domain::repo::CommitSha,
+    ledger::Job,
+    sandbox::{Command, Handle},
+};
+
+const STEP: &str = "sync";
+
+impl Engine {
+    pub(super) async fn sync(&self, job: &Job) -> Result<Done, PhaseError> {
+        let handle = Self::handle(job)?;
+        let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
+        if self.head(STEP, &handle).await?.as_deref() == Some(target.as_str()) {
+            return Ok(Done::because(format!("cloned at {target} already")));
+        }
+        let local = self.local_git(job);
+        self.git(&handle, &local, &["init", "--quiet", "."]).await?;
+        self.fetch(job, &handle, target).await?;
+        let (url, branch) = (job.session.repo_url.as_str(), job.session.branch.as_str());
+        self.git(&handle, &local, &["checkout", "--quiet", "--force", "-B", branch, target.as_str(), "--"]).await?;
+        // As `git clone` would leave it, so that pull and push work.
+        for (key, value) in [
+            ("remote.origin.url".to_owned(), url.to_owned()),
+            ("remote.origin.fetch".to_owned(), "+refs/heads/*:refs/remotes/origin/*".to_owned()),
+            (format!("branch.{branch}.remote"), "origin".to_owned()),
+            (format!("branch.{branch}.merge"), job.session.branch.full_ref()),
+        ] {
+            self.git(&handle, &local, &["config", &key, &value]).await?;
+        }
+        self.verify_head(STEP, &handle, target).await?;
+        Ok(Done::because(format!("cloned at {target}")))
+    }
+
+    /// The pinned commit alone; if the server gives no commit by its id, the branch.
+    async fn fetch(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
+        let token = self.ledger.repo_token(&job.lease, job.operation).await?;
+        let by_commit = self.fetch_ref(job, handle, &["--depth=1"], target.as_str(), token.as_ref()).await?;
+        if by_commit.exit.success() {
+            return Ok(());
+        }
+        let said = by_commit.tail(token.as_ref());
+        if !said.to_lowercase().contains("unadvertised object") {
+            return Err(remote_error(STEP, &said));
+        }
+        let by_branch = self.fetch_ref(job, handle, &[], &job.session.branch.full_ref(), token.as_ref()).await?;
+        if by_branch.exit.success() { Ok(()) } else { Err(remote_error(STEP, &by_branch.tail(token.as_ref()))) }
+    }
+
+    async fn fetch_ref(
+        &self,
+        job: &Job,
+        handle: &Handle,
+        depth: &[&str],
+        name: &str,
+        token: Option<&SecretString>,
+    ) -> Result<Ran, PhaseError> {
+        let (git, url) = (&self.settings.git, &job.session.repo_url);
+        let resolved = address::check(git, url).await?;
+        let mut argv = vec!["git", "fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules"];
+        argv.extend(depth);
+        if git.is_file(url) {
+            // A mirror on this host is another user's; git serves it only if told that this is meant.
+            argv.push("--upload-pack=git -c safe.directory=* upload-pack");
+        }
+        argv.extend(["--", url.as_str(), name]);
+        let command = Command {
+            argv: argv.into_iter().map(str::to_owned).collect(),
+            env: git.environment(url, &resolved, token.is_some()),
+            secret_env: token.map(|token| (TOKEN_VARIABLE.to_owned(), token.clone())).into_iter().collect(),
+            ..Command::default()
+        };
+        self.exec(STEP, handle, command).await
+    }
+
+    fn local_git(&self, job: &Job) -> Vec<(String, String)> {
+        self.settings.git.environment(&job.session.repo_url, &[], false)
+    }
+
+    async fn git(&self, handle: &Handle, env: &[(String, String)], args: &[&str]) -> Result<Ran, PhaseError> {
+        let argv = std::iter::once("git").chain(args.iter().copied()).map(str::to_owned).collect();
+        let ran = self.exec(STEP, handle, Command { argv, env: env.to_vec(), ..Command::default() }).await?;
+        if ran.exit.success() {
+            return Ok(ran);
+        }
+        let what = args.first().copied().unwrap_or_default();
+        Err(PhaseError::permanent(STEP, format!("git {what}: {} ({})", ran.tail(None), ran.outcome())))
+    }
+
+    /// The commit that the workspace is at; `None` when there is no repository yet.
+    async fn head(&self, step: &'static str, handle: &Handle) -> Result<Option<String>, PhaseError> {
+        let argv = ["git", "rev-parse", "--verify", "--quiet", "HEAD"].map(str::to_owned).to_vec();
+        let ran = self.exec(step, handle, Command { argv, ..Command::default() }).await?;
+        Ok(ran.exit.success().then(|| ran.text()))
+    }
+
+    pub(super) async fn verify_head(&self, step: &'static str, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
+        match self.head(step, handle).await? {
+            Some(head) if head == target.as_str() => Ok(()),
+            Some(head) => Err(PhaseError::permanent(step, format!("HEAD is {head}, not the pinned commit {target}"))),
+            None => Err(PhaseError::permanent(step, format!("HEAD cannot be read; the pinned commit is {target}"))),
+        }
+    }
+}

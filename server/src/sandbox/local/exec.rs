@@ -1,0 +1,154 @@
+//! Commands: run to their end, with nothing left behind.
+
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitStatus, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Inner, blocking, io,
+    layout::Sandbox,
+    processes::{EXEC_MARK, Owner, Table, Which},
+    stop,
+};
+use crate::sandbox::{Command, Exit, Output, ProviderError};
+
+const CHUNK: usize = 16 * 1024;
+/// How long output is waited for once the command and its children have ended: only a process that
+/// escaped could still hold the pipe.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bubblewrap reports a signal as 128 + its number. These are taken for one; the others (128 and 129 are
+/// git's own) for exit codes.
+const SIGNALS: [i32; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15];
+
+pub(super) async fn run(
+    inner: std::sync::Arc<Inner>,
+    sandbox: Sandbox,
+    command: Command,
+    output: mpsc::Sender<Output>,
+) -> Result<Exit, ProviderError> {
+    let run = Uuid::now_v7().simple().to_string();
+    let isolates = inner.launcher.isolates();
+    let (mut command, mut process, owner) = {
+        let run = run.clone();
+        blocking(move || {
+            let meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
+            stop::end(meta.owner(), &Which::Execs)?;
+            let process = inner.launcher.process(&sandbox, &meta, &command, &[(EXEC_MARK, &run)])?;
+            Ok((command, process, meta.owner()))
+        })
+        .await?
+    };
+    let stdin = command.stdin.take();
+    process.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match tokio::process::Command::from(process).kill_on_drop(true).spawn() {
+        Ok(child) => child,
+        // As a shell, or the wrappers that run a command otherwise, would say it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !isolates => {
+            let _ = output.send(Output::Stderr(format!("{}: not found\n", command.argv[0]).into_bytes())).await;
+            return Ok(Exit::Code(127));
+        }
+        Err(error) => return Err(io("starting a command")(error)),
+    };
+    let guard = Guard { owner, run, pid: child.id(), armed: true };
+
+    let ended = CancellationToken::new();
+    let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let ((), (), (), status) = tokio::join!(
+        feed(input, stdin, &ended),
+        pump(out, &ended, &output, Output::Stdout),
+        pump(err, &ended, &output, Output::Stderr),
+        finish(&mut child, guard, &ended),
+    );
+    Ok(exit(status?, isolates))
+}
+
+/// Waits for the command, then ends what it left running.
+async fn finish(child: &mut Child, mut guard: Guard, ended: &CancellationToken) -> Result<ExitStatus, ProviderError> {
+    let status = child.wait().await.map_err(io("waiting for a command"));
+    let (owner, which) = (guard.owner, Which::Exec(guard.run.clone()));
+    let cleaned = blocking(move || stop::end(owner, &which)).await;
+    guard.armed = cleaned.is_err();
+    ended.cancel();
+    cleaned.and(status)
+}
+
+async fn feed(input: Option<ChildStdin>, bytes: Option<Vec<u8>>, ended: &CancellationToken) {
+    if let (Some(mut input), Some(bytes)) = (input, bytes) {
+        // A command need not read what it is given.
+        tokio::select! {
+            _ = input.write_all(&bytes) => {}
+            () = ended.cancelled() => {}
+        }
+    }
+}
+
+async fn pump(from: Option<impl AsyncRead + Unpin>, ended: &CancellationToken, output: &mpsc::Sender<Output>, wrap: fn(Vec<u8>) -> Output) {
+    let Some(mut from) = from else { return };
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = from.read(&mut buffer) => read,
+            () = async { ended.cancelled().await; tokio::time::sleep(LINGER).await } => return,
+        };
+        match read {
+            Ok(0) | Err(_) => return,
+            // With nobody listening it is read all the same: a full pipe would stop the command.
+            Ok(length) => drop(output.send(wrap(buffer[..length].to_vec())).await),
+        }
+    }
+}
+
+fn exit(status: ExitStatus, isolates: bool) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) if isolates && SIGNALS.contains(&(code - 128)) => Exit::Signal(code - 128),
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+/// Ends the command when its future is dropped.
+#[derive(Debug)]
+struct Guard {
+    owner: Owner,
+    run: String,
+    pid: Option<u32>,
+    armed: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        if let Some(pid) = self.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        // Once here, in case this very process is about to end; then elsewhere, until none is left.
+        let (owner, which) = (self.owner, Which::Exec(std::mem::take(&mut self.run)));
+        if let Ok(table) = Table::read() {
+            stop::kill(&table.of(owner, &which));
+        }
+        let until_none = move || {
+            if let Err(error) = stop::end(owner, &which) {
+                tracing::warn!(session = %owner.session, %error, "a cancelled command is still running");
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("end-command".to_owned()).spawn(until_none) {
+            tracing::warn!(session = %owner.session, %error, "no thread to see a cancelled command end");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! From a command to the process that runs it: bubblewrap or not, which user, which limits, which environment.
+
+use std::{
+    ffi::OsString,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Component, Path, PathBuf},
+    process::{Command as Process, Stdio},
+};
+
+use rustix::process::Resource;
+use secrecy::ExposeSecret as _;
+
+use super::{
+    layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE, Meta, Sandbox},
+    processes::SESSION_MARK,
+    settings::{STANDARD_PATH, Settings},
+    view,
+};
+use crate::sandbox::{Command, ProviderError};
+
+#[derive(Debug)]
+pub(super) struct Launcher {
+    settings: Settings,
+    /// `None`: plain processes.
+    bubblewrap: Option<PathBuf>,
+    setpriv: Option<PathBuf>,
+    prlimit: Option<PathBuf>,
+    setsid: Option<PathBuf>,
+    root: bool,
+}
+
+fn permanent(what: String) -> ProviderError {
+    ProviderError::Permanent { what, source: None }
+}
+
+impl Launcher {
+    /// `probe_uid`: a user id of ours, for trying whether bubblewrap works.
+    pub fn new(settings: Settings, root: &Path, probe_uid: u32) -> Result<Self, ProviderError> {
+        let find = |name: &str| find_in(&settings.path, name);
+        let is_root = rustix::process::geteuid().is_root();
+        let mut launcher =
+            Self { bubblewrap: None, setpriv: find("setpriv"), prlimit: find("prlimit"), setsid: find("setsid"), root: is_root, settings };
+        if launcher.settings.plain {
+            return Ok(launcher);
+        }
+        let asked = launcher.settings.bubblewrap.clone();
+        launcher.bubblewrap = asked.clone().or_else(|| find_in(&launcher.settings.path, "bwrap"));
+        match launcher.probe(probe_uid) {
+            Ok(()) => launcher.settings.check_visible(root)?,
+            Err(why) if asked.is_some() => return Err(permanent(format!("bubblewrap does not work here: {why}"))),
+            Err(why) => {
+                tracing::warn!(why, "sandboxes run without bubblewrap: a session can read what its user can read");
+                launcher.bubblewrap = None;
+            }
+        }
+        Ok(launcher)
+    }
+
+    pub const fn isolates(&self) -> bool {
+        self.bubblewrap.is_some()
+    }
+
+    fn probe(&self, uid: u32) -> Result<(), String> {
+        let Some(bubblewrap) = &self.bubblewrap else { return Err("not installed".to_owned()) };
+        if self.root && self.setpriv.is_none() {
+            return Err("as root it also needs setpriv".to_owned());
+        }
+        let uid = self.root.then_some(uid);
+        let mut probe = Process::new(bubblewrap);
+        probe.args(self.namespaces()).args(view::arguments(&[], None)).arg("--").args(self.confinement(uid)).arg("true");
+        let output = probe.env_clear().env("PATH", &self.settings.path).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+    }
+
+    fn namespaces(&self) -> Vec<&'static str> {
+        let mut args = vec!["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--new-session"];
+        if !self.root {
+            args.push("--unshare-user");
+        }
+        args
+    }
+
+    /// Limits first: only root can raise one.
+    fn confinement(&self, uid: Option<u32>) -> Vec<OsString> {
+        let mut args: Vec<OsString> = Vec::new();
+        if let Some(prlimit) = &self.prlimit {
+            args.push(prlimit.into());
+            let limits = self.settings.limits;
+            let within = |resource, wanted: u64| rustix::process::getrlimit(resource).maximum.map_or(wanted, |most| wanted.min(most));
+            args.extend([format!("--nofile={}", within(Resource::Nofile, limits.open_files)).into(), "--core=0".into()]);
+            if uid.is_some() || self.isolates() {
+                args.push(format!("--nproc={}", within(Resource::Nproc, limits.processes)).into());
+            }
+            args.push("--".into());
+        }
+        if let (Some(setpriv), Some(uid)) = (&self.setpriv, uid) {
+            args.push(setpriv.into());
+            args.extend([format!("--reuid={uid}").into(), format!("--regid={uid}").into()]);
+            let rest = ["--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--"];
+            args.extend(rest.map(OsString::from));
+        }
+        args
+    }
+
+    /// The process, not yet started. `marks` go last into the environment: a command cannot overwrite them.
+    pub fn process(&self, sandbox: &Sandbox, meta: &Meta, command: &Command, marks: &[(&str, &str)]) -> Result<Process, ProviderError> {
+        if command.argv.first().is_none_or(String::is_empty) {
+            return Err(permanent("a command needs a program".to_owned()));
+        }
+        let cwd = command.cwd.as_deref().unwrap_or(Path::new(""));
+        if !cwd.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(permanent(format!("the working directory {} is not within the workspace", cwd.display())));
+        }
+        let mut line: Vec<OsString> = Vec::new();
+        // Its own process session: no terminal of the server's, and one group to signal.
+        line.extend(self.setsid.as_ref().map(OsString::from));
+        let directory = if let Some(bubblewrap) = &self.bubblewrap {
+            line.push(bubblewrap.into());
+            line.extend(self.namespaces().into_iter().map(OsString::from));
+            line.extend(view::arguments(&self.settings.visible, Some(sandbox)));
+            line.extend(["--chdir".into(), Path::new(GUEST_WORKSPACE).join(cwd).into_os_string(), "--".into()]);
+            PathBuf::from("/")
+        } else {
+            plain_directory(&sandbox.workspace(), cwd)?
+        };
+        line.extend(self.confinement(meta.uid));
+        line.extend(command.argv.iter().map(OsString::from));
+
+        let mut process = Process::new(line.remove(0));
+        process.args(line).current_dir(directory);
+        self.environment(&mut process, sandbox, command);
+        process.env(SESSION_MARK, meta.label.session.to_string()).envs(marks.iter().copied());
+        if self.setsid.is_none() {
+            std::os::unix::process::CommandExt::process_group(&mut process, 0);
+        }
+        if let (Some(uid), None) = (meta.uid, &self.setpriv) {
+            std::os::unix::process::CommandExt::uid(&mut process, uid);
+            std::os::unix::process::CommandExt::gid(&mut process, uid);
+        }
+        Ok(process)
+    }
+
+    fn environment(&self, process: &mut Process, sandbox: &Sandbox, command: &Command) {
+        let (home, tmp) = if self.isolates() { (GUEST_HOME.into(), GUEST_TMP.into()) } else { (sandbox.home(), sandbox.tmp()) };
+        process.env_clear().env("PATH", &self.settings.path).env("TMPDIR", &tmp).env("XDG_RUNTIME_DIR", &tmp);
+        process.envs([("USER", "dev"), ("LOGNAME", "dev"), ("LANG", "C.UTF-8"), ("SHELL", "/bin/sh"), ("TERM", "dumb")]);
+        for (name, folder) in [
+            ("XDG_CONFIG_HOME", ".config"),
+            ("XDG_CACHE_HOME", ".cache"),
+            ("XDG_DATA_HOME", ".local/share"),
+            ("XDG_STATE_HOME", ".local/state"),
+        ] {
+            process.env(name, home.join(folder));
+        }
+        process.env("HOME", home);
+        process.envs(self.settings.pass_env.iter().map(|(name, value)| (name, value)));
+        process.envs(command.env.iter().map(|(name, value)| (name, value)));
+        process.envs(command.secret_env.iter().map(|(name, value)| (name, value.expose_secret())));
+    }
+
+    /// Without bubblewrap a session's user reaches its folders by their real path.
+    pub fn check_reachable(&self, root: &Path) -> Result<(), ProviderError> {
+        if self.isolates() || !self.root {
+            return Ok(());
+        }
+        for folder in root.ancestors() {
+            let mode = folder.metadata().map_err(super::io(format!("reading {}", folder.display())))?.mode();
+            if mode & 0o001 == 0 {
+                return Err(permanent(format!(
+                    "sandboxes in {} cannot be reached by their users: {} is closed to others (install bubblewrap, or choose another data directory)",
+                    root.display(),
+                    folder.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plain_directory(workspace: &Path, cwd: &Path) -> Result<PathBuf, ProviderError> {
+    let wanted = workspace.join(cwd);
+    let real = wanted.canonicalize().map_err(super::io(format!("the working directory {}", cwd.display())))?;
+    if real.starts_with(workspace) {
+        Ok(real)
+    } else {
+        Err(permanent(format!("the working directory {} is not within the workspace", cwd.display())))
+    }
+}
+
+fn find_in(path: &str, name: &str) -> Option<PathBuf> {
+    path.split(':')
+        .chain(STANDARD_PATH.split(':'))
+        .map(|folder| Path::new(folder).join(name))
+        .find(|found| found.is_absolute() && is_program(found))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,252 @@
+//! The files of one sandbox:
+//!
+//! ```text
+//! <root>/<session id>/meta.json   whose it is and what is served      (the server's)
+//!                    /served.log  what the served program wrote       (the server's)
+//!                    /etc/        the passwd and group shown inside   (the server's)
+//!                    /workspace/  /home/  /tmp/                       (the session's user's)
+//! ```
+//!
+//! As root, nothing is ever made, opened or re-owned below the last three: their user may have put links there.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use alpine_api::SessionId;
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    processes::{Owner, Started},
+    slots::Label,
+};
+
+/// Where they are inside bubblewrap.
+pub(super) const GUEST_WORKSPACE: &str = "/workspace";
+pub(super) const GUEST_HOME: &str = "/home/dev";
+pub(super) const GUEST_TMP: &str = "/var/tmp";
+
+/// The served program's log is cut when it is longer, to its last part.
+const LOG_MAX: u64 = 10 * 1024 * 1024;
+const LOG_KEPT: usize = 1024 * 1024;
+
+#[derive(Debug, Clone)]
+pub(super) struct Sandbox {
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Meta {
+    #[serde(flatten)]
+    pub label: Label,
+    pub slot: u32,
+    /// The session's own user and group id, if the server is root.
+    pub uid: Option<u32>,
+    pub served: Option<Served>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Served {
+    pub port: u16,
+    pub boot: String,
+    pub process: Started,
+    /// The first process of its pid namespace, in bubblewrap: it outlives the one that started it.
+    pub init: Option<Started>,
+}
+
+impl Served {
+    pub fn seeds(&self) -> impl Iterator<Item = Started> {
+        [Some(self.process), self.init].into_iter().flatten()
+    }
+
+    pub fn alive(&self) -> bool {
+        self.boot == super::processes::boot_id() && self.seeds().any(Started::alive)
+    }
+}
+
+impl Meta {
+    pub const fn owner(&self) -> Owner {
+        Owner { session: self.label.session, uid: self.uid }
+    }
+}
+
+impl Sandbox {
+    pub fn of(root: &Path, session: SessionId) -> Self {
+        Self { dir: root.join(session.to_string()) }
+    }
+
+    pub fn workspace(&self) -> PathBuf {
+        self.dir.join("workspace")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("home")
+    }
+
+    pub fn tmp(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+
+    pub fn etc(&self) -> PathBuf {
+        self.dir.join("etc")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("served.log")
+    }
+
+    /// Held while `meta.json` is read and written again, and while the program is started: by one server
+    /// at a time, and by none that died.
+    pub fn lock(&self) -> io::Result<File> {
+        let directory = File::open(&self.dir)?;
+        directory.lock()?;
+        Ok(directory)
+    }
+
+    pub fn meta(&self) -> io::Result<Meta> {
+        Ok(serde_json::from_slice(&fs::read(self.dir.join("meta.json"))?)?)
+    }
+
+    pub fn write_meta(&self, meta: &Meta) -> io::Result<()> {
+        replace(&self.dir.join("meta.json"), &serde_json::to_vec_pretty(meta)?, 0o600)
+    }
+
+    /// Makes what is missing, so that it also completes what a crash interrupted.
+    pub fn complete(&self, label: &Label, slot: u32, uid: Option<u32>) -> io::Result<()> {
+        make_dir(&self.dir, 0o710)?;
+        // The session's group may pass through, to its own folders; nobody else may.
+        own(&self.dir, uid.map(|_| 0), uid)?;
+        let _lock = self.lock()?;
+        match self.meta() {
+            Ok(meta) if meta.label.fence >= label.fence && meta.slot == slot => {}
+            found => {
+                let served = found.ok().and_then(|meta| meta.served);
+                self.write_meta(&Meta { label: label.clone(), slot, uid, served })?;
+            }
+        }
+        for dir in [self.workspace(), self.home(), self.tmp()] {
+            make_dir(&dir, 0o700)?;
+            own(&dir, uid, uid)?;
+        }
+        let id = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        let group = uid.unwrap_or_else(|| rustix::process::getegid().as_raw());
+        make_dir(&self.etc(), 0o755)?;
+        // A user without a name breaks ssh, node's os.userInfo() and more.
+        let passwd = format!(
+            "root:x:0:0:root:/nonexistent:/bin/sh\ndev:x:{id}:{group}:dev:{GUEST_HOME}:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n"
+        );
+        replace(&self.etc().join("passwd"), passwd.as_bytes(), 0o644)?;
+        replace(&self.etc().join("group"), format!("root:x:0:\ndev:x:{group}:\nnogroup:x:65534:\n").as_bytes(), 0o644)
+    }
+
+    /// For appending: a program that has it open goes on writing at the end when the file is cut.
+    pub fn open_log(&self) -> io::Result<File> {
+        self.trim_log()?;
+        self.log_options().create(true).append(true).mode(0o600).open(self.log())
+    }
+
+    pub fn trim_log(&self) -> io::Result<()> {
+        let mut file = match self.log_options().read(true).append(true).open(self.log()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        if file.metadata()?.len() > LOG_MAX {
+            let tail = tail(&mut file, LOG_KEPT)?;
+            file.set_len(0)?;
+            file.write_all(&tail)?;
+        }
+        Ok(())
+    }
+
+    pub fn log_tail(&self, limit: usize) -> io::Result<String> {
+        match self.log_options().read(true).open(self.log()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            opened => Ok(String::from_utf8_lossy(&tail(&mut opened?, limit)?).into_owned()),
+        }
+    }
+
+    fn log_options(&self) -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default());
+        options
+    }
+}
+
+fn tail(file: &mut File, limit: usize) -> io::Result<Vec<u8>> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(path)?.is_dir() => {}
+        made => made?,
+    }
+    // The umask may have taken bits away.
+    if fs::symlink_metadata(path)?.mode() & 0o7777 != mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+fn own(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if uid.is_none_or(|uid| uid == found.uid()) && gid.is_none_or(|gid| gid == found.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(path, uid, gid)
+}
+
+/// All of it or nothing, also after a power cut.
+fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&partial)?;
+    file.write_all(content)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_grew_too_long_keeps_its_end_and_its_writer_goes_on() {
+        let root = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox { dir: root.path().to_owned() };
+        let mut writer = sandbox.open_log().unwrap();
+        writer.write_all(&vec![b'x'; 11 * 1024 * 1024]).unwrap();
+        writer.write_all(b"the end").unwrap();
+        sandbox.trim_log().unwrap();
+        writer.write_all(b", and more").unwrap();
+        assert_eq!(fs::metadata(sandbox.log()).unwrap().len(), 1024 * 1024 + 10);
+        assert_eq!(sandbox.log_tail(17).unwrap(), "the end, and more");
+    }
+
+    #[test]
+    fn a_directory_without_meta_is_completed() {
+        let root = tempfile::tempdir().unwrap();
+        let label = Label { tenant: "t".into(), session: SessionId::generate(), fence: 3 };
+        let sandbox = Sandbox::of(root.path(), label.session);
+        fs::create_dir(&sandbox.dir).unwrap();
+        sandbox.complete(&label, 4, None).unwrap();
+        assert_eq!(sandbox.meta().unwrap(), Meta { label: label.clone(), slot: 4, uid: None, served: None });
+        assert!(sandbox.workspace().is_dir() && sandbox.home().is_dir());
+        // An older worker's label does not replace a newer one's.
+        sandbox.complete(&Label { fence: 2, ..label.clone() }, 4, None).unwrap();
+        assert_eq!(sandbox.meta().unwrap().label.fence, 3);
+        sandbox.complete(&Label { fence: 9, ..label }, 4, None).unwrap();
+        assert_eq!(sandbox.meta().unwrap().label.fence, 9);
+    }
+}

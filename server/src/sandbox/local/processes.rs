@@ -1,0 +1,259 @@
+//! The host's processes, and which of them belong to a session, read from /proc. No memory of our own is
+//! needed, so a server that just started knows as much as one that has been running.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use alpine_api::SessionId;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+
+/// Every process of a session carries these in its environment, bubblewrap's own included.
+pub(super) const SESSION_MARK: &str = "ALPINE_SESSION_ID";
+/// A command's: one value for each run.
+pub(super) const EXEC_MARK: &str = "ALPINE_EXEC";
+/// The served program's.
+pub(super) const SERVE_MARK: &str = "ALPINE_SERVE";
+
+/// A process that a reused pid cannot be mistaken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Started {
+    pub pid: i32,
+    /// In clock ticks since the boot: field 22 of /proc/pid/stat.
+    pub start: u64,
+}
+
+impl Started {
+    pub fn find(pid: i32) -> Option<Self> {
+        Process::read(pid).map(|process| process.id)
+    }
+
+    pub fn alive(self) -> bool {
+        Self::find(self.pid) == Some(self)
+    }
+
+    pub fn signal(self, signal: Signal) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        // With the descriptor held the pid cannot be reused between the check and the signal.
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(descriptor) if self.alive() => {
+                let _ = rustix::process::pidfd_send_signal(descriptor, signal);
+            }
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if self.alive() => {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Process {
+    pub id: Started,
+    parent: i32,
+    /// Its process session (setsid), not ours.
+    sid: i32,
+    uid: u32,
+    /// In a pid namespace below ours, it is that namespace's first.
+    pub init: bool,
+    /// Bubblewrap's own: the first process of a sandbox and the one that waits for it. They end by
+    /// themselves once what they hold has ended.
+    pub keeper: bool,
+}
+
+impl Process {
+    /// `None` for one that is gone or a zombie.
+    fn read(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may hold anything.
+        let (name, fields) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        if matches!(*fields.first()?, "Z" | "X" | "x") {
+            return None;
+        }
+        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        let status = String::from_utf8_lossy(&status);
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace);
+        let namespaces: Vec<&str> = line("NSpid:").map(Iterator::collect).unwrap_or_default();
+        Some(Self {
+            id: Started { pid, start: fields.get(19)?.parse().ok()? },
+            parent: fields.get(1)?.parse().ok()?,
+            sid: fields.get(3)?.parse().ok()?,
+            uid: line("Uid:")?.next()?.parse().ok()?,
+            init: namespaces.len() > 1 && namespaces.last() == Some(&"1"),
+            keeper: name.ends_with("(bwrap"),
+        })
+    }
+
+    /// Only asked of a session's candidates: it is a link to read for each.
+    fn namespace(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/ns/pid", self.id.pid)).ok()
+    }
+
+    fn marks(&self) -> Marks {
+        let environ = fs::read(format!("/proc/{}/environ", self.id.pid)).unwrap_or_default();
+        let mut marks = Marks::default();
+        for entry in environ.split(|byte| *byte == 0) {
+            let Some((name, value)) = std::str::from_utf8(entry).ok().and_then(|entry| entry.split_once('=')) else { continue };
+            match name {
+                SESSION_MARK => marks.session = Some(value.to_owned()),
+                EXEC_MARK => marks.exec = Some(value.to_owned()),
+                SERVE_MARK => marks.serve = true,
+                _ => {}
+            }
+        }
+        marks
+    }
+
+    /// Is one of its descriptors one of these sockets (`socket:[inode]`)?
+    pub fn holds(&self, sockets: &HashSet<PathBuf>) -> bool {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fd", self.id.pid)) else { return false };
+        descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| sockets.contains(&target)))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Marks {
+    session: Option<String>,
+    exec: Option<String>,
+    serve: bool,
+}
+
+/// Whose processes are sought.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    pub session: SessionId,
+    /// The session's own user id, where it has one.
+    pub uid: Option<u32>,
+}
+
+/// Which of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    /// Every command's.
+    Execs,
+    /// One command's.
+    Exec(String),
+    Served,
+}
+
+/// The processes of the host at one moment, without zombies, the first process and this very one.
+#[derive(Debug)]
+pub(super) struct Table {
+    all: Vec<Process>,
+}
+
+impl Table {
+    pub fn read() -> io::Result<Self> {
+        let own = std::process::id();
+        let mut all = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let pid = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+            if let Some(pid) = pid.filter(|pid| *pid > 1 && u32::try_from(*pid) != Ok(own)) {
+                all.extend(Process::read(pid));
+            }
+        }
+        Ok(Self { all })
+    }
+
+    pub fn children(&self, pid: i32) -> impl Iterator<Item = &Process> {
+        self.all.iter().filter(move |process| process.parent == pid)
+    }
+
+    /// A session's processes: those that carry its mark, run as its user, or belong to such a one.
+    pub fn of(&self, owner: Owner, which: &Which) -> Vec<Process> {
+        let session = owner.session.to_string();
+        let server = rustix::process::geteuid().as_raw();
+        let mut seeds = Vec::new();
+        for process in &self.all {
+            let sessions_user = owner.uid == Some(process.uid);
+            // Another user's process may say what it likes: its environment proves nothing.
+            if !sessions_user && process.uid != server {
+                continue;
+            }
+            let marks = process.marks();
+            let marked = marks.session.as_deref() == Some(session.as_str());
+            let belongs = match which {
+                Which::All => marked || (sessions_user && marks.session.is_none()),
+                Which::Execs => marked && marks.exec.is_some(),
+                Which::Exec(run) => marked && marks.exec.as_ref() == Some(run),
+                Which::Served => marked && marks.serve,
+            };
+            if belongs {
+                seeds.push(*process);
+            }
+        }
+        self.with_kin(&seeds)
+    }
+
+    /// These, and whoever shares their pid namespace or process session, or descends from them: a process
+    /// can drop its environment, but not its kin.
+    pub fn with_kin(&self, seeds: &[Process]) -> Vec<Process> {
+        if seeds.is_empty() {
+            return Vec::new();
+        }
+        let ours = fs::read_link("/proc/self/ns/pid").ok();
+        let namespaces: HashSet<PathBuf> = seeds.iter().filter_map(Process::namespace).filter(|ns| Some(ns) != ours.as_ref()).collect();
+        let mut pids: HashSet<i32> = seeds.iter().map(|seed| seed.id.pid).collect();
+        // Only a session that one of them leads: where there was no `setsid`, theirs is the server's.
+        let mut sids: HashSet<i32> = seeds.iter().filter(|seed| seed.sid == seed.id.pid).map(|seed| seed.sid).collect();
+        loop {
+            let before = pids.len();
+            for process in &self.all {
+                if pids.contains(&process.id.pid) {
+                    continue;
+                }
+                let kin = pids.contains(&process.parent)
+                    || sids.contains(&process.sid)
+                    || (!namespaces.is_empty() && process.namespace().is_some_and(|ns| namespaces.contains(&ns)));
+                if kin {
+                    pids.insert(process.id.pid);
+                    if process.sid == process.id.pid {
+                        sids.insert(process.sid);
+                    }
+                }
+            }
+            if pids.len() == before {
+                return self.all.iter().filter(|process| pids.contains(&process.id.pid)).copied().collect();
+            }
+        }
+    }
+
+    pub fn find(&self, id: Started) -> Option<&Process> {
+        self.all.iter().find(|process| process.id == id)
+    }
+}
+
+/// Changes with every boot, from which start times are counted.
+pub(super) fn boot_id() -> String {
+    fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reused_pid_is_not_the_same_process() {
+        let own = Started::find(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(own.alive());
+        assert!(!Started { start: own.start + 1, ..own }.alive());
+    }
+
+    #[test]
+    fn a_zombie_is_dead() {
+        let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        let id = Started::find(i32::try_from(child.id()).unwrap()).unwrap();
+        id.signal(Signal::KILL);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while id.alive() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(!id.alive(), "killed and not yet waited for");
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,149 @@
+//! The served program: started detached, so that it outlives this server, and found again by what is recorded.
+
+use std::{
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use alpine_api::SessionId;
+use tokio::process::Child;
+
+use super::{
+    Inner, io,
+    layout::{Meta, Sandbox, Served},
+    processes::{SERVE_MARK, Started, Table, Which, boot_id},
+    slots::Slots,
+    sockets, stop,
+};
+use crate::sandbox::{Command, Endpoint, ProviderError};
+
+const HOST: &str = "127.0.0.1";
+/// For bubblewrap to make its namespaces.
+const START: Duration = Duration::from_secs(5);
+const SHOWN: usize = 2_000;
+
+pub(super) fn endpoint(port: u16) -> Endpoint {
+    Endpoint { host: HOST.to_owned(), port }
+}
+
+/// Blocks, and is not to be cancelled between starting and recording: run it where a dropped future
+/// does not stop it.
+pub(super) fn start(inner: &Inner, sandbox: &Sandbox, command: &Command) -> Result<Endpoint, ProviderError> {
+    let _lock = sandbox.lock().map_err(io("locking the sandbox"))?;
+    let mut meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
+    if let Some(served) = meta.served.as_ref().filter(|served| served.alive()) {
+        return Ok(endpoint(served.port));
+    }
+    // What a dead program left behind, or what was started and never recorded.
+    stop::end(meta.owner(), &Which::Served)?;
+    let slots = Slots::new(sandbox.dir.parent().unwrap_or(&inner.root)).map_err(io("opening the slots"))?;
+    let port = slots.free_port(meta.slot).ok_or_else(|| transient("every port of the session is taken by others".to_owned()))?;
+
+    let mut child = spawn(inner, sandbox, &meta, command, port)?;
+    let recorded = record(inner, sandbox, &mut meta, &mut child, port);
+    if recorded.is_err() {
+        let _ = child.start_kill();
+        stop::end(meta.owner(), &Which::Served)?;
+    }
+    reap(child, meta.label.session);
+    recorded.map(|()| endpoint(port))
+}
+
+fn transient(what: String) -> ProviderError {
+    ProviderError::Transient { what, source: None }
+}
+
+fn spawn(inner: &Inner, sandbox: &Sandbox, meta: &Meta, command: &Command, port: u16) -> Result<Child, ProviderError> {
+    let text = port.to_string();
+    let command = Command { argv: command.argv.iter().map(|arg| substitute(arg, &text)).collect(), ..command.clone() };
+    let mut process = inner.launcher.process(sandbox, meta, &command, &[("HOST", HOST), ("PORT", &text), (SERVE_MARK, "1")])?;
+    let log = sandbox.open_log().map_err(io("opening served.log"))?;
+    let copy = log.try_clone().map_err(io("opening served.log"))?;
+    process.stdin(Stdio::null()).stdout(log).stderr(copy);
+    tokio::process::Command::from(process).spawn().map_err(io("starting the served program"))
+}
+
+fn record(inner: &Inner, sandbox: &Sandbox, meta: &mut Meta, child: &mut Child, port: u16) -> Result<(), ProviderError> {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let at_once = || {
+        let log = sandbox.log_tail(SHOWN).unwrap_or_default();
+        transient(format!("the served program ended at once: {}", log.trim()))
+    };
+    let process = pid.and_then(Started::find).ok_or_else(at_once)?;
+    let init = if inner.launcher.isolates() { Some(await_init(process, child)?.ok_or_else(at_once)?) } else { None };
+    meta.served = Some(Served { port, boot: boot_id(), process, init });
+    sandbox.write_meta(meta).map_err(io("recording the served program"))
+}
+
+/// The first process of the new pid namespace; `None` if bubblewrap ended without making one.
+fn await_init(process: Started, child: &mut Child) -> Result<Option<Started>, ProviderError> {
+    let deadline = Instant::now() + START;
+    while Instant::now() < deadline {
+        let table = Table::read().map_err(io("reading the list of processes"))?;
+        if let Some(init) = table.children(process.pid).find(|child| child.init) {
+            return Ok(Some(init.id));
+        }
+        if child.try_wait().map_err(io("waiting for the served program"))?.is_some() {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Err(transient("bubblewrap did not start the served program in time".to_owned()))
+}
+
+/// While this server lives it is the parent, so it has to take note of the end.
+fn reap(mut child: Child, session: SessionId) {
+    tokio::spawn(async move {
+        match child.wait().await {
+            Ok(status) => tracing::info!(%session, %status, "a served program ended"),
+            Err(error) => tracing::warn!(%session, %error, "waiting for a served program"),
+        }
+    });
+}
+
+/// Does a process of the served program itself, not a stranger, hold the port?
+pub(super) fn listens(table: &Table, meta: &Meta, served: &Served) -> bool {
+    let sockets = sockets::listening_on(served.port);
+    if sockets.is_empty() {
+        return false;
+    }
+    let mut program = table.of(meta.owner(), &Which::Served);
+    program.extend(served.seeds().filter_map(|seed| table.find(seed)).copied());
+    table.with_kin(&program).iter().any(|process| process.holds(&sockets))
+}
+
+/// `$HOST`, `${HOST}`, `$PORT` and `${PORT}`; `$PORTAL` is another variable.
+fn substitute(arg: &str, port: &str) -> String {
+    let mut result = String::new();
+    let mut rest = arg;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let found = [("HOST", HOST), ("PORT", port)].into_iter().find_map(|(name, value)| {
+            if let Some(after) = rest.strip_prefix(&format!("${{{name}}}")) {
+                return Some((value, after));
+            }
+            let after = rest.strip_prefix('$')?.strip_prefix(name)?;
+            let longer = after.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_');
+            (!longer).then_some((value, after))
+        });
+        let (value, after) = found.unwrap_or_else(|| rest.split_at(1));
+        result.push_str(value);
+        rest = after;
+    }
+    result + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::substitute;
+
+    #[test]
+    fn host_and_port_are_replaced_and_nothing_else() {
+        assert_eq!(substitute("--listen=$HOST:$PORT", "81"), "--listen=127.0.0.1:81");
+        assert_eq!(substitute("${HOST}x${PORT}", "81"), "127.0.0.1x81");
+        assert_eq!(substitute("$PORTAL $HOST_ $HOME $ $$PORT $", "81"), "$PORTAL $HOST_ $HOME $ $81 $");
+        assert_eq!(substitute("plain", "81"), "plain");
+    }
+}

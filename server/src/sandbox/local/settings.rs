@@ -1,0 +1,99 @@
+//! What a local provider is told when it is made.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE};
+use crate::sandbox::ProviderError;
+
+/// How the local provider runs sandboxes. The environment is read by `config`, never here.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the sandboxes are; the provider's alone.
+    pub root: PathBuf,
+    /// The bubblewrap to use. `None`: the one on the path, if it works.
+    pub bubblewrap: Option<PathBuf>,
+    /// Never use bubblewrap.
+    pub plain: bool,
+    /// Given to every process of every sandbox: CA bundle variables, say.
+    pub pass_env: Vec<(String, String)>,
+    /// `PATH` inside.
+    pub path: String,
+    /// What is visible inside, read-only, besides the system's own folders: tools, toolchains, mirrors.
+    pub visible: Vec<PathBuf>,
+    pub limits: Limits,
+}
+
+/// Limits of one sandbox's processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open files, a process.
+    pub open_files: u64,
+    /// Processes and threads, a session. Not applied where all sessions share the server's own user
+    /// outside bubblewrap: it would count the server too.
+    pub processes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { open_files: 65_536, processes: 4_096 }
+    }
+}
+
+pub(super) const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::from("/var/lib/alpine/sandboxes"),
+            bubblewrap: None,
+            plain: false,
+            pass_env: Vec::new(),
+            path: STANDARD_PATH.to_owned(),
+            visible: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+// By hand: a proxy's address in the environment can hold a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("root", &self.root)
+            .field("bubblewrap", &self.bubblewrap)
+            .field("plain", &self.plain)
+            .field("pass_env", &self.pass_env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("path", &self.path)
+            .field("visible", &self.visible)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
+impl Settings {
+    /// Refuses visible paths that would show other sessions, or hide what every sandbox has.
+    pub(super) fn check_visible(&self, root: &Path) -> Result<(), ProviderError> {
+        let own = ["/proc", "/dev", "/tmp", "/etc/passwd", GUEST_TMP, GUEST_HOME, GUEST_WORKSPACE].map(Path::new);
+        for path in &self.visible {
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let covers = |inner: &Path| inner.starts_with(path) || inner.starts_with(&real);
+            let inside = |outer: &str| path.starts_with(outer) || real.starts_with(outer);
+            let problem = if !path.is_absolute() {
+                "is not absolute"
+            } else if covers(root) || real.starts_with(root) {
+                "would show one session's files to another"
+            } else if own.iter().any(|own| covers(own))
+                || [GUEST_HOME, GUEST_WORKSPACE, GUEST_TMP, "/proc", "/dev"].iter().any(|o| inside(o))
+            {
+                "is in the way of what every sandbox has there"
+            } else {
+                continue;
+            };
+            return Err(ProviderError::Permanent { what: format!("the visible path {} {problem}", path.display()), source: None });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Ending processes, politely or not, and making sure that they ended.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{
+    blocking, io,
+    processes::{Owner, Process, Table, Which},
+};
+use crate::sandbox::ProviderError;
+
+/// What SIGKILL does not end in this time hangs in the kernel.
+const PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+fn find(owner: Owner, which: &Which) -> Result<Vec<Process>, ProviderError> {
+    Ok(Table::read().map_err(io("reading the list of processes"))?.of(owner, which))
+}
+
+/// Kills these processes until none is left. Blocks.
+pub(super) fn end(owner: Owner, which: &Which) -> Result<(), ProviderError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let left = find(owner, which)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        kill(&left);
+        if Instant::now() > deadline {
+            return Err(ProviderError::Transient {
+                what: format!("{} processes of {} did not end when killed", left.len(), owner.session),
+                source: None,
+            });
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// One round: the first process of a namespace takes all the others in it along.
+pub(super) fn kill(processes: &[Process]) {
+    for process in processes.iter().filter(|process| process.init).chain(processes) {
+        process.id.signal(Signal::KILL);
+    }
+}
+
+/// Asks every process of the session to end, and after `grace` kills what is left.
+pub(super) async fn gracefully(owner: Owner, grace: Duration) -> Result<(), ProviderError> {
+    let deadline = tokio::time::Instant::now() + grace;
+    let mut pause = FIRST_PAUSE;
+    if !grace.is_zero() {
+        // Bubblewrap's own end after what they hold; told to end, they would take it along at once.
+        for process in blocking(move || find(owner, &Which::All)).await?.iter().filter(|process| !process.keeper) {
+            process.id.signal(Signal::TERM);
+        }
+        while tokio::time::Instant::now() < deadline {
+            if blocking(move || find(owner, &Which::All)).await?.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+    blocking(move || end(owner, &Which::All)).await
+}
