@@ -18,8 +18,13 @@ impl Db {
 
     /// Run statements; how many rows the last one touched.
     pub async fn execute(&self, sql: &str) -> u64 {
+        self.try_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    /// The same where a refusal is what is looked for; what the database says.
+    pub async fn try_execute(&self, sql: &str) -> Result<u64, String> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await;
-        done.unwrap_or_else(|e| panic!("{sql}: {e}")).rows_affected()
+        done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
     }
 
     /// The one value that a query gives.

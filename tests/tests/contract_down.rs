@@ -88,10 +88,8 @@ async fn an_admin_may_stop_anothers_session_which_is_written_down() {
         .one(&format!("SELECT actor || ' ' || owner || ' ' || reason FROM audit_log WHERE session_id = '{}'", uuid(&session)))
         .await;
     assert_eq!(audit, "root ann cost");
-    let actor: String = world
-        .db
-        .one(&format!("SELECT actor FROM transitions WHERE to_state = 'stopping' AND session_id = '{}'", uuid(&session)))
-        .await;
+    let actor: String =
+        world.db.one(&format!("SELECT actor FROM transitions WHERE to_state = 'stopping' AND session_id = '{}'", uuid(&session))).await;
     assert_eq!(actor, "root");
     // One's own is nobody else's business.
     let own = text(&world.ready("root").await, "session_id");
@@ -124,8 +122,7 @@ async fn retried(world: &World, session: &str) -> Answer {
     let answer = world.down("ann", session, &["--retry-persist"]).await;
     let down = answer.ok();
     assert_eq!((&down["state"], &down["persistence_verified"]), (&"stopped".into(), &true.into()));
-    let attempt: i32 =
-        world.db.one(&format!("SELECT persist_attempt FROM sessions WHERE session_id = '{}'", uuid(session))).await;
+    let attempt: i32 = world.db.one(&format!("SELECT persist_attempt FROM sessions WHERE session_id = '{}'", uuid(session))).await;
     assert_eq!(attempt, 2, "a retry is an attempt of its own");
     record(world, session).await;
     world.assert_nothing_left(session);
@@ -273,7 +270,8 @@ async fn a_history_over_512_kib_loses_its_oldest_operations_and_only_as_many_as_
     let kept = &record.operation_history;
     assert!(kept.len() > 2 && kept.len() < 3002, "{}", kept.len());
     let cut: i64 = 3002 - i64::try_from(kept.len()).unwrap();
-    let all: Vec<sqlx::types::Uuid> = world.db.one("SELECT array_agg(operation_id ORDER BY created_at, operation_id) FROM operations").await;
+    let all: Vec<sqlx::types::Uuid> =
+        world.db.one("SELECT array_agg(operation_id ORDER BY created_at, operation_id) FROM operations").await;
     let expected = &all[usize::try_from(cut).unwrap()..];
     let ids: Vec<_> = kept.iter().map(|operation| operation.operation_id.uuid()).collect();
     assert_eq!(ids, expected, "the oldest are cut, and no other");

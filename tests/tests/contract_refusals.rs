@@ -1,5 +1,7 @@
 //! The contract table: what is refused, with which code, cause and exit code, and what is never echoed.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use alpine_tests::{REPO, World, api::send, cli::text};
 use reqwest::Method;
 use serde_json::json;

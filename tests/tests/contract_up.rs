@@ -1,5 +1,7 @@
 //! The contract table, `up`: what a person and a script may rely on, through the real programs.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::{collections::BTreeSet, time::Duration};
 
 use alpine_tests::{REPO, World, cli::text, git_repo::git, git_server::url, sandboxes};

@@ -1,5 +1,7 @@
 //! The harness itself: what the other tests believe of it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use alpine_tests::{base, cluster, db::Db, git_repo::git, git_server::GitServer, pki::Pki};
 
 fn clone(pki: &Pki, server: &GitServer, name: &str, userinfo: &str, to: &std::path::Path) -> std::process::Output {

@@ -1,5 +1,7 @@
 //! The predecessor's four faults, one named test each.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::{Duration, Instant};
 
 use alpine_api::{OperationKind, OperationStatus, SessionState, StoredRecord};

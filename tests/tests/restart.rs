@@ -1,5 +1,7 @@
 //! A server that stops, is killed, or comes back: sessions and the people who wait go on.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::Duration;
 
 use alpine_tests::{World, cli::text, sandboxes};

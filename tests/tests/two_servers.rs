@@ -1,5 +1,7 @@
 //! Two servers on one database: they share the work, and one carries on what the other cannot.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::{Duration, Instant};
 
 use alpine_tests::{REPO, World, cli::text, git_server::url};
