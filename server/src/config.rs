@@ -362,9 +362,30 @@ pub fn describe(matches: &clap::ArgMatches) -> Vec<String> {
     command.get_arguments().filter_map(line).collect()
 }
 
+/// Every setting of `serve` as a Markdown table, as it stands in docs/configuration.md.
+#[must_use]
+pub fn table() -> String {
+    let command = Cli::command();
+    let mut text = String::from("| variable | flag | default | meaning |\n|---|---|---|---|\n");
+    let arguments = command.find_subcommand("serve").into_iter().flat_map(clap::Command::get_arguments);
+    for arg in arguments {
+        let (Some(variable), Some(flag), Some(help)) = (arg.get_env(), arg.get_long(), arg.get_help()) else { continue };
+        let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let default = if arg.is_required_set() { "required".to_owned() } else { format!("`{}`", default.join(",")).replace("``", "") };
+        text.push_str(&format!("| `{}` | `--{flag}` | {default} | {help} |\n", variable.to_string_lossy()));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_configuration_page_has_every_setting() {
+        let page = include_str!("../../docs/configuration.md");
+        assert!(page.contains(&table()), "put this into docs/configuration.md:\n{}", table());
+    }
 
     #[test]
     fn every_setting_has_a_variable_and_a_help_line() {

@@ -13,8 +13,8 @@ use super::{account, error::DevError, files};
 
 /// Raised when an older Alpine could no longer use the directory.
 const VERSION: u32 = 1;
-/// What may be there before the version is: made by the installer scripts, or by a start that was cut off.
-const BEFORE_VERSION: [&str; 4] = ["dev.lock", "tools", "try", "lost+found"];
+/// What may be there before the version is: made by `deploy/try.sh`, by `serve`, or by a start that was cut off.
+const BEFORE_VERSION: [&str; 6] = ["dev.lock", "tools", "try", "sandboxes", "git-ca-bundle.pem", "lost+found"];
 
 /// Held for as long as the server runs; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]

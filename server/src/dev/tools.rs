@@ -41,8 +41,9 @@ pub fn require_git(path: &str) -> Result<PathBuf, DevError> {
 /// opencode from PATH, else the one fetched earlier, else fetched now.
 pub async fn opencode(tools: &Path, path: &str) -> Result<PathBuf, DevError> {
     if let Some(found) = in_path(path, "opencode") {
-        // Sessions run as users of their own when this is root: one in /root/.npm is of no use to them.
-        if !account::is_root() || account::open_to_all(&found) {
+        // Sessions run as users of their own when this is root: one in /root/.npm is of no use to them, unless
+        // bubblewrap shows it to them.
+        if !account::is_root() || in_path(path, "bwrap").is_some() || account::open_to_all(&found) {
             return Ok(found);
         }
         tracing::info!(opencode = %found.display(), "not used: only root can reach it");

@@ -21,7 +21,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    processes::{Owner, Started},
+    processes::{Owner, Started, User},
     slots::Label,
 };
 
@@ -70,7 +70,11 @@ impl Served {
 
 impl Meta {
     pub const fn owner(&self) -> Owner {
-        Owner { session: self.label.session, uid: self.uid }
+        let user = match self.uid {
+            Some(uid) => User::Own(uid),
+            None => User::Servers,
+        };
+        Owner { session: self.label.session, user }
     }
 }
 

@@ -40,7 +40,7 @@ pub use self::settings::{Limits, Settings};
 use self::{
     launch::Launcher,
     layout::{Meta, Sandbox},
-    processes::{Owner, Table, Which},
+    processes::{Owner, Table, User, Which},
     slots::{Label, Slots},
 };
 use crate::{
@@ -93,9 +93,10 @@ impl LocalProvider {
             if let Some(parent) = asked.parent() {
                 fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
             }
-            // Sessions' users may pass through it, in plain mode, but not look around.
-            layout::make_dir(&asked, 0o711)?;
-            let root = asked.canonicalize()?;
+            // It may be a link. Sessions' users may pass through it, in plain mode, but not look around.
+            let root = asked.canonicalize().unwrap_or_else(|_| asked.clone());
+            layout::make_dir(&root, 0o711)?;
+            let root = root.canonicalize()?;
             layout::make_dir(&root.join(".trash"), 0o700)?;
             Ok((Slots::new(&root)?, root))
         };
@@ -132,7 +133,10 @@ impl Inner {
     }
 
     fn ensure(&self, label: &Label) -> Result<Handle, ProviderError> {
-        let slot = self.slots.reserve(label).map_err(io("reserving a slot"))?;
+        let table = Table::read().map_err(io("reading the list of processes"))?;
+        // Another root of this host may, rarely, have the same users.
+        let usable = |slot| !self.users || table.with_user(User::Own(self.slots.uid(slot))).is_empty();
+        let slot = self.slots.reserve(label, usable).map_err(io("reserving a slot"))?;
         let slot =
             slot.ok_or_else(|| ProviderError::Transient { what: "this host has no room for another session".to_owned(), source: None })?;
         let uid = self.users.then(|| self.slots.uid(slot));
@@ -151,7 +155,12 @@ impl Inner {
             return Ok(meta.owner());
         }
         let slot = self.slots.find(session).map_err(io("reading the slots"))?;
-        Ok(Owner { session, uid: slot.filter(|_| self.users).map(|slot| self.slots.uid(slot)) })
+        let user = match slot {
+            _ if !self.users => User::Servers,
+            Some(slot) => User::Own(self.slots.uid(slot)),
+            None => self.slots.users(),
+        };
+        Ok(Owner { session, user })
     }
 
     fn status(&self, session: SessionId) -> Result<Status, ProviderError> {

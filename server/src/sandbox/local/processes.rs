@@ -126,8 +126,28 @@ struct Marks {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
     pub session: SessionId,
-    /// The session's own user id, where it has one.
-    pub uid: Option<u32>,
+    pub user: User,
+}
+
+/// As whom a session's processes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum User {
+    /// As the server.
+    Servers,
+    /// As a user that is the session's alone; bubblewrap's own run as the server.
+    Own(u32),
+    /// As one of these many, beginning here: nothing is left that says which.
+    OneOf(u32, u32),
+}
+
+impl User {
+    fn may_be(self, uid: u32) -> bool {
+        match self {
+            Self::Servers => false,
+            Self::Own(own) => own == uid,
+            Self::OneOf(first, count) => (first..first + count).contains(&uid),
+        }
+    }
 }
 
 /// Which of them.
@@ -170,19 +190,20 @@ impl Table {
         let server = rustix::process::geteuid().as_raw();
         let mut seeds = Vec::new();
         for process in &self.all {
-            let sessions_user = owner.uid == Some(process.uid);
-            // Another user's process may say what it likes: its environment proves nothing.
-            if !sessions_user && process.uid != server {
+            // Another session's process may say what it likes: its environment proves nothing.
+            if process.uid != server && !owner.user.may_be(process.uid) {
                 continue;
             }
             let marks = process.marks();
-            let marked = marks.session.as_deref() == Some(session.as_str());
-            let belongs = match which {
-                Which::All => marked || (sessions_user && marks.session.is_none()),
-                Which::Execs => marked && marks.exec.is_some(),
-                Which::Exec(run) => marked && marks.exec.as_ref() == Some(run),
-                Which::Served => marked && marks.serve,
-            };
+            // One that is known by its user may say what it likes as well.
+            let certain = owner.user == User::Own(process.uid);
+            let belongs = (certain || marks.session.as_deref() == Some(session.as_str()))
+                && match which {
+                    Which::All => true,
+                    Which::Execs => marks.exec.is_some(),
+                    Which::Exec(run) => marks.exec.as_ref() == Some(run),
+                    Which::Served => marks.serve,
+                };
             if belongs {
                 seeds.push(*process);
             }
@@ -197,8 +218,14 @@ impl Table {
             return Vec::new();
         }
         let ours = fs::read_link("/proc/self/ns/pid").ok();
-        let namespaces: HashSet<PathBuf> = seeds.iter().filter_map(Process::namespace).filter(|ns| Some(ns) != ours.as_ref()).collect();
-        let mut pids: HashSet<i32> = seeds.iter().map(|seed| seed.id.pid).collect();
+        let namespaces: HashSet<PathBuf> =
+            seeds.iter().filter_map(Process::namespace).filter(|namespace| Some(namespace) != ours.as_ref()).collect();
+        let shares_namespace = |process: &Process| process.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
+        let mut pids: HashSet<i32> = HashSet::new();
+        if !namespaces.is_empty() {
+            pids.extend(self.all.iter().filter(|process| shares_namespace(process)).map(|process| process.id.pid));
+        }
+        pids.extend(seeds.iter().map(|seed| seed.id.pid));
         // Only a session that one of them leads: where there was no `setsid`, theirs is the server's.
         let mut sids: HashSet<i32> = seeds.iter().filter(|seed| seed.sid == seed.id.pid).map(|seed| seed.sid).collect();
         loop {
@@ -207,10 +234,7 @@ impl Table {
                 if pids.contains(&process.id.pid) {
                     continue;
                 }
-                let kin = pids.contains(&process.parent)
-                    || sids.contains(&process.sid)
-                    || (!namespaces.is_empty() && process.namespace().is_some_and(|ns| namespaces.contains(&ns)));
-                if kin {
+                if pids.contains(&process.parent) || sids.contains(&process.sid) {
                     pids.insert(process.id.pid);
                     if process.sid == process.id.pid {
                         sids.insert(process.sid);
@@ -221,6 +245,10 @@ impl Table {
                 return self.all.iter().filter(|process| pids.contains(&process.id.pid)).copied().collect();
             }
         }
+    }
+
+    pub fn with_user(&self, user: User) -> Vec<Process> {
+        self.all.iter().filter(|process| user.may_be(process.uid)).copied().collect()
     }
 
     pub fn find(&self, id: Started) -> Option<&Process> {

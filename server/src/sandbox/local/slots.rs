@@ -12,6 +12,7 @@ use alpine_api::SessionId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::processes::User;
 use crate::sandbox::SandboxSpec;
 
 /// Live sessions a root has room for.
@@ -59,6 +60,10 @@ impl Slots {
         self.first_uid + slot
     }
 
+    pub const fn users(&self) -> User {
+        User::OneOf(self.first_uid, COUNT)
+    }
+
     /// The first of this slot's ports that can be bound now. No two slots of a root share a port.
     pub fn free_port(&self, slot: u32) -> Option<u16> {
         let candidates = (0..u32::from(PORTS) / COUNT).filter_map(|turn| {
@@ -68,8 +73,9 @@ impl Slots {
         candidates.into_iter().find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
     }
 
-    /// The session's slot; the lowest free one if it has none yet. `None`: all are taken.
-    pub fn reserve(&self, label: &Label) -> io::Result<Option<u32>> {
+    /// The session's slot; if it has none yet, the lowest free one that is also `usable`. `None`: there is
+    /// none left.
+    pub fn reserve(&self, label: &Label, usable: impl Fn(u32) -> bool) -> io::Result<Option<u32>> {
         // Two servers may share a root; the lock goes when the file is closed, so a crash cannot leave it.
         let directory = File::open(&self.dir)?;
         directory.lock()?;
@@ -77,7 +83,7 @@ impl Slots {
         if let Some((slot, _)) = held.iter().find(|(_, session)| *session == label.session) {
             return Ok(Some(*slot));
         }
-        let Some(free) = (0..COUNT).find(|slot| held.iter().all(|(taken, _)| taken != slot)) else {
+        let Some(free) = (0..COUNT).find(|slot| held.iter().all(|(taken, _)| taken != slot) && usable(*slot)) else {
             return Ok(None);
         };
         let partial = self.dir.join(".partial");
@@ -146,15 +152,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let slots = Slots::new(root.path()).unwrap();
         let (one, two) = (label(), label());
-        let first = slots.reserve(&one).unwrap().unwrap();
-        assert_eq!(slots.reserve(&one).unwrap(), Some(first));
-        let second = slots.reserve(&two).unwrap().unwrap();
+        let first = slots.reserve(&one, |_| true).unwrap().unwrap();
+        assert_eq!(slots.reserve(&one, |_| true).unwrap(), Some(first));
+        let second = slots.reserve(&two, |_| true).unwrap().unwrap();
         assert_ne!(first, second);
         assert_ne!(slots.free_port(first).unwrap(), slots.free_port(second).unwrap());
         slots.release(one.session).unwrap();
         assert_eq!(slots.find(one.session).unwrap(), None);
-        assert_eq!(slots.reserve(&label()).unwrap(), Some(first), "a released slot is used again");
+        assert_eq!(slots.reserve(&label(), |_| true).unwrap(), Some(first), "a released slot is used again");
         assert_eq!(slots.label(two.session), Some(two));
+        assert_ne!(slots.reserve(&label(), |slot| slot != 2).unwrap(), Some(2), "not usable");
     }
 
     #[test]
@@ -175,6 +182,6 @@ mod tests {
         for slot in 0..COUNT {
             File::create(slots.path(slot, SessionId::generate())).unwrap();
         }
-        assert_eq!(slots.reserve(&label()).unwrap(), None);
+        assert_eq!(slots.reserve(&label(), |_| true).unwrap(), None);
     }
 }

@@ -2,6 +2,7 @@
 //! /root, /home, /var, /run, other sessions or the server's data.
 
 use std::{
+    collections::HashSet,
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
@@ -37,50 +38,72 @@ const ETC: [&str; 22] = [
     "shells",
 ];
 
-fn push(args: &mut Vec<OsString>, new: &[&OsStr]) {
-    args.extend(new.iter().map(|arg| (*arg).to_owned()));
+/// Bubblewrap's arguments, and the folders that they have made.
+#[derive(Default)]
+struct View {
+    args: Vec<OsString>,
+    made: HashSet<PathBuf>,
 }
 
-fn read_only(args: &mut Vec<OsString>, path: &Path) {
-    push(args, &["--ro-bind-try".as_ref(), path.as_os_str(), path.as_os_str()]);
+impl View {
+    fn push(&mut self, args: &[&OsStr]) {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+    }
+
+    fn bind(&mut self, how: &str, source: &Path, target: &Path) {
+        // Left to itself bubblewrap makes the folders above a mount for root only.
+        let above: Vec<&Path> = target.ancestors().skip(1).filter(|folder| folder.parent().is_some()).collect();
+        for folder in above.into_iter().rev() {
+            if self.made.insert(folder.to_owned()) {
+                self.push(&["--dir".as_ref(), folder.as_os_str()]);
+            }
+        }
+        self.push(&[how.as_ref(), source.as_os_str(), target.as_os_str()]);
+    }
+
+    fn read_only(&mut self, path: &Path) {
+        self.bind("--ro-bind-try", path, path);
+    }
 }
 
 /// Bubblewrap's arguments for the file systems, in the order in which it mounts them.
 pub(super) fn arguments(visible: &[PathBuf], sandbox: Option<&Sandbox>) -> Vec<OsString> {
-    let mut args = Vec::new();
+    let mut view = View::default();
     for path in SYSTEM.map(Path::new) {
         match fs::read_link(path) {
-            Ok(target) => push(&mut args, &["--symlink".as_ref(), target.as_os_str(), path.as_os_str()]),
-            Err(_) => read_only(&mut args, path),
+            Ok(target) => view.push(&["--symlink".as_ref(), target.as_os_str(), path.as_os_str()]),
+            Err(_) => view.read_only(path),
         }
     }
     for name in ETC {
-        read_only(&mut args, &Path::new("/etc").join(name));
+        view.read_only(&Path::new("/etc").join(name));
     }
     // Debian's Java keeps its settings there, by version.
     for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with("java-")) {
-            read_only(&mut args, &entry.path());
+            view.read_only(&entry.path());
         }
     }
-    // All of /tmp, /dev/shm are fresh: what the session's user could have put in a lasting /tmp would be
+    // All of /tmp and /dev/shm is fresh: what the session's user could have put in a lasting /tmp would be
     // in the way of the mounts below, which root makes.
     for arg in ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/tmp"] {
-        args.push(arg.into());
+        view.args.push(arg.into());
     }
+    view.made.insert("/tmp".into());
     for path in shown(visible) {
-        read_only(&mut args, &path);
+        view.read_only(&path);
     }
     if let Some(sandbox) = sandbox {
         for name in ["passwd", "group"] {
-            let (source, target) = (sandbox.etc().join(name), Path::new("/etc").join(name));
-            push(&mut args, &["--ro-bind".as_ref(), source.as_os_str(), target.as_os_str()]);
+            view.bind("--ro-bind", &sandbox.etc().join(name), &Path::new("/etc").join(name));
         }
         for (source, target) in [(sandbox.workspace(), GUEST_WORKSPACE), (sandbox.home(), GUEST_HOME), (sandbox.tmp(), GUEST_TMP)] {
-            push(&mut args, &["--bind".as_ref(), source.as_os_str(), target.as_ref()]);
+            view.bind("--bind", &source, Path::new(target));
         }
     }
-    args
+    // An ordinary user's server makes the root for the session's own user, who could write to it.
+    view.push(&["--remount-ro".as_ref(), "/".as_ref()]);
+    view.args
 }
 
 /// The visible paths, and where they are links what they lead to; parents before what is in them.
@@ -111,7 +134,10 @@ mod tests {
 
     #[test]
     fn nothing_of_the_hosts_own_folders_is_in_the_list() {
+        // The targets of mounts; folders that are only made are empty.
         let args = arguments(&[], None);
+        let args: Vec<_> =
+            args.windows(2).filter(|pair| pair[0] != "--dir" && pair[0] != "--remount-ro").map(|pair| pair[1].clone()).collect();
         for hidden in
             ["/", "/etc", "/root", "/home", "/var", "/run", "/opt", "/etc/shadow", "/etc/gitconfig", "/etc/npmrc", "/etc/pip.conf"]
         {

@@ -1,1 +1,157 @@
+//! Real processes, in bubblewrap and plain; as root, and once more as an ordinary user.
 
+mod ensure;
+mod exec;
+mod isolation;
+mod restart;
+mod serve;
+mod stop;
+mod unprivileged;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Bubblewrap,
+    Plain,
+}
+
+const MODES: [Mode; 2] = [Mode::Bubblewrap, Mode::Plain];
+
+struct World {
+    // Dropped after the provider has cleaned up.
+    dir: tempfile::TempDir,
+    settings: Settings,
+    provider: LocalProvider,
+}
+
+impl World {
+    fn new(mode: Mode) -> Self {
+        Self::with(mode, |_| {})
+    }
+
+    fn with(mode: Mode, change: impl FnOnce(&mut Settings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // Plain sessions' users have to pass through.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut settings = Settings { root: dir.path().join("sandboxes"), plain: mode == Mode::Plain, ..Settings::default() };
+        change(&mut settings);
+        let provider = LocalProvider::new(settings.clone()).unwrap();
+        assert_eq!(provider.isolates(), mode == Mode::Bubblewrap, "bubblewrap has to work where these tests run");
+        Self { dir, settings, provider }
+    }
+
+    /// As after a restart of the server.
+    fn again(&self) -> LocalProvider {
+        LocalProvider::new(self.settings.clone()).unwrap()
+    }
+
+    async fn session(&self) -> Handle {
+        self.provider.ensure(&spec(SessionId::generate())).await.unwrap()
+    }
+
+    fn sandbox(&self, handle: &Handle) -> Sandbox {
+        locate(handle).unwrap()
+    }
+
+    fn owner(&self, handle: &Handle) -> Owner {
+        self.provider.inner.owner(handle.session).unwrap()
+    }
+
+    fn running(&self, handle: &Handle) -> usize {
+        Table::read().unwrap().of(self.owner(handle), &Which::All).len()
+    }
+
+    /// Runs a shell script; both outputs as one text.
+    async fn sh(&self, handle: &Handle, script: &str) -> (Exit, String) {
+        run(&self.provider, handle, sh(script)).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let provider = self.provider.clone();
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                for listed in provider.list().await.unwrap() {
+                    provider.destroy(listed.session).await.unwrap();
+                }
+            });
+        });
+        let cleaned = cleaning.join().is_ok();
+        let own = self.provider.inner.slots.users();
+        let left = Table::read().unwrap().with_user(own);
+        assert!((cleaned && left.is_empty()) || std::thread::panicking(), "what a test made can be destroyed: {left:?}");
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn spec(session: SessionId) -> SandboxSpec {
+    SandboxSpec { tenant: TenantId::parse("team").unwrap(), session, fence: 7 }
+}
+
+fn sh(script: &str) -> Command {
+    argv(&["sh", "-c", script])
+}
+
+fn argv(argv: &[&str]) -> Command {
+    Command { argv: argv.iter().map(|arg| (*arg).to_owned()).collect(), ..Command::default() }
+}
+
+async fn run(provider: &LocalProvider, handle: &Handle, command: Command) -> (Exit, String) {
+    let (sender, mut receiver) = mpsc::channel(4);
+    let collect = async {
+        let mut all = Vec::new();
+        while let Some(Output::Stdout(bytes) | Output::Stderr(bytes)) = receiver.recv().await {
+            all.extend(bytes);
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    };
+    let (exit, text) = tokio::join!(provider.exec(handle, command, sender), collect);
+    (exit.unwrap(), text)
+}
+
+async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A process of the session has this as an argument.
+fn has_argument(world: &World, handle: &Handle, wanted: &str) -> bool {
+    let table = Table::read().unwrap();
+    table.of(world.owner(handle), &Which::All).iter().any(|process| arguments(process.id.pid).iter().any(|arg| arg == wanted))
+}
+
+fn arguments(pid: i32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+}
+
+fn files(root: &std::path::Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+            }
+            found.push(entry.path());
+        }
+    }
+    found
+}

@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# What the scripts here share: lines with times, and what has to be installed. Sourced, not run.
+
+export PATH="$PATH:$HOME/.cargo/bin"
+umask 022
+
+_started=$EPOCHREALTIME
+_step=""
+_step_started=$_started
+
+# Seconds between two $EPOCHREALTIMEs, with one decimal (the locale may write a comma).
+_elapsed() {
+  local from=${1/[.,]/} to=${2/[.,]/}
+  local tenths=$(((to - from) / 100000))
+  printf '%d.%d s' $((tenths / 10)) $((tenths % 10))
+}
+
+# Begin a step; the one before it is over.
+step() {
+  step_done
+  _step=$1
+  _step_started=$EPOCHREALTIME
+  printf '\n==> %s\n' "$_step" >&2
+}
+
+step_done() {
+  [ -z "$_step" ] || printf '    (%s: %s)\n' "$_step" "$(_elapsed "$_step_started" "$EPOCHREALTIME")" >&2
+  _step=""
+}
+
+all_done() {
+  step_done
+  printf '\n%s: %s in all\n' "$1" "$(_elapsed "$_started" "$EPOCHREALTIME")" >&2
+}
+
+say() { printf '    %s\n' "$*" >&2; }
+
+die() {
+  printf '\nerror: %s\n' "$1" >&2
+  [ $# -lt 2 ] || printf 'next: %s\n' "$2" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    die "this needs root, and there is no sudo: $*" "run it as root, then start again"
+  fi
+}
+
+# The folder with PostgreSQL's server programs, if the machine has one that is new enough.
+postgres_bin() {
+  local dir
+  if [ -n "${ALPINE_POSTGRES_BIN:-}" ]; then
+    echo "$ALPINE_POSTGRES_BIN"
+    return
+  fi
+  for dir in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -t/ -k5 -rn); do
+    if [ -x "$dir/postgres" ] && [ "$(echo "$dir" | cut -d/ -f5)" -ge 15 ]; then
+      echo "$dir"
+      return
+    fi
+  done
+  dir=$(command -v postgres) && dirname "$(readlink -f "$dir")"
+}
+
+# Install, of the named needs, those that the machine lacks: ensure git cc npm ...
+ensure() {
+  local need missing=()
+  for need in "$@"; do
+    case $need in
+      cc) { command -v cc && [ -e /usr/include/stdlib.h ]; } >/dev/null || missing+=(gcc libc6-dev) ;;
+      make | git | curl | shellcheck) command -v "$need" >/dev/null || missing+=("$need") ;;
+      npm) { command -v node && command -v npm; } >/dev/null || missing+=(nodejs npm) ;;
+      postgres) postgres_bin >/dev/null || missing+=(postgresql) ;;
+      bwrap) command -v bwrap >/dev/null || missing+=(bubblewrap) ;;
+      setsid) { command -v setsid && command -v setpriv; } >/dev/null || missing+=(util-linux) ;;
+      ca) [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) ;;
+      venv) python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
+      *) die "no such need: $need" ;;
+    esac
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    _apt_install "${missing[@]}"
+  fi
+  command -v cargo >/dev/null || die "Rust is not installed" "install it with rustup (https://rustup.rs), then start again"
+}
+
+_apt_install() {
+  command -v apt-get >/dev/null || die "these are missing: $*" "install what they are called on this system, then start again"
+  say "installing with apt-get: $*"
+  local conf=/etc/postgresql-common/createcluster.d/alpine-install.conf
+  as_root apt-get -qq update
+  case " $* " in
+    *" postgresql "*)
+      # Its programs are wanted, not a database of the machine's own on port 5432.
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends postgresql-common </dev/null >/dev/null
+      as_root mkdir -p "${conf%/*}"
+      echo "create_main_cluster = false" | as_root tee "$conf" >/dev/null
+      ;;
+  esac
+  local status=0
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "$@" </dev/null >/dev/null || status=$?
+  as_root rm -f "$conf"
+  [ "$status" = 0 ] || die "apt-get could not install: $*" "run it by hand to see why"
+}

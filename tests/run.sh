@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# All tests. Arguments go to `cargo test`: tests/run.sh -p alpine-server --lib ledger
+# What the tests need and the machine lacks is installed (Debian, Ubuntu) or fetched once.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/lib.sh
+. deploy/lib.sh
+
+step "What the tests need"
+ensure git cc make npm postgres bwrap setsid ca curl venv
+
+tools=${ALPINE_TEST_TOOLS:-$PWD/target/tools}
+mkdir -p "$tools"
+tools=$(realpath "$tools")
+# The version that the server would fetch; the tests find it in PATH as the server would.
+case $(uname -m) in
+  aarch64) package=opencode-linux-arm64 constant=OPENCODE_ARM64 ;;
+  *) package=opencode-linux-x64 constant=OPENCODE_X64 ;;
+esac
+version=$(sed -n "s/^const $constant: &str = \"\(.*\)\";\$/\1/p" server/src/dev/tools.rs)
+opencode=$tools/node_modules/$package/bin
+if [ ! -x "$opencode/opencode" ]; then
+  say "fetching $package@$version into $tools"
+  npm install --prefix "$tools" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error "$package@$version" </dev/null
+fi
+export PATH="$opencode:$PATH"
+
+step "Tests"
+# The committed .sqlx/ is what counts, whatever database the caller's shell names.
+unset DATABASE_URL
+export SQLX_OFFLINE=true
+selection=(--workspace)
+for argument in "$@"; do
+  case $argument in
+    --) break ;;
+    -p | -p?* | --package | --package=* | --workspace) selection=() ;;
+  esac
+done
+# The end-to-end tests drive the programs from outside.
+cargo build --locked --workspace --bins
+# bash 4.3 calls an empty array unset
+cargo test --locked ${selection[@]+"${selection[@]}"} "$@"
