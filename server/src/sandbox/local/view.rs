@@ -69,6 +69,11 @@ pub(super) fn arguments(visible: &[PathBuf], sandbox: Option<&Sandbox>) -> Vec<O
         args.push(arg.into());
     }
     for path in shown(visible) {
+        // Parents that bubblewrap makes by itself are closed to all but root.
+        let parents: Vec<&Path> = path.ancestors().skip(1).filter(|parent| *parent != Path::new("/")).collect();
+        for parent in parents.into_iter().rev() {
+            push(&mut args, &["--perms".as_ref(), "0755".as_ref(), "--dir".as_ref(), parent.as_os_str()]);
+        }
         read_only(&mut args, &path);
     }
     if let Some(sandbox) = sandbox {
