@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
+use alpine_api::BranchError;
 use clap::{
     ArgAction, Args, CommandFactory, FromArgMatches, Parser,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -104,6 +105,12 @@ pub fn parse(argv: Vec<OsString>) -> Parsed {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Parsed::Help(error.render().to_string()),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Parsed::Failed(CliError::NoCommand { help: error.render().to_string() }),
+        // `--branch` with nothing after it names no branch, as `--branch ''` does.
+        ErrorKind::InvalidValue
+            if name.as_deref() == Some(OsStr::new("up")) && context(&error, ContextKind::InvalidArg).starts_with("--branch ") =>
+        {
+            Parsed::Failed(BranchError::Missing.into())
+        }
         _ => Parsed::Failed(usage(&error, name.as_deref().and_then(OsStr::to_str))),
     }
 }
@@ -140,12 +147,8 @@ fn up_with_hyphen_url(mut argv: Vec<OsString>, rest: Vec<OsString>) -> Option<Cl
 
 /// A usage error in our words. Values are never repeated: they may be a URL with a secret in it.
 fn usage(error: &clap::Error, command: Option<&str>) -> CliError {
-    let named = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
-        _ => None,
-    };
-    let arg = named(ContextKind::InvalidArg).unwrap_or_default();
+    let named = |kind| Some(context(error, kind)).filter(|text| !text.is_empty());
+    let arg = context(error, ContextKind::InvalidArg);
     let cause = match error.kind() {
         ErrorKind::UnknownArgument => match flag_name(&arg) {
             Some(flag) => format!("unknown option {flag}"),
@@ -157,7 +160,7 @@ fn usage(error: &clap::Error, command: Option<&str>) -> CliError {
         },
         ErrorKind::MissingSubcommand => "a command is required".to_owned(),
         ErrorKind::MissingRequiredArgument => format!("{arg} is required"),
-        ErrorKind::InvalidValue if named(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
+        ErrorKind::InvalidValue if named(ContextKind::InvalidValue).is_none() => {
             format!("{arg} needs a value")
         }
         ErrorKind::InvalidValue => match named(ContextKind::ValidValue) {
@@ -165,7 +168,7 @@ fn usage(error: &clap::Error, command: Option<&str>) -> CliError {
             None => format!("invalid value for {arg}"),
         },
         ErrorKind::ValueValidation => match std::error::Error::source(error) {
-            Some(why) => format!("invalid value for {arg}: {}", without_digits_echo(&why.to_string())),
+            Some(why) => format!("invalid value for {arg}: {why}"),
             None => format!("invalid value for {arg}"),
         },
         ErrorKind::ArgumentConflict => format!("{arg} was given more than once or against another option"),
@@ -184,6 +187,15 @@ fn usage(error: &clap::Error, command: Option<&str>) -> CliError {
     CliError::Usage { cause, next_step }
 }
 
+/// What the parser knows of the error, as text.
+fn context(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    }
+}
+
 /// `--flag` or `-f`, without a value that hangs on it.
 fn flag_name(arg: &str) -> Option<&str> {
     let name = arg.split_once('=').map_or(arg, |(name, _)| name);
@@ -193,11 +205,6 @@ fn flag_name(arg: &str) -> Option<&str> {
 
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
-/// clap's range errors begin with the value; only what is asked for is said.
-fn without_digits_echo(why: &str) -> String {
-    why.split_once(" is not in ").map_or_else(|| why.to_owned(), |(_, range)| format!("it must be in {range}"))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long one request waits for an operation to end.
-pub const WAIT: Duration = Duration::from_secs(30);
+const WAIT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What an answer may take beyond the time it was asked to wait.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
@@ -216,21 +216,23 @@ impl Client {
         Ok(Self { http, server: settings.server.clone(), identity, trace_id: Uuid::new_v4() })
     }
 
-    /// Begins an `up`; every try carries the same key, so that it begins once.
-    pub async fn up(&self, ui: &Ui, body: &UpSession, key: &str, wait: Option<Duration>) -> Result<Operation, ClientError> {
-        let request = || Ok(self.request(Method::POST, "v1/sessions", wait)?.header(IDEMPOTENCY_KEY, key).json(body));
+    /// Begins an `up`; every try carries the same key, so that it begins once. The answer comes at once,
+    /// so that an interrupted wait can say which operation goes on.
+    pub async fn up(&self, ui: &Ui, body: &UpSession, key: &str) -> Result<Operation, ClientError> {
+        let request = || Ok(self.request(Method::POST, "v1/sessions", None)?.header(IDEMPOTENCY_KEY, key).json(body));
         self.call(ui, Patience::Begin, request).await
     }
 
     /// Begins a `down`, which is the same one however often it is asked for.
-    pub async fn down(&self, ui: &Ui, id: SessionId, body: &DownSession, wait: Option<Duration>) -> Result<Operation, ClientError> {
+    pub async fn down(&self, ui: &Ui, id: SessionId, body: &DownSession) -> Result<Operation, ClientError> {
         let path = format!("v1/sessions/{id}/down");
-        self.call(ui, Patience::Begin, || Ok(self.request(Method::POST, &path, wait)?.json(body))).await
+        self.call(ui, Patience::Begin, || Ok(self.request(Method::POST, &path, None)?.json(body))).await
     }
 
-    pub async fn operation(&self, ui: &Ui, id: OperationId, wait: Option<Duration>) -> Result<Operation, ClientError> {
+    /// Waits a while for the operation to end.
+    pub async fn operation(&self, ui: &Ui, id: OperationId) -> Result<Operation, ClientError> {
         let path = format!("v1/operations/{id}");
-        self.call(ui, Patience::Wait, || self.request(Method::GET, &path, wait)).await
+        self.call(ui, Patience::Wait, || self.request(Method::GET, &path, Some(WAIT))).await
     }
 
     pub async fn session(&self, ui: &Ui, id: SessionId, patience: Patience) -> Result<Session, ClientError> {
@@ -303,13 +305,12 @@ impl Client {
 fn is_distrust(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
-        // `io::Error::source` skips the error that it wraps.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = wrapped.and_then(|error| error.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
-        if let Some(rustls::Error::InvalidCertificate(_)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
             return true;
         }
-        cause = error.source();
+        // An I/O error leaves the error that it wraps out of its sources, and one may wrap another.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = wrapped.map(|error| error as &(dyn std::error::Error + 'static)).or_else(|| error.source());
     }
     false
 }

@@ -97,7 +97,7 @@ impl CliError {
                 operation_id: Some(*operation_id),
             },
             Self::Interrupted { waiting_for: None } => {
-                Report::new(ErrorCode::Interrupted, self, "run the command again; with the same --client-request-id nothing is done twice")
+                Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun")
             }
             Self::Interrupted { waiting_for: Some((session, operation)) } => Report {
                 operation_id: Some(*operation),

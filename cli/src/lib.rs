@@ -9,6 +9,8 @@ mod config;
 mod error;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tls_tests;
 mod token;
 mod ui;
 mod wait;
@@ -95,4 +97,20 @@ async fn run(argv: Vec<OsString>, env: Environment, ui: Ui) -> ExitCode {
         Ok(()) = tokio::signal::ctrl_c() => Err(context.interrupted()),
     };
     context.ui.finish(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{operation_id, session_id};
+
+    #[test]
+    fn an_interrupt_says_what_goes_on() {
+        let ui = || Ui::new(Box::new(std::io::sink()), Box::new(std::io::sink()), args::Look::default(), ui::Terminal::default());
+        let Parsed::Command(cli) = args::parse(["alpine", "version"].map(OsString::from).to_vec()) else { panic!("no command") };
+        let context = Context::new(ui(), Environment::default(), *cli);
+        let before = context.interrupted().report();
+        context.waits_for(session_id(1), operation_id(1));
+        insta::assert_json_snapshot!("interrupted", [before, context.interrupted().report()]);
+    }
 }

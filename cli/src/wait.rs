@@ -6,7 +6,7 @@ use alpine_api::{ErrorCode, OperationStatus, SessionState};
 
 use crate::{
     Context,
-    client::{Client, ClientError, Patience, WAIT},
+    client::{Client, ClientError, Patience},
     error::CliError,
     ui::elapsed,
     wire::{Failure, Operation, Word},
@@ -15,11 +15,6 @@ use crate::{
 const PROGRESS_PAUSE: Duration = Duration::from_millis(300);
 /// A server that does not hold answers back is not asked more often than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
-
-/// The `Prefer: wait` of a request that begins an operation: a person is shown its phases in place of a silent wait.
-pub fn first_wait(context: &Context) -> Option<Duration> {
-    (!context.ui.shows_progress()).then_some(WAIT)
-}
 
 /// The operation, ended well; otherwise its error.
 pub async fn until_done(context: &Context, client: &Client, operation: Operation) -> Result<Operation, CliError> {
@@ -45,7 +40,7 @@ pub async fn until_done(context: &Context, client: &Client, operation: Operation
 async fn follow(context: &Context, client: &Client, operation: &Operation) -> Result<Operation, ClientError> {
     loop {
         let asked = Instant::now();
-        let seen = client.operation(&context.ui, operation.operation_id, Some(WAIT)).await?;
+        let seen = client.operation(&context.ui, operation.operation_id).await?;
         if seen.has_ended() {
             return Ok(seen);
         }

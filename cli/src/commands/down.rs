@@ -42,7 +42,7 @@ impl Down {
         let client = context.client()?;
         let session = session_id(&self.session)?;
         let body = DownSession { retry_persist: self.retry_persist, force: self.force, reason: self.reason.clone() };
-        let operation = client.down(&context.ui, session, &body, wait::first_wait(context)).await?;
+        let operation = client.down(&context.ui, session, &body).await?;
         let operation = wait::until_done(context, &client, operation).await?;
         context.ui.answer(&Stopped::of(operation));
         Ok(())

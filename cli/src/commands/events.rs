@@ -26,11 +26,15 @@ pub struct Events {
     #[arg(value_name = "session-id")]
     session: OsString,
     /// Only what came after this event
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = sequence)]
     after: i64,
     /// Go on until the session rests: ready, stopped or failed
     #[arg(short, long)]
     follow: bool,
+}
+
+fn sequence(text: &str) -> Result<i64, &'static str> {
+    text.parse().ok().filter(|n| *n >= 0).ok_or("it must be a number from 0")
 }
 
 impl Events {

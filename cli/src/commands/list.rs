@@ -29,8 +29,12 @@ pub struct List {
     #[arg(long, value_name = "S", hide_possible_values = true, value_parser = PossibleValuesParser::new(SessionState::ALL.iter().map(|state| state.as_str())))]
     state: Option<String>,
     /// At most so many [default: 50; with --json all, up to 10000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    #[arg(long, value_name = "N", value_parser = limit)]
     limit: Option<u32>,
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|n| (1..=MOST).contains(n)).ok_or_else(|| format!("it must be a number from 1 to {MOST}"))
 }
 
 impl List {

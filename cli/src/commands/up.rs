@@ -22,16 +22,17 @@ use crate::{
 /// web app and waits until all of it is verified ready. The repository is read with GITHUB_TOKEN, else
 /// GH_TOKEN, else the credentials that the server keeps; with --public, without any.
 #[derive(Debug, Args)]
+#[command(override_usage = "alpine up <git-repo> --branch <b> [OPTIONS]")]
 pub struct Up {
     /// The repository: https://host/path, ssh://git@host/path or git@host:path
     // Neither is required by the parser: what is missing is told by its own error code, in a fixed order.
     #[arg(value_name = "git-repo")]
     pub repo: Option<OsString>,
     /// The branch
-    #[arg(long, value_name = "b", allow_hyphen_values = true, num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "b", allow_hyphen_values = true)]
     pub branch: Option<OsString>,
     /// Name this request: the same name again gives the same session [default: a new one]
-    #[arg(long, value_name = "ID", value_parser = header_text)]
+    #[arg(long, value_name = "ID", value_parser = request_id)]
     pub client_request_id: Option<String>,
     /// Read the repository without credentials
     #[arg(long)]
@@ -44,13 +45,10 @@ pub struct Up {
     pub no_wait: bool,
 }
 
-/// The name travels in a header, which keeps printable ASCII only and trims spaces.
-fn header_text(text: &str) -> Result<String, &'static str> {
-    let printable = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
-    if text.is_empty() || text.trim() != text || !printable {
-        return Err("it must be printable ASCII, not empty, without spaces around it");
-    }
-    Ok(text.to_owned())
+/// The form of an idempotency key, as the server takes it.
+fn request_id(text: &str) -> Result<String, &'static str> {
+    let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(text.to_owned()) } else { Err("it must be 1 to 255 printable ASCII characters without spaces") }
 }
 
 impl Up {
@@ -65,14 +63,13 @@ impl Up {
             repo_token: if self.public { None } else { context.env.repo_token() },
         };
         let key = self.client_request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+        let operation = client.up(&context.ui, &body, &key).await?;
         if self.no_wait {
-            let operation = client.up(&context.ui, &body, &key, None).await?;
             // A replay of one that has failed is its failure, waited for or not.
             let operation = if operation.has_ended() { wait::outcome(operation)? } else { operation };
             context.ui.answer(&Accepted::of(&operation));
             return Ok(());
         }
-        let operation = client.up(&context.ui, &body, &key, wait::first_wait(context)).await?;
         let operation = wait::until_done(context, &client, operation).await?;
         let browser_opened = self.open_browser(context, operation.opencode_url.as_deref()).await;
         context.ui.answer(&Ready::of(operation, browser_opened));
@@ -170,18 +167,18 @@ mod tests {
         let ready = Ready::of(operation(), true);
         insta::assert_snapshot!("up_ready_json", json_of(&ready));
         insta::assert_snapshot!("up_ready_people", people_of(&ready));
-        let accepted = Accepted::of(&operation());
+        let accepted = Accepted::of(&Operation { state: Word::Known(SessionState::Requested), ..operation() });
         insta::assert_snapshot!("up_accepted_json", json_of(&accepted));
         insta::assert_snapshot!("up_accepted_people", people_of(&accepted));
     }
 
     #[test]
-    fn a_request_id_is_what_a_header_can_carry() {
-        for good in ["a", "build 7", "a:b", "{x}~!"] {
-            assert!(header_text(good).is_ok(), "{good}");
+    fn a_request_id_is_what_the_server_takes_for_one() {
+        for good in ["a", "build-7", "a:b", "{x}~!", &"x".repeat(255)] {
+            assert!(request_id(good).is_ok(), "{good}");
         }
-        for bad in ["", " a", "a ", "a\nb", "ü", "\u{7f}"] {
-            assert!(header_text(bad).is_err(), "{bad:?}");
+        for bad in ["", " a", "a ", "a b", "a\nb", "ü", "\u{7f}", &"x".repeat(256)] {
+            assert!(request_id(bad).is_err(), "{bad:?}");
         }
     }
 }

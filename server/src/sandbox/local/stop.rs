@@ -55,7 +55,7 @@ pub(super) async fn gracefully(owner: Owner, grace: Duration) -> Result<(), Prov
     let deadline = tokio::time::Instant::now() + grace;
     let mut pause = FIRST_PAUSE;
     if !grace.is_zero() {
-        // Bubblewrap's own end after what they hold; told to end, they would take it along at once.
+        // Bubblewrap's own end after what they hold, and then say how it ended.
         for process in blocking(move || find(owner, &Which::All)).await?.iter().filter(|process| !process.keeper) {
             process.id.signal(Signal::TERM);
         }

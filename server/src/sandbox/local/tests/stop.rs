@@ -20,6 +20,23 @@ async fn stopping_lets_programs_end_by_themselves() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_stopped_tells_how_it_ended() {
+    for mode in MODES {
+        let world = World::new(mode);
+        let handle = world.session().await;
+        let up = world.sandbox(&handle).workspace().join("up");
+        let stop = async {
+            eventually("it runs", async || up.exists()).await;
+            world.provider.stop(&handle, Duration::from_secs(20)).await.unwrap();
+        };
+        let command = world.sh(&handle, "trap 'sleep 0.2; echo bye; exit 5' TERM; touch up; while :; do sleep 0.05; done");
+        let (ended, ()) = tokio::join!(command, stop);
+        assert_eq!(ended.0, Exit::Code(5), "{mode:?}");
+        assert!(ended.1.contains("bye"), "{}", ended.1);
+    }
+}
+
+#[tokio::test]
 async fn stopping_kills_what_does_not_end_in_time() {
     for mode in MODES {
         let world = World::new(mode);

@@ -1,0 +1,55 @@
+//! What the `local` provider has on this machine, seen from outside.
+
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The ids of the sessions that have a directory.
+pub fn directories(data_dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(data_dir.join("sandboxes")).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| name.starts_with("ses_")).collect()
+}
+
+/// The processes of one session: each has its id in the environment.
+pub fn processes(session_id: &str) -> Vec<i32> {
+    let mark = format!("ALPINE_SESSION_ID={session_id}");
+    numbered("/proc").into_iter().filter(|pid| environment(*pid).contains(&mark)).collect()
+}
+
+fn environment(pid: i32) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    bytes.split(|b| *b == 0).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect()
+}
+
+fn numbered(dir: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// End whatever a test left running.
+pub fn kill_all(data_dir: &Path) {
+    let marks: Vec<String> = directories(data_dir).iter().map(|id| format!("ALPINE_SESSION_ID={id}")).collect();
+    if marks.is_empty() {
+        return;
+    }
+    for pid in numbered("/proc") {
+        if environment(pid).iter().any(|pair| marks.contains(pair)) {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+    }
+}
+
+/// Every path below a directory, relative to it. Links are not followed.
+pub fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
+            found.push(entry.path().strip_prefix(dir).unwrap().to_string_lossy().into_owned());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.push(entry.path());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,152 @@
+//! The real `alpine-server`, started, stopped and killed.
+
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{bins, pki::Pki};
+
+/// A server process, or the place of one that is down.
+#[derive(Debug)]
+pub struct Server {
+    pub port: u16,
+    pub log: PathBuf,
+    client: reqwest::Client,
+    env: BTreeMap<String, String>,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// `alpine-server serve` with this environment, ready.
+    pub async fn start(env: BTreeMap<String, String>, port: u16, log: PathBuf, pki: &Pki) -> Self {
+        let mut server = Self { port, log, client: pki.client(), env, child: None };
+        server.start_again().await;
+        server
+    }
+
+    pub fn base(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// After a stop or a kill: the same configuration on the same port, ready.
+    pub async fn start_again(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Start the process and do not wait for anything.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the server runs already");
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let mut command = Command::new(bins::path("alpine-server"));
+        command.arg("serve").envs(&self.env).env("ALPINE_LISTEN", format!("127.0.0.1:{}", self.port));
+        for name in foreign_settings() {
+            if !self.env.contains_key(&name) {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
+        self.child = Some(command.spawn().expect("alpine-server runs"));
+    }
+
+    async fn ready(&mut self) {
+        let begun = Instant::now();
+        let url = format!("{}/readyz", self.base());
+        loop {
+            let asked = self.client.get(&url).timeout(Duration::from_secs(2)).send().await;
+            if asked.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+                panic!("alpine-server ended with {status} before it was ready:\n{}", self.log_tail());
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "alpine-server is not ready:\n{}", self.log_tail());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().expect("the server runs").id();
+        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM; how it ended and how long that took.
+    pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
+        self.signal(Signal::TERM);
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+                self.child = None;
+                return (status, begun.elapsed());
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "SIGTERM did not end alpine-server:\n{}", self.log_tail());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// SIGSTOP: there, and doing nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The value of one sample of `/metrics`; `labels` are those that must be in it.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let text = self.client.get(format!("{}/metrics", self.base())).send().await.unwrap().text().await.unwrap();
+        let matching = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|l| line.contains(l))
+        });
+        matching.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).reduce(|a, b| a + b)
+    }
+
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {}:\n{}\n---", self.log.display(), self.log_tail());
+        }
+        self.kill();
+    }
+}
+
+/// The last 100 lines of a file.
+pub fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(100)..].join("\n")
+}
+
+/// Settings of whoever runs the tests, which must not reach the server under test.
+#[expect(clippy::disallowed_methods, reason = "the harness cleans the environment that it hands on")]
+pub fn foreign_settings() -> Vec<String> {
+    let ours = |name: &String| {
+        name.starts_with("ALPINE_") || name.starts_with("OTEL_") || matches!(name.as_str(), "DATABASE_URL" | "GITHUB_TOKEN" | "GH_TOKEN")
+    };
+    std::env::vars().map(|(name, _)| name).filter(ours).collect()
+}

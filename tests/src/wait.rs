@@ -1,0 +1,19 @@
+//! Waiting for what happens in another process, where no clock can be injected.
+
+use std::time::{Duration, Instant};
+
+/// Ask again and again until there is an answer; panics with `what` when `limit` is over.
+pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut ask: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

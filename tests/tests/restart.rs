@@ -1,0 +1,87 @@
+//! A server that stops, is killed, or comes back: sessions and the people who wait go on.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::time::Duration;
+
+use alpine_tests::{World, cli::text, sandboxes};
+
+const LIMIT: Duration = Duration::from_secs(90);
+/// Leaves a mark when it is done, and takes its time.
+const SLOW: &str = "install = \"sleep 4; echo done >> installed\"";
+
+#[derive(Clone, Copy)]
+enum End {
+    Terminate,
+    Kill,
+}
+
+async fn an_up_goes_on_after(end: End) {
+    let mut world = World::with(&[("ALPINE_LEASE_SECONDS", "3")]).await;
+    let (repo, commit) = world.git.with_files("org/slow", &[(".alpine.toml", SLOW)]);
+    let waiting = world.up("ann", &repo, "main", &["--client-request-id", "k1"]).spawn();
+    let session = alpine_tests::until("the up is listed", LIMIT, || async {
+        world.list("ann").await.first().map(|session| text(session, "session_id"))
+    })
+    .await;
+    world.db.wait_for_state(&session, &["installing"], LIMIT).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    match end {
+        End::Kill => world.server.kill(),
+        End::Terminate => {
+            let (status, took) = world.server.terminate().await;
+            assert!(status.success(), "SIGTERM is a clean end: {status}");
+            assert!(took < Duration::from_secs(30), "{took:?}");
+        }
+    }
+    assert_eq!(world.db.state(&session).await, "installing", "handed over, not failed");
+    world.server.start_again().await;
+    let up = waiting.await.unwrap().ok();
+    assert_eq!((&up["session_id"], &up["state"]), (&session.as_str().into(), &"ready".into()));
+    assert_eq!(up["target_commit_sha"], commit.as_str());
+    world.answers(&up).await;
+    assert_eq!(std::fs::read_to_string(world.workspace(&session).join("installed")).unwrap(), "done\n", "installed once, to the end");
+    let path = world.db.path(&session).await;
+    assert_eq!(path, ["requested", "provisioning", "repo_syncing", "installing", "ready"], "resumed, not begun again");
+    assert_eq!(world.db.count("operations").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_up_goes_on_and_gets_ready_when_the_server_is_restarted() {
+    an_up_goes_on_after(End::Terminate).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_up_goes_on_and_gets_ready_when_the_server_is_killed() {
+    an_up_goes_on_after(End::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_sessions_stay_ready_across_restarts_and_can_be_stopped_after() {
+    let mut world = World::start().await;
+    let up = world.ready("ann").await;
+    let session = text(&up, "session_id");
+    let before = sandboxes::processes(&session);
+    world.server.kill();
+    world.answers(&up).await;
+    world.server.start_again().await;
+    let (status, _) = world.server.terminate().await;
+    assert!(status.success(), "{status}");
+    world.answers(&up).await;
+    world.server.start_again().await;
+    assert_eq!(sandboxes::processes(&session), before, "the very same processes");
+    assert_eq!(world.status("ann", &session).await.ok()["state"], "ready");
+    assert_eq!(world.down("ann", &session, &[]).await.ok()["state"], "stopped");
+    world.assert_nothing_left(&session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_dies_makes_its_session_fail_by_itself() {
+    let world = World::with(&[("ALPINE_SWEEP_SECONDS", "1")]).await;
+    let session = text(&world.ready("ann").await, "session_id");
+    sandboxes::kill_all(&world.data_dir);
+    world.db.wait_for_state(&session, &["failed"], LIMIT).await;
+    world.assert_nothing_left(&session);
+    let status = world.status("ann", &session).await.ok();
+    assert!(status["last_error"]["cause"].is_string(), "{status}");
+}
