@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use opentelemetry::{propagation::TextMapPropagator, trace::TracerProvider as _};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
-    Resource, error::OTelSdkError,
+    Resource,
+    error::OTelSdkError,
     propagation::TraceContextPropagator,
     runtime::Tokio,
     trace::{SdkTracerProvider, span_processor_with_async_runtime::BatchSpanProcessor},

@@ -7,7 +7,7 @@ use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
-    extract::{ApiJson, Caller, Key, Wait},
+    extract::{ApiJson, Caller, Key, Prefer, Wait},
     openapi::UpRefusals,
     wait,
 };
@@ -31,7 +31,7 @@ const TOKEN_MAX_BYTES: usize = 4096;
     post, path = "/v1/sessions", operation_id = "createSession", tag = "sessions",
     params(
         ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Names this `up`"),
-        ("Prefer" = Option<String>, Header, example = "wait=60", description = "`wait=N`: hold the answer up to N seconds (at most 60)"),
+        Prefer,
     ),
     request_body = UpSession,
     responses(
@@ -97,8 +97,7 @@ mod tests {
 
     fn up(repo_url: &str, branch: &str, public: bool, repo_token: Option<&str>) -> Result<NewUp, ApiError> {
         let principal = Principal { tenant: TenantId::parse("t").unwrap(), id: PrincipalId::parse("ann").unwrap(), role: Role::Member };
-        let body =
-            UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
+        let body = UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
         new_up(principal, IdempotencyKey::parse("k").unwrap(), body)
     }
 

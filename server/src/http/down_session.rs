@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
-    extract::{ApiJsonOrDefault, Caller, SessionPath, Wait},
+    extract::{ApiJsonOrDefault, Caller, Prefer, SessionPath, Wait},
     layers::RequestId,
     openapi::DownRefusals,
     wait,
@@ -25,9 +25,9 @@ const REASON_MAX_CHARS: usize = 500;
     post, path = "/v1/sessions/{session_id}/down", operation_id = "downSession", tag = "sessions",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
-        ("Prefer" = Option<String>, Header, example = "wait=60", description = "`wait=N`: hold the answer up to N seconds (at most 60)"),
+        Prefer,
     ),
-    request_body = Option<DownSession>,
+    request_body = DownSession,
     responses(
         (status = 200, body = Operation, description = "The session is stopped", headers(
             ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),

@@ -9,7 +9,7 @@ use axum::{
 
 use super::{
     ApiError, AppState,
-    extract::{Caller, OperationPath, Wait},
+    extract::{Caller, OperationPath, Prefer, Wait},
     openapi::SessionRefusals,
     wait,
 };
@@ -19,7 +19,7 @@ use super::{
     get, path = "/v1/operations/{operation_id}", operation_id = "getOperation", tag = "operations",
     params(
         ("operation_id" = OperationId, Path, description = "The operation"),
-        ("Prefer" = Option<String>, Header, example = "wait=60", description = "`wait=N`: hold the answer up to N seconds (at most 60)"),
+        Prefer,
     ),
     responses(
         (status = 200, body = Operation, description = "The operation", headers(

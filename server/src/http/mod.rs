@@ -54,14 +54,12 @@ fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// The API with everything around it.
-#[must_use]
 pub fn router(state: AppState) -> Router {
     let document = openapi::Document(document_json().into());
     surround(Router::from(routes()).merge(docs::routes()).layer(Extension(document)), state)
 }
 
 /// What a worker without an API serves.
-#[must_use]
 pub fn probes(state: AppState) -> Router {
     let probes = OpenApiRouter::new().routes(routes!(livez::livez)).routes(routes!(readyz::readyz)).routes(routes!(metrics::metrics));
     surround(Router::from(probes), state)

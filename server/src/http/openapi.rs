@@ -7,12 +7,14 @@ use axum::{Extension, body::Bytes, http::header::CONTENT_TYPE, response::IntoRes
 use utoipa::{
     IntoResponses, OpenApi,
     openapi::{
-        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
+        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
         path::Operation,
         schema::Type,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
+
+use super::list_sessions::Owner;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,7 +23,7 @@ use utoipa::{
         description = "A hosted control plane for ephemeral development sandboxes.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, Owner)),
     security(("bearer" = [])),
     tags(
         (name = "sessions", description = "Sandboxes, from up to down"),
@@ -56,6 +58,11 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for path in document.paths.paths.values_mut() {
         [&mut path.get, &mut path.post].into_iter().flatten().for_each(add_request_id);
+    }
+    // A `down` without a body is one with the defaults.
+    let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
+    if let Some(RefOr::T(body)) = down.and_then(|down| down.request_body.as_mut()) {
+        body.required = Some(Required::False);
     }
     document
 }

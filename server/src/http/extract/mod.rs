@@ -12,4 +12,4 @@ pub use idempotency_key::Key;
 pub use json::{ApiJson, ApiJsonOrDefault};
 pub use path::{OperationPath, SessionPath};
 pub use query::ApiQuery;
-pub use wait::Wait;
+pub use wait::{Prefer, Wait};

@@ -7,11 +7,36 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
     response::Response,
 };
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
+    },
+};
 
 use crate::http::AppState;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The header as it is documented. By hand: the derive lets a header be null.
+#[derive(Debug)]
+pub struct Prefer;
+
+impl IntoParams for Prefer {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let prefer = ParameterBuilder::new()
+            .name("Prefer")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("`wait=N`: hold the answer up to N seconds (at most 60)"))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .example(Some("wait=60".into()));
+        vec![prefer.build()]
+    }
+}
 
 /// How long the caller is willing to wait for an operation's end, cut to what the server allows.
 /// A preference that is malformed is ignored, as preferences are.
