@@ -72,7 +72,7 @@ make_sample() {
 
 start() {
   local rewrite="https://sample.alpine.test/=file://$try/sample/"
-  ALPINE_DATA_DIR=$data ALPINE_GIT_REWRITE="${ALPINE_GIT_REWRITE:+$ALPINE_GIT_REWRITE,}$rewrite" \
+  NO_COLOR=1 ALPINE_DATA_DIR=$data ALPINE_GIT_REWRITE="${ALPINE_GIT_REWRITE:+$ALPINE_GIT_REWRITE,}$rewrite" \
     setsid nohup "$bin/alpine-server" dev </dev/null >>"$log" 2>&1 &
   echo $! >"$pid_file"
 }
@@ -112,7 +112,7 @@ say "all there"
 
 step "Building the server and the CLI"
 # Queries are checked against the committed .sqlx/, whatever database the caller's shell names.
-env -u DATABASE_URL SQLX_OFFLINE=true cargo build --locked -p alpine-server -p alpine-cli
+env -u DATABASE_URL SQLX_OFFLINE=true cargo build --locked -p alpine-server -p alpine-cli --bins
 
 step "Starting the server"
 mkdir -p "$try" 2>/dev/null || die "$try cannot be made" "choose a directory of yours: ALPINE_DATA_DIR=... deploy/try.sh"

@@ -23,7 +23,7 @@ if [ ! -x "$opencode/opencode" ]; then
   say "fetching $package@$version into $tools"
   npm install --prefix "$tools" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error "$package@$version" </dev/null
 fi
-export PATH="$opencode:$PATH"
+export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode
 
 step "Tests"
 # The committed .sqlx/ is what counts, whatever database the caller's shell names.
@@ -36,7 +36,7 @@ for argument in "$@"; do
     -p | -p?* | --package | --package=* | --workspace) selection=() ;;
   esac
 done
-# The end-to-end tests drive the programs from outside.
-cargo build --locked --workspace --bins
+# The end-to-end tests drive the programs from outside, and would build them with these very words.
+cargo build --locked -p alpine-server -p alpine-cli --bins
 # bash 4.3 calls an empty array unset
 cargo test --locked ${selection[@]+"${selection[@]}"} "$@"
