@@ -28,11 +28,18 @@ pid_file=$try/server.pid
 bin=${CARGO_TARGET_DIR:-$root/target}/debug
 sample_url=https://sample.alpine.test/sample.git
 
-# The server that this script started, if it still runs: a number alone may be another program's by now.
+# The server that this script started, or a person on the same data, if it still runs: a number alone may be
+# another program's by now.
 server_pid() {
-  local pid
-  pid=$(cat "$pid_file" 2>/dev/null) || return 1
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = alpine-server ] && echo "$pid"
+  local file pid
+  for file in "$pid_file" "$data/dev.lock"; do
+    pid=$(cat "$file" 2>/dev/null) || continue
+    if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = alpine-server ]; then
+      echo "$pid"
+      return
+    fi
+  done
+  return 1
 }
 
 answers() { curl -fsS --max-time 2 --cacert "$data/tls/dev-ca.pem" -o /dev/null "https://$listen/readyz" 2>/dev/null; }
