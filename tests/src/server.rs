@@ -128,7 +128,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.log.exists() {
             eprintln!("--- {}:\n{}\n---", self.log.display(), self.log_tail());
         }
         self.kill();
