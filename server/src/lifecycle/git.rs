@@ -30,6 +30,8 @@ pub struct GitSettings {
 
 /// Answers git's credential request from the environment, on a pipe.
 const HELPER: &str = r#"!f() { test "$1" = get && printf 'username=x-access-token\npassword=%s\n' "$ALPINE_GIT_TOKEN"; }; f"#;
+/// A mirror on this host is another user's; git serves it only if told that this is meant.
+pub const SERVE_ANY_OWNER: &str = "--upload-pack=git -c safe.directory=* upload-pack";
 pub const TOKEN_VARIABLE: &str = "ALPINE_GIT_TOKEN";
 
 impl GitSettings {
