@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use super::{
     Done, Engine, PhaseError, address,
-    git::{TOKEN_VARIABLE, printable},
+    git::{SERVE_ANY_OWNER, TOKEN_VARIABLE, printable},
 };
 use crate::{
     domain::{
@@ -43,7 +43,9 @@ impl Engine {
         let resolved = address::check(git, url).await?;
         let mut command = Command::new(&git.program);
         command
-            .args(["ls-remote", "--quiet", "--", url.as_str(), &job.session.branch.full_ref()])
+            .args(["ls-remote", "--quiet"])
+            .args(git.is_file(url).then_some(SERVE_ANY_OWNER))
+            .args(["--", url.as_str(), &job.session.branch.full_ref()])
             .current_dir("/")
             .env_clear()
             .env("PATH", &git.path)

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::{Done, Engine, PhaseError, address, git::TOKEN_VARIABLE, resolve::remote_error, run::Ran};
+use super::{Done, Engine, PhaseError, address, git::{SERVE_ANY_OWNER, TOKEN_VARIABLE}, resolve::remote_error, run::Ran};
 use crate::{
     domain::repo::CommitSha,
     ledger::Job,
@@ -61,8 +61,7 @@ impl Engine {
         let mut argv = vec!["git", "fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules"];
         argv.extend(depth);
         if git.is_file(url) {
-            // A mirror on this host is another user's; git serves it only if told that this is meant.
-            argv.push("--upload-pack=git -c safe.directory=* upload-pack");
+            argv.push(SERVE_ANY_OWNER);
         }
         argv.extend(["--", url.as_str(), name]);
         let command = Command {
