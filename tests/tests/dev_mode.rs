@@ -55,8 +55,8 @@ impl Machine {
         std::fs::copy(bins::path("alpine-server"), programs.join("alpine-server")).unwrap();
         std::fs::create_dir(machine.data()).unwrap();
         std::fs::set_permissions(&programs, Permissions::from_mode(0o755)).unwrap();
-        for path in [machine.data(), machine.dir.join("home"), machine.dir.join("config")] {
-            let status = Command::new("chown").arg("nobody:nogroup").arg(&path).status().unwrap();
+        for path in [machine.data(), machine.dir.join("home"), machine.dir.join("config"), machine.dir.join("git")] {
+            let status = Command::new("chown").args(["-R", "nobody:nogroup"]).arg(&path).status().unwrap();
             assert!(status.success());
         }
         machine.programs = Some(programs);
