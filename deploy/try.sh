@@ -28,11 +28,23 @@ pid_file=$try/server.pid
 bin=${CARGO_TARGET_DIR:-$root/target}/debug
 sample_url=https://sample.alpine.test/sample.git
 
-# The server that this script started, if it still runs: a number alone may be another program's by now.
+# Z: it has ended, and nobody has asked how.
+alive() {
+  [ "$(cat "/proc/$1/comm" 2>/dev/null)" = alpine-server ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
+
+# The server that this script started, or a person on the same data, if it still runs: a number alone may be
+# another program's by now.
 server_pid() {
-  local pid
-  pid=$(cat "$pid_file" 2>/dev/null) || return 1
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = alpine-server ] && echo "$pid"
+  local file pid
+  for file in "$pid_file" "$data/dev.lock"; do
+    pid=$(cat "$file" 2>/dev/null) || continue
+    if [ -n "$pid" ] && alive "$pid"; then
+      echo "$pid"
+      return
+    fi
+  done
+  return 1
 }
 
 answers() { curl -fsS --max-time 2 --cacert "$data/tls/dev-ca.pem" -o /dev/null "https://$listen/readyz" 2>/dev/null; }
@@ -42,10 +54,7 @@ stop() {
   pid=$(server_pid) || { say "no server of $data runs"; rm -f "$pid_file"; return; }
   kill -TERM "$pid"
   for _ in $(seq 600); do
-    # Z: it has ended, and nobody has asked how.
-    case $(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null) in
-      "" | Z) rm -f "$pid_file"; say "stopped"; return ;;
-    esac
+    alive "$pid" || { rm -f "$pid_file"; say "stopped"; return; }
     sleep 0.1
   done
   die "the server (process $pid) did not stop within a minute" "read $log"

@@ -1,6 +1,6 @@
 //! Logs to stderr, and traces over OTLP where an endpoint is configured.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, io::IsTerminal};
 
 use opentelemetry::{propagation::TextMapPropagator, trace::TracerProvider as _};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
@@ -100,7 +100,8 @@ where
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
         Format::Json => layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
-        Format::Pretty => layer.with_target(false).boxed(),
+        // Colours are for a terminal, not for the file that stderr was sent to.
+        Format::Pretty => layer.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
     }
 }
 

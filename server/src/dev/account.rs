@@ -54,6 +54,14 @@ pub fn own_dir(path: &Path, account: Option<&Account>) -> Result<(), DevError> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(DevError::io("cannot change the mode of", path))
 }
 
+/// Can the account come to `dir` at all?
+pub fn check_reach(dir: &Path, account: &Account) -> Result<(), DevError> {
+    match first_closed(dir, account) {
+        None => Ok(()),
+        Some(parent) => Err(DevError::DataDirUnreachable { path: dir.to_owned(), parent, user: account.name.clone() }),
+    }
+}
+
 /// The first directory on the way to `path`, itself included, that the account may not pass.
 #[must_use]
 pub fn first_closed(path: &Path, account: &Account) -> Option<PathBuf> {

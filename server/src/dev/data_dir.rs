@@ -45,7 +45,9 @@ impl DataDir {
 }
 
 fn create(path: &Path) -> Result<(), DevError> {
-    match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+    // Only the last is closed to others: PostgreSQL's user has to pass the parents that are made here.
+    let parents = path.parent().map_or(Ok(()), fs::create_dir_all);
+    match parents.and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o700).create(path)) {
         Ok(()) => Ok(()),
         Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory) => {
             let blocking = path.ancestors().find(|p| p.exists()).unwrap_or(path);
@@ -146,8 +148,21 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
         let error = DataDir::open(Path::new("/proc/alpine/data")).unwrap_err();
-        assert!(error.to_string().starts_with("the data directory /proc/alpine/data cannot be written"), "{error}");
+        assert_eq!(error.to_string(), "the data directory /proc/alpine/data cannot be written");
+        assert!(std::error::Error::source(&error).is_some());
         assert!(error.next_step().contains("ALPINE_DATA_DIR"));
+    }
+
+    #[test]
+    fn parents_that_were_missing_can_be_passed() {
+        let base = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::open(&base.path().join("new/deep/data")).unwrap();
+        for parent in ["new", "new/deep"] {
+            assert_eq!(fs::metadata(base.path().join(parent)).unwrap().mode() & 0o100, 0o100);
+            assert_ne!(fs::metadata(base.path().join(parent)).unwrap().mode() & 0o077, 0);
+        }
+        let mode = fs::metadata(data_dir.path()).unwrap().mode() & 0o777;
+        assert_eq!(mode, if account::is_root() { 0o711 } else { 0o700 });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 pub enum DevError {
     #[error("the data directory {} is not a directory", path.display())]
     DataDirNotADirectory { path: PathBuf },
-    #[error("the data directory {} cannot be written: {source}", path.display())]
+    #[error("the data directory {} cannot be written", path.display())]
     DataDirNotWritable {
         path: PathBuf,
         #[source]
@@ -25,7 +25,7 @@ pub enum DevError {
     AlreadyRunning { path: PathBuf, pid: Option<u32> },
     #[error("the address {listen} is in use by another program")]
     PortInUse { listen: SocketAddr },
-    #[error("cannot listen on {listen}: {source}")]
+    #[error("cannot listen on {listen}")]
     Listen {
         listen: SocketAddr,
         #[source]
@@ -51,17 +51,17 @@ pub enum DevError {
     SocketDir { path: PathBuf, owner: u32 },
     #[error("there is neither a user postgres nor a user nobody, and PostgreSQL refuses to run as root")]
     NoAccount,
-    #[error("the private PostgreSQL refused: {0}")]
+    #[error("the private PostgreSQL refused a statement")]
     Database(#[from] sqlx::Error),
     #[error("not a name for a database: {name:?}")]
     DatabaseName { name: String },
-    #[error("the development certificate could not be made: {0}")]
+    #[error("the development certificate could not be made")]
     Certificate(#[from] rcgen::Error),
     #[error("the machine gave no random bytes")]
     Random,
     #[error("{} is not a valid configuration file: {detail}", path.display())]
     Profile { path: PathBuf, detail: String },
-    #[error("{what} {}: {source}", path.display())]
+    #[error("{what} {}", path.display())]
     Io {
         what: &'static str,
         path: PathBuf,

@@ -66,6 +66,9 @@ pub struct DevEnvironment {
 pub async fn prepare(settings: DevSettings) -> Result<DevEnvironment, DevError> {
     let data_dir = DataDir::open(&settings.data_dir)?;
     let dir = data_dir.path();
+    if let Some(account) = account::stand_in(&dir.join("postgres/data"))? {
+        account::check_reach(dir, &account)?;
+    }
     let listen = free_address(settings.listen)?;
     let server_url = server_url(listen);
     tools::require_git(&settings.path)?;

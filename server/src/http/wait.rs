@@ -26,7 +26,7 @@ pub(super) async fn settle(state: &AppState, by: &Principal, mut operation: Oper
         tokio::select! {
             () = watch.ended() => {}
             () = tokio::time::sleep_until(deadline) => {}
-            () = state.shutdown.cancelled() => break,
+            () = state.shutdown.cancelled() => {}
         }
         operation = ledger.operation(by, operation.operation_id).await?;
     }

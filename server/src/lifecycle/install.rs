@@ -14,9 +14,7 @@ const STEP: &str = "install";
 impl Engine {
     pub(super) async fn install(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
-        let project = self.project(STEP, &handle).await?;
-        let listing = self.exec(STEP, &handle, Command { argv: ["ls", "-1A"].map(str::to_owned).to_vec(), ..Command::default() }).await?;
-        let listing = listing.text();
+        let (project, listing) = self.project(STEP, &handle).await?;
         let files: Vec<&str> = listing.lines().collect();
         let Some((command, source)) = install_command(&project, &files) else {
             return Ok(Done::because("nothing to install"));
@@ -31,14 +29,18 @@ impl Engine {
         Err(PhaseError::permanent(STEP, format!("the command of {source} failed ({}): {}", ran.outcome(), ran.tail(None))))
     }
 
-    /// The repository's `.alpine.toml`, if it has one.
-    pub(super) async fn project(&self, step: &'static str, handle: &Handle) -> Result<Project, PhaseError> {
-        let script = "test ! -e .alpine.toml || head -c 65536 .alpine.toml";
+    /// The repository's `.alpine.toml`, if it has one, and the names of the files at its top.
+    pub(super) async fn project(&self, step: &'static str, handle: &Handle) -> Result<(Project, String), PhaseError> {
+        // A NUL ends the first part; TOML has none.
+        let script = "set -e; test ! -e .alpine.toml || head -c 65536 .alpine.toml | tr -d '\\000'; printf '\\000'; ls -1A";
         let argv = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
         let ran = self.exec(step, handle, Command { argv, ..Command::default() }).await?;
         if !ran.exit.success() {
             return Err(PhaseError::permanent(step, format!(".alpine.toml cannot be read ({}): {}", ran.outcome(), ran.tail(None))));
         }
-        toml::from_str(&ran.text()).map_err(|error| PhaseError::permanent(step, format!(".alpine.toml: {}", error.message())))
+        let text = ran.text();
+        let (project, listing) = text.split_once('\0').unwrap_or((&text, ""));
+        let project = toml::from_str(project).map_err(|error| PhaseError::permanent(step, format!(".alpine.toml: {}", error.message())))?;
+        Ok((project, listing.to_owned()))
     }
 }

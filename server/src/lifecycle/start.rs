@@ -1,6 +1,6 @@
 //! Start and prove: a session is `ready` only when every condition has been seen to hold.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 
@@ -12,13 +12,14 @@ use crate::{
 
 const STEP: &str = "start";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) async fn start(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
-        let project = self.project(STEP, &handle).await?;
+        let (project, _) = self.project(STEP, &handle).await?;
         if let Some(port) = project.port {
             let provider = self.provider.name();
             return Err(PhaseError::permanent(
@@ -59,20 +60,22 @@ impl Engine {
         Err(PhaseError::permanent("verify", format!("the workspace cannot be written ({}): {}", ran.outcome(), ran.tail(None))))
     }
 
-    /// Until the session's own program listens and its URL answers 200 to 399.
+    /// Until the URL answers 200 to 399 and it is the session's own program that listens there.
     async fn answers(&self, job: &Job, handle: &Handle, endpoint: &Endpoint) -> Result<(), PhaseError> {
         let mut pause = FIRST_PAUSE;
+        let mut looked = Instant::now();
         loop {
-            match self.provider.inspect(job.lease.session).await.map_err(|error| PhaseError::provider(STEP, error))? {
-                Status::Serving { listening: true, .. } => {
-                    if self.probe(endpoint).await.is_some_and(is_well) {
-                        return Ok(());
+            let well = self.probe(endpoint).await.is_some_and(is_well);
+            // To look at processes costs more than to ask a port: when it answers, and now and then.
+            if well || looked.elapsed() > LOOK {
+                looked = Instant::now();
+                match self.provider.inspect(job.lease.session).await.map_err(|error| PhaseError::provider(STEP, error))? {
+                    Status::Serving { listening, .. } if well && listening => return Ok(()),
+                    Status::Serving { .. } => {}
+                    Status::Idle | Status::Absent => {
+                        let said = self.said(handle).await;
+                        return Err(PhaseError::permanent(STEP, format!("the server process ended before it answered: {said}")));
                     }
-                }
-                Status::Serving { listening: false, .. } => {}
-                Status::Idle | Status::Absent => {
-                    let said = self.said(handle).await;
-                    return Err(PhaseError::permanent(STEP, format!("the server process ended before it answered: {said}")));
                 }
             }
             tokio::time::sleep(pause).await;

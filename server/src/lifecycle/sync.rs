@@ -10,6 +10,14 @@ use crate::{
 };
 
 const STEP: &str = "sync";
+/// As `git clone` would leave it, so that pull and push work.
+const PREPARE: &str = r#"set -e
+git init --quiet .
+git config remote.origin.url "$1"
+git config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
+git config "branch.$2.remote" origin
+git config "branch.$2.merge" "refs/heads/$2""#;
+const CHECK_OUT: &str = r#"git checkout --quiet --force -B "$1" "$2" --"#;
 
 impl Engine {
     pub(super) async fn sync(&self, job: &Job) -> Result<Done, PhaseError> {
@@ -18,20 +26,9 @@ impl Engine {
         if self.head(STEP, &handle).await?.as_deref() == Some(target.as_str()) {
             return Ok(Done::because(format!("cloned at {target} already")));
         }
-        let local = self.local_git(job);
-        self.git(&handle, &local, &["init", "--quiet", "."]).await?;
+        self.local_git(job, &handle, PREPARE, &[job.session.repo_url.as_str(), job.session.branch.as_str()]).await?;
         self.fetch(job, &handle, target).await?;
-        let (url, branch) = (job.session.repo_url.as_str(), job.session.branch.as_str());
-        self.git(&handle, &local, &["checkout", "--quiet", "--force", "-B", branch, target.as_str(), "--"]).await?;
-        // As `git clone` would leave it, so that pull and push work.
-        for (key, value) in [
-            ("remote.origin.url".to_owned(), url.to_owned()),
-            ("remote.origin.fetch".to_owned(), "+refs/heads/*:refs/remotes/origin/*".to_owned()),
-            (format!("branch.{branch}.remote"), "origin".to_owned()),
-            (format!("branch.{branch}.merge"), job.session.branch.full_ref()),
-        ] {
-            self.git(&handle, &local, &["config", &key, &value]).await?;
-        }
+        self.local_git(job, &handle, CHECK_OUT, &[job.session.branch.as_str(), target.as_str()]).await?;
         self.verify_head(STEP, &handle, target).await?;
         Ok(Done::because(format!("cloned at {target}")))
     }
@@ -77,18 +74,15 @@ impl Engine {
         self.exec(STEP, handle, command).await
     }
 
-    fn local_git(&self, job: &Job) -> Vec<(String, String)> {
-        self.settings.git.environment(&job.session.repo_url, &[], false)
-    }
-
-    async fn git(&self, handle: &Handle, env: &[(String, String)], args: &[&str]) -> Result<Ran, PhaseError> {
-        let argv = std::iter::once("git").chain(args.iter().copied()).map(str::to_owned).collect();
-        let ran = self.exec(STEP, handle, Command { argv, env: env.to_vec(), ..Command::default() }).await?;
+    /// Git that stays in the workspace. `script` is fixed; what comes from outside is `$1`, `$2`.
+    async fn local_git(&self, job: &Job, handle: &Handle, script: &str, arguments: &[&str]) -> Result<(), PhaseError> {
+        let argv = ["sh", "-c", script, "git"].iter().chain(arguments).map(|arg| (*arg).to_owned()).collect();
+        let env = self.settings.git.environment(&job.session.repo_url, &[], false);
+        let ran = self.exec(STEP, handle, Command { argv, env, ..Command::default() }).await?;
         if ran.exit.success() {
-            return Ok(ran);
+            return Ok(());
         }
-        let what = args.first().copied().unwrap_or_default();
-        Err(PhaseError::permanent(STEP, format!("git {what}: {} ({})", ran.tail(None), ran.outcome())))
+        Err(PhaseError::permanent(STEP, format!("git: {} ({})", ran.tail(None), ran.outcome())))
     }
 
     /// The commit that the workspace is at; `None` when there is no repository yet.

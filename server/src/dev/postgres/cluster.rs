@@ -40,10 +40,8 @@ impl Layout {
         let dir = std::path::absolute(&options.dir).map_err(DevError::io("cannot resolve", &options.dir))?;
         let account = account::stand_in(&dir.join("data"))?;
         account::own_dir(&dir, account.as_ref())?;
-        if let Some(account) = &account
-            && let Some(parent) = account::first_closed(&dir, account)
-        {
-            return Err(DevError::DataDirUnreachable { path: dir, parent, user: account.name.clone() });
+        if let Some(account) = &account {
+            account::check_reach(&dir, account)?;
         }
         let socket_dir = socket_dir(&dir);
         own_socket_dir(&socket_dir, account.as_ref())?;

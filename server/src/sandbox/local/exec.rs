@@ -17,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Inner, blocking, io,
+    Inner, blocking,
+    host::Host,
+    io,
     layout::Sandbox,
-    processes::{EXEC_MARK, Owner, Table, Which},
+    processes::{EXEC_MARK, Owner, Which},
     stop,
 };
 use crate::sandbox::{Command, Exit, Output, ProviderError};
@@ -40,11 +42,12 @@ pub(super) async fn run(
 ) -> Result<Exit, ProviderError> {
     let run = Uuid::now_v7().simple().to_string();
     let isolates = inner.launcher.isolates();
+    let host = inner.host.clone();
     let (mut command, mut process, owner) = {
         let run = run.clone();
         blocking(move || {
             let meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
-            stop::end(meta.owner(), &Which::Execs)?;
+            stop::end(&inner.host, meta.owner(), &Which::Execs)?;
             let process = inner.launcher.process(&sandbox, &meta, &command, &[(EXEC_MARK, &run)])?;
             Ok((command, process, meta.owner()))
         })
@@ -61,7 +64,7 @@ pub(super) async fn run(
         }
         Err(error) => return Err(io("starting a command")(error)),
     };
-    let guard = Guard { owner, run, pid: child.id(), armed: true };
+    let guard = Guard { host, owner, run, pid: child.id(), armed: true };
 
     let ended = CancellationToken::new();
     let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -77,8 +80,8 @@ pub(super) async fn run(
 /// Waits for the command, then ends what it left running.
 async fn finish(child: &mut Child, mut guard: Guard, ended: &CancellationToken) -> Result<ExitStatus, ProviderError> {
     let status = child.wait().await.map_err(io("waiting for a command"));
-    let (owner, which) = (guard.owner, Which::Exec(guard.run.clone()));
-    let cleaned = blocking(move || stop::end(owner, &which)).await;
+    let (host, owner, which) = (guard.host.clone(), guard.owner, Which::Exec(guard.run.clone()));
+    let cleaned = blocking(move || stop::end(&host, owner, &which)).await;
     guard.armed = cleaned.is_err();
     ended.cancel();
     cleaned.and(status)
@@ -122,6 +125,7 @@ fn exit(status: ExitStatus, isolates: bool) -> Exit {
 /// Ends the command when its future is dropped.
 #[derive(Debug)]
 struct Guard {
+    host: Host,
     owner: Owner,
     run: String,
     pid: Option<u32>,
@@ -139,11 +143,12 @@ impl Drop for Guard {
         }
         // Once here, in case this very process is about to end; then elsewhere, until none is left.
         let (owner, which) = (self.owner, Which::Exec(std::mem::take(&mut self.run)));
-        if let Ok(table) = Table::read() {
+        if let Ok(table) = self.host.table() {
             stop::kill(&table.of(owner, &which));
         }
+        let host = self.host.clone();
         let until_none = move || {
-            if let Err(error) = stop::end(owner, &which) {
+            if let Err(error) = stop::end(&host, owner, &which) {
                 tracing::warn!(session = %owner.session, %error, "a cancelled command is still running");
             }
         };

@@ -8,6 +8,7 @@
 //! environment and its parents escape.
 
 mod exec;
+mod host;
 mod launch;
 mod layout;
 mod processes;
@@ -38,6 +39,7 @@ use tokio::sync::mpsc;
 
 pub use self::settings::{Limits, Settings};
 use self::{
+    host::Host,
     launch::Launcher,
     layout::{Meta, Sandbox},
     processes::{Owner, Table, User, Which},
@@ -60,6 +62,7 @@ struct Inner {
     root: PathBuf,
     slots: Slots,
     launcher: Launcher,
+    host: Host,
     /// The server can give each session a user of its own.
     users: bool,
 }
@@ -103,7 +106,7 @@ impl LocalProvider {
         let (slots, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
         let launcher = Launcher::new(settings, &root, slots.uid(0))?;
         launcher.check_reachable(&root)?;
-        Ok(Self { inner: Arc::new(Inner { root, slots, launcher, users: rustix::process::geteuid().is_root() }) })
+        Ok(Self { inner: Arc::new(Inner { root, slots, launcher, host: Host::default(), users: rustix::process::geteuid().is_root() }) })
     }
 
     /// Are sessions kept apart by bubblewrap?
@@ -123,6 +126,10 @@ impl LocalProvider {
 }
 
 impl Inner {
+    fn table(&self) -> Result<Arc<Table>, ProviderError> {
+        self.host.table().map_err(io("reading the list of processes"))
+    }
+
     fn trash(&self) -> PathBuf {
         self.root.join(".trash")
     }
@@ -133,7 +140,7 @@ impl Inner {
     }
 
     fn ensure(&self, label: &Label) -> Result<Handle, ProviderError> {
-        let table = Table::read().map_err(io("reading the list of processes"))?;
+        let table = self.table()?;
         // Another root of this host may, rarely, have the same users.
         let usable = |slot| !self.users || table.with_user(User::Own(self.slots.uid(slot))).is_empty();
         let slot = self.slots.reserve(label, usable).map_err(io("reserving a slot"))?;
@@ -166,20 +173,19 @@ impl Inner {
     fn status(&self, session: SessionId) -> Result<Status, ProviderError> {
         let sandbox = Sandbox::of(&self.root, session);
         let owner = self.owner(session)?;
-        let table = Table::read().map_err(io("reading the list of processes"))?;
         if let Some(meta) = self.meta(session)
             && let Some(served) = meta.served.as_ref().filter(|served| served.alive())
         {
             // Whoever looks often also keeps the log from growing for ever.
             sandbox.trim_log().map_err(io("cutting served.log"))?;
-            let listening = serve::listens(&table, &meta, served);
+            let listening = serve::listens(self, &meta, served)?;
             return Ok(Status::Serving { endpoint: serve::endpoint(served.port), listening });
         }
         let slot = self.slots.find(session).map_err(io("reading the slots"))?;
         let there = slot.is_some()
             || fs::symlink_metadata(&sandbox.dir).is_ok()
             || !remove::trashed(self, session).map_err(io("reading what is to be removed"))?.is_empty()
-            || !table.of(owner, &Which::All).is_empty();
+            || !self.table()?.of(owner, &Which::All).is_empty();
         Ok(if there { Status::Idle } else { Status::Absent })
     }
 
@@ -253,7 +259,7 @@ impl Provider for LocalProvider {
     async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), ProviderError> {
         let (sandbox, session) = (locate(handle)?, handle.session);
         let owner = self.with(move |inner| sandbox.meta().map_or_else(|_| inner.owner(session), |meta| Ok(meta.owner()))).await?;
-        stop::gracefully(owner, grace).await
+        stop::gracefully(self.inner.host.clone(), owner, grace).await
     }
 
     async fn destroy(&self, session: SessionId) -> Result<(), ProviderError> {

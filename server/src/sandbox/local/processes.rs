@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use alpine_api::SessionId;
@@ -165,6 +166,14 @@ pub(super) enum Which {
 #[derive(Debug)]
 pub(super) struct Table {
     all: Vec<Process>,
+    /// Of the same processes in the same order, each read when it is first asked for.
+    details: Vec<Details>,
+}
+
+#[derive(Debug, Default)]
+struct Details {
+    marks: OnceLock<Marks>,
+    namespace: OnceLock<Option<PathBuf>>,
 }
 
 impl Table {
@@ -177,7 +186,12 @@ impl Table {
                 all.extend(Process::read(pid));
             }
         }
-        Ok(Self { all })
+        let details = all.iter().map(|_| Details::default()).collect();
+        Ok(Self { all, details })
+    }
+
+    fn detailed(&self) -> impl Iterator<Item = (&Process, &Details)> {
+        self.all.iter().zip(&self.details)
     }
 
     pub fn children(&self, pid: i32) -> impl Iterator<Item = &Process> {
@@ -189,12 +203,12 @@ impl Table {
         let session = owner.session.to_string();
         let server = rustix::process::geteuid().as_raw();
         let mut seeds = Vec::new();
-        for process in &self.all {
+        for (process, details) in self.detailed() {
             // Another session's process may say what it likes: its environment proves nothing.
             if process.uid != server && !owner.user.may_be(process.uid) {
                 continue;
             }
-            let marks = process.marks();
+            let marks = details.marks.get_or_init(|| process.marks());
             // One that is known by its user may say what it likes as well.
             let certain = owner.user == User::Own(process.uid);
             let belongs = (certain || marks.session.as_deref() == Some(session.as_str()))
@@ -220,10 +234,12 @@ impl Table {
         let ours = fs::read_link("/proc/self/ns/pid").ok();
         let namespaces: HashSet<PathBuf> =
             seeds.iter().filter_map(Process::namespace).filter(|namespace| Some(namespace) != ours.as_ref()).collect();
-        let shares_namespace = |process: &Process| process.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
+        let shares_namespace = |process: &Process, details: &Details| {
+            details.namespace.get_or_init(|| process.namespace()).as_ref().is_some_and(|namespace| namespaces.contains(namespace))
+        };
         let mut pids: HashSet<i32> = HashSet::new();
         if !namespaces.is_empty() {
-            pids.extend(self.all.iter().filter(|process| shares_namespace(process)).map(|process| process.id.pid));
+            pids.extend(self.detailed().filter(|(process, details)| shares_namespace(process, details)).map(|(process, _)| process.id.pid));
         }
         pids.extend(seeds.iter().map(|seed| seed.id.pid));
         // Only a session that one of them leads: where there was no `setsid`, theirs is the server's.

@@ -31,7 +31,7 @@ pub(super) async fn destroy(inner: &Arc<Inner>, session: SessionId) -> Result<()
 }
 
 fn turn(inner: &Inner, session: SessionId) -> Result<bool, ProviderError> {
-    stop::end(inner.owner(session)?, &Which::All)?;
+    stop::end(&inner.host, inner.owner(session)?, &Which::All)?;
     discard(inner, session).map_err(failed(format!("removing the files of {session}")))?;
     inner.slots.release(session).map_err(failed("releasing the slot"))?;
     Ok(inner.status(session)? == Status::Absent)

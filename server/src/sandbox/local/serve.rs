@@ -12,7 +12,7 @@ use tokio::process::Child;
 use super::{
     Inner, io,
     layout::{Meta, Sandbox, Served},
-    processes::{SERVE_MARK, Started, Table, Which, boot_id},
+    processes::{SERVE_MARK, Started, Which, boot_id},
     slots::Slots,
     sockets, stop,
 };
@@ -36,7 +36,7 @@ pub(super) fn start(inner: &Inner, sandbox: &Sandbox, command: &Command) -> Resu
         return Ok(endpoint(served.port));
     }
     // What a dead program left behind, or what was started and never recorded.
-    stop::end(meta.owner(), &Which::Served)?;
+    stop::end(&inner.host, meta.owner(), &Which::Served)?;
     let slots = Slots::new(sandbox.dir.parent().unwrap_or(&inner.root)).map_err(io("opening the slots"))?;
     let port = slots.free_port(meta.slot).ok_or_else(|| transient("every port of the session is taken by others".to_owned()))?;
 
@@ -44,7 +44,7 @@ pub(super) fn start(inner: &Inner, sandbox: &Sandbox, command: &Command) -> Resu
     let recorded = record(inner, sandbox, &mut meta, &mut child, port);
     if recorded.is_err() {
         let _ = child.start_kill();
-        stop::end(meta.owner(), &Which::Served)?;
+        stop::end(&inner.host, meta.owner(), &Which::Served)?;
     }
     reap(child, meta.label.session);
     recorded.map(|()| endpoint(port))
@@ -71,16 +71,16 @@ fn record(inner: &Inner, sandbox: &Sandbox, meta: &mut Meta, child: &mut Child, 
         transient(format!("the served program ended at once: {}", log.trim()))
     };
     let process = pid.and_then(Started::find).ok_or_else(at_once)?;
-    let init = if inner.launcher.isolates() { Some(await_init(process, child)?.ok_or_else(at_once)?) } else { None };
+    let init = if inner.launcher.isolates() { Some(await_init(inner, process, child)?.ok_or_else(at_once)?) } else { None };
     meta.served = Some(Served { port, boot: boot_id(), process, init });
     sandbox.write_meta(meta).map_err(io("recording the served program"))
 }
 
 /// The first process of the new pid namespace; `None` if bubblewrap ended without making one.
-fn await_init(process: Started, child: &mut Child) -> Result<Option<Started>, ProviderError> {
+fn await_init(inner: &Inner, process: Started, child: &mut Child) -> Result<Option<Started>, ProviderError> {
     let deadline = Instant::now() + START;
     while Instant::now() < deadline {
-        let table = Table::read().map_err(io("reading the list of processes"))?;
+        let table = inner.table()?;
         if let Some(init) = table.children(process.pid).find(|child| child.init) {
             return Ok(Some(init.id));
         }
@@ -103,14 +103,15 @@ fn reap(mut child: Child, session: SessionId) {
 }
 
 /// Does a process of the served program itself, not a stranger, hold the port?
-pub(super) fn listens(table: &Table, meta: &Meta, served: &Served) -> bool {
+pub(super) fn listens(inner: &Inner, meta: &Meta, served: &Served) -> Result<bool, ProviderError> {
     let sockets = sockets::listening_on(served.port);
     if sockets.is_empty() {
-        return false;
+        return Ok(false);
     }
+    let table = inner.table()?;
     let mut program = table.of(meta.owner(), &Which::Served);
     program.extend(served.seeds().filter_map(|seed| table.find(seed)).copied());
-    table.with_kin(&program).iter().any(|process| process.holds(&sockets))
+    Ok(table.with_kin(&program).iter().any(|process| process.holds(&sockets)))
 }
 
 /// `$HOST`, `${HOST}`, `$PORT` and `${PORT}`; `$PORTAL` is another variable.

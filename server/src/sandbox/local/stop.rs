@@ -8,8 +8,10 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    blocking, io,
-    processes::{Owner, Process, Table, Which},
+    blocking,
+    host::Host,
+    io,
+    processes::{Owner, Process, Which},
 };
 use crate::sandbox::ProviderError;
 
@@ -18,16 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 
-fn find(owner: Owner, which: &Which) -> Result<Vec<Process>, ProviderError> {
-    Ok(Table::read().map_err(io("reading the list of processes"))?.of(owner, which))
+fn find(host: &Host, owner: Owner, which: &Which) -> Result<Vec<Process>, ProviderError> {
+    Ok(host.table().map_err(io("reading the list of processes"))?.of(owner, which))
 }
 
 /// Kills these processes until none is left. Blocks.
-pub(super) fn end(owner: Owner, which: &Which) -> Result<(), ProviderError> {
+pub(super) fn end(host: &Host, owner: Owner, which: &Which) -> Result<(), ProviderError> {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     loop {
-        let left = find(owner, which)?;
+        let left = find(host, owner, which)?;
         if left.is_empty() {
             return Ok(());
         }
@@ -51,21 +53,23 @@ pub(super) fn kill(processes: &[Process]) {
 }
 
 /// Asks every process of the session to end, and after `grace` kills what is left.
-pub(super) async fn gracefully(owner: Owner, grace: Duration) -> Result<(), ProviderError> {
+pub(super) async fn gracefully(host: Host, owner: Owner, grace: Duration) -> Result<(), ProviderError> {
     let deadline = tokio::time::Instant::now() + grace;
     let mut pause = FIRST_PAUSE;
     if !grace.is_zero() {
         // Bubblewrap's own end after what they hold, and then say how it ended.
-        for process in blocking(move || find(owner, &Which::All)).await?.iter().filter(|process| !process.keeper) {
+        let asked = host.clone();
+        for process in blocking(move || find(&asked, owner, &Which::All)).await?.iter().filter(|process| !process.keeper) {
             process.id.signal(Signal::TERM);
         }
         while tokio::time::Instant::now() < deadline {
-            if blocking(move || find(owner, &Which::All)).await?.is_empty() {
+            let asked = host.clone();
+            if blocking(move || find(&asked, owner, &Which::All)).await?.is_empty() {
                 return Ok(());
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }
-    blocking(move || end(owner, &Which::All)).await
+    blocking(move || end(&host, owner, &Which::All)).await
 }
