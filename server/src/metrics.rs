@@ -35,6 +35,16 @@ impl Action {
     pub const ALL: &'static [Self] =
         &[Self::Up, Self::Down, Self::List, Self::Status, Self::Events, Self::Record, Self::Operation, Self::Other];
 
+    /// What an operation's own failure counts under.
+    #[must_use]
+    pub const fn of(kind: OperationKind) -> Self {
+        match kind {
+            OperationKind::Up => Self::Up,
+            OperationKind::Down => Self::Down,
+            OperationKind::Cleanup => Self::Other,
+        }
+    }
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

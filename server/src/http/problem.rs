@@ -44,7 +44,11 @@ impl ApiError {
 
 /// A problem that lacks what only the request knows; the `problems` layer completes and sends it.
 #[derive(Debug, Clone)]
-pub(super) struct Unsent(pub(super) Problem);
+pub(super) struct Unsent {
+    pub(super) problem: Problem,
+    /// An operation's failure was counted when it happened; telling it again is no second one.
+    pub(super) counts: bool,
+}
 
 struct Refusal {
     code: ErrorCode,
@@ -112,6 +116,7 @@ impl IntoResponse for ApiError {
         } else {
             tracing::debug!(%code, reason = %self, "refused");
         }
+        let counts = !matches!(self, Self::Operation { .. });
         let mut response = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
         if let Self::Auth(error) = &self {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(error.challenge()));
@@ -119,7 +124,7 @@ impl IntoResponse for ApiError {
         if matches!(status, 429 | 503) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        response.extensions_mut().insert(Unsent(Problem {
+        let problem = Problem {
             kind: format!("/docs/errors#{code}"),
             title: code.title().to_owned(),
             status,
@@ -131,7 +136,8 @@ impl IntoResponse for ApiError {
             retryable,
             operation_id: operation,
             request_id: String::new(),
-        }));
+        };
+        response.extensions_mut().insert(Unsent { problem, counts });
         response
     }
 }

@@ -2,7 +2,12 @@
 
 use secrecy::SecretString;
 
-use super::{Done, Engine, PhaseError, address, git::{SERVE_ANY_OWNER, TOKEN_VARIABLE}, resolve::remote_error, run::Ran};
+use super::{
+    Done, Engine, PhaseError, address,
+    git::{SERVE_ANY_OWNER, TOKEN_VARIABLE},
+    resolve::remote_error,
+    run::Ran,
+};
 use crate::{
     domain::repo::CommitSha,
     ledger::Job,

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use alpine_api::OperationKind;
+use alpine_api::{OperationKind, OperationStatus};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{Worker, held::Hold, outcome};
 use crate::{
     domain::operation::Phase,
-    ledger::{self, Findings, Job, Step},
+    ledger::{self, End, Findings, Job, Step},
     lifecycle::{Done, PhaseError},
+    metrics::Action,
     telemetry,
 };
 
@@ -70,7 +71,10 @@ impl Worker {
                     self.ledger.release(&job.lease, job.operation, Duration::ZERO, job.phase_attempt).await?;
                     true
                 }
-                Ran::Lost => return Err(ledger::Error::Fenced),
+                Ran::Lost => {
+                    tracing::info!(phase = %job.phase, "the lease is lost; another goes on");
+                    return Ok(());
+                }
             };
             if finished {
                 return Ok(());
@@ -132,13 +136,20 @@ impl Worker {
         let ready = job.kind == OperationKind::Up && job.phase == Phase::Start;
         self.ledger.commit(job, step).await?;
         if let Some(end) = ended {
-            self.metrics.operation_ended(job.kind, end.status);
+            self.ended(job, end);
             if ready {
                 let whole = self.engine.deadlines().of_operation(job.kind);
                 self.metrics.time_to_ready(whole.saturating_sub(job.remaining()));
             }
         }
         Ok(ended.is_some())
+    }
+
+    fn ended(&self, job: &Job, end: End) {
+        self.metrics.operation_ended(job.kind, end.status);
+        if let Some(failure) = job.failure.as_ref().filter(|_| end.status == OperationStatus::Failed) {
+            self.metrics.error(failure.error_code, Action::of(job.kind));
+        }
     }
 
     /// Another try, or the end of what can be tried.
@@ -156,7 +167,7 @@ impl Worker {
         let ended = step.end;
         self.ledger.commit(job, step).await?;
         if let Some(end) = ended {
-            self.metrics.operation_ended(job.kind, end.status);
+            self.ended(job, end);
         }
         Ok(ended.is_some())
     }

@@ -24,8 +24,10 @@ pub async fn problems(State(state): State<AppState>, request: Request, next: Nex
     if instance.starts_with("/v1/") {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    let Some(Unsent(mut problem)) = unsent(&mut response) else { return response };
-    state.metrics.error(problem.error_code, action);
+    let Some(Unsent { mut problem, counts }) = unsent(&mut response) else { return response };
+    if counts {
+        state.metrics.error(problem.error_code, action);
+    }
     (problem.instance, problem.request_id) = (instance, request_id);
     let Ok(body) = serde_json::to_vec(&problem) else { return response };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));

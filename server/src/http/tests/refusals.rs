@@ -252,7 +252,7 @@ async fn an_operation_is_answered_by_what_came_of_it() {
     ] {
         let failed = operation(OperationStatus::Failed, Some(failure.clone()));
         let mut answer = wait::answer(failed.clone(), at_once);
-        let Unsent(problem) = answer.extensions_mut().remove().unwrap();
+        let Unsent { problem, .. } = answer.extensions_mut().remove().unwrap();
         assert_eq!((problem.status, problem.operation_id), (status, Some(failed.operation_id)));
         assert_eq!((problem.error_code, problem.cause, problem.retryable), (failure.error_code, failure.cause, failure.retryable));
     }
@@ -270,7 +270,7 @@ async fn faults_have_the_status_of_their_case() {
         (Fault::SessionNotFound, 404, None),
     ] {
         let mut answer = ApiError::from(fault.clone()).into_response();
-        let Unsent(problem) = answer.extensions_mut().remove().unwrap();
+        let Unsent { problem, .. } = answer.extensions_mut().remove().unwrap();
         assert_eq!((problem.status, problem.operation_id, problem.cause), (status, operation, fault.to_string()));
     }
 }
