@@ -10,7 +10,8 @@ use std::{
 
 use alpine_tests::{REPO, World, bins, cli::text};
 
-const VERSION: &str = "1.18.33";
+/// The newest that the registry has for this kind of machine.
+const VERSION: &str = if cfg!(target_arch = "aarch64") { "1.18.18" } else { "1.18.33" };
 
 #[expect(clippy::disallowed_methods, reason = "the harness's own switch, and the path that programs are found in")]
 fn variable(name: &str) -> Option<String> {
@@ -20,17 +21,18 @@ fn variable(name: &str) -> Option<String> {
 /// A directory with opencode in it: the one that is named, one that was fetched, or one that is fetched now.
 fn tools() -> PathBuf {
     let fetched = bins::root().join("target/tools");
-    let bin = "node_modules/opencode-linux-x64/bin";
-    let known = [variable("ALPINE_TEST_TOOLS").map(PathBuf::from), Some(fetched.join(bin)), Some(Path::new("/tmp/oc").join(bin))];
+    let package = if cfg!(target_arch = "aarch64") { "opencode-linux-arm64" } else { "opencode-linux-x64" };
+    let bin = format!("node_modules/{package}/bin");
+    let known = [variable("ALPINE_TEST_TOOLS").map(PathBuf::from), Some(fetched.join(&bin)), Some(Path::new("/tmp/oc").join(bin))];
     if let Some(dir) = known.into_iter().flatten().find(|dir| dir.join("opencode").is_file()) {
         return dir;
     }
     std::fs::create_dir_all(&fetched).unwrap();
-    let package = format!("opencode-linux-x64@{VERSION}");
+    let package = format!("{package}@{VERSION}");
     let args = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
     let status = Command::new("npm").args(args).arg(&fetched).arg(package).status().expect("npm runs");
     assert!(status.success(), "npm could not fetch opencode");
-    fetched.join(bin)
+    fetched.join(&bin)
 }
 
 #[tokio::test(flavor = "multi_thread")]
