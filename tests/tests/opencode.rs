@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use alpine_tests::{REPO, World, bins, cli::text};
 
@@ -23,7 +19,7 @@ fn tools() -> PathBuf {
     let fetched = bins::root().join("target/tools");
     let package = if cfg!(target_arch = "aarch64") { "opencode-linux-arm64" } else { "opencode-linux-x64" };
     let bin = format!("node_modules/{package}/bin");
-    let known = [variable("ALPINE_TEST_TOOLS").map(PathBuf::from), Some(fetched.join(&bin)), Some(Path::new("/tmp/oc").join(bin))];
+    let known = [variable("ALPINE_TEST_TOOLS").map(PathBuf::from), Some(fetched.join(&bin))];
     if let Some(dir) = known.into_iter().flatten().find(|dir| dir.join("opencode").is_file()) {
         return dir;
     }
