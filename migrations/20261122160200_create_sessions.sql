@@ -26,6 +26,9 @@ CREATE TABLE sessions (
     sweep_attempt     integer     NOT NULL DEFAULT 0,
     CONSTRAINT sessions_pkey PRIMARY KEY (tenant_id, session_id),
     CONSTRAINT sessions_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants (tenant_id),
+    CONSTRAINT sessions_state CHECK (state IN (
+        'requested', 'provisioning', 'repo_syncing', 'installing', 'ready', 'failing', 'failed', 'cleanup_failed',
+        'stopping', 'close_failed', 'persisting', 'persist_failed', 'stopped_unpersisted', 'stopped')),
     CONSTRAINT sessions_ready_is_proved CHECK (
         state <> 'ready' OR (ready_at IS NOT NULL AND target_commit_sha IS NOT NULL AND opencode_url IS NOT NULL)),
     CONSTRAINT sessions_stopped_is_persisted CHECK (

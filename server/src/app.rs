@@ -12,7 +12,9 @@ use crate::{
     auth::{Authenticator, Issuer},
     clock::SystemClock,
     config::{CommonArgs, DatabaseArgs, DevArgs, RoleArg, ServeArgs, Surroundings},
-    dev, http,
+    dev,
+    domain::operation::Deadlines,
+    http,
     ledger::{Ledger, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
     metrics::Metrics,
@@ -33,19 +35,20 @@ struct Plan {
     pools: PoolSettings,
     issuers: Vec<Issuer>,
     credential_key: Vec<u8>,
+    deadlines: Deadlines,
+    /// `None`: no worker in this process.
+    work: Option<Work>,
+    common: CommonArgs,
+}
+
+/// What only a process that works needs: the tools of its machine.
+struct Work {
     local: crate::sandbox::local::Settings,
     engine: crate::lifecycle::Settings,
-    common: CommonArgs,
 }
 
 pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), AppError> {
     let guard = telemetry::init(&assemble::telemetry(&args.common.telemetry))?;
-    let data_dir = args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings));
-    assemble::make_data_dir(&data_dir)?;
-    let serve_command = match &args.common.sandbox.sandbox_serve {
-        Some(command) => command.clone(),
-        None => assemble::opencode_command(&assemble::find_program("opencode", &surroundings.path).ok_or(AppError::NoOpencode)?),
-    };
     let plan = Plan {
         role: args.role,
         listener: assemble::listen(args.listen)?,
@@ -53,13 +56,26 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         pools: pool_settings(&args.database),
         issuers: vec![assemble::issuer(&args.auth)?],
         credential_key: assemble::read(&args.auth.credential_key_file)?,
-        local: assemble::local(&args.common, &data_dir, &surroundings, &serve_command, false)?,
-        engine: assemble::engine(&args.common, &data_dir, &surroundings, serve_command, false)?,
+        deadlines: assemble::deadlines(&args.common.worker),
+        work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings)?) },
         common: args.common,
     };
     let outcome = run(plan, false).await;
-    guard.shutdown().await?;
+    flush(guard).await;
     outcome
+}
+
+fn work(args: &ServeArgs, surroundings: &Surroundings) -> Result<Work, AppError> {
+    let data_dir = args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(surroundings));
+    assemble::make_data_dir(&data_dir)?;
+    let serve_command = match &args.common.sandbox.sandbox_serve {
+        Some(command) => command.clone(),
+        None => assemble::opencode_command(&assemble::find_program("opencode", &surroundings.path).ok_or(AppError::NoOpencode)?),
+    };
+    Ok(Work {
+        local: assemble::local(&args.common, &data_dir, surroundings, &serve_command, false)?,
+        engine: assemble::engine(&args.common, &data_dir, surroundings, serve_command, false)?,
+    })
 }
 
 pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppError> {
@@ -80,9 +96,18 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
         }
         Err(error) => Err(error),
     };
-    environment.postgres.stop().await?;
-    guard.shutdown().await?;
+    if let Err(error) = environment.postgres.stop().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "PostgreSQL is left running; the next start adopts it");
+    }
+    flush(guard).await;
     outcome
+}
+
+/// The last traces may find no receiver; that is not how the program ended.
+async fn flush(guard: telemetry::Guard) {
+    if let Err(error) = guard.shutdown().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the last traces are lost");
+    }
 }
 
 fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEnvironment) -> Result<Plan, AppError> {
@@ -101,8 +126,11 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
         },
         issuers: vec![assemble::dev_issuer(&assemble::read(&environment.jwt_secret_file)?)],
         credential_key: assemble::read(&environment.credential_key_file)?,
-        local: assemble::local(&args.common, data_dir, surroundings, &serve_command, true)?,
-        engine: assemble::engine(&args.common, data_dir, surroundings, serve_command, true)?,
+        deadlines: assemble::deadlines(&args.common.worker),
+        work: Some(Work {
+            local: assemble::local(&args.common, data_dir, surroundings, &serve_command, true)?,
+            engine: assemble::engine(&args.common, data_dir, surroundings, serve_command, true)?,
+        }),
         common: args.common,
     })
 }
@@ -141,8 +169,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         pools.migrate().await?;
     }
     let sealer = Sealer::new(&plan.credential_key).map_err(AppError::CredentialKey)?;
-    let deadlines = plan.engine.deadlines.clone();
-    let ledger = Ledger::new(pools.clone(), sealer, deadlines);
+    let ledger = Ledger::new(pools.clone(), sealer, plan.deadlines);
     let http = &plan.common.http;
     let state = http::AppState::new(http::Parts {
         ledger: ledger.clone(),
@@ -157,13 +184,14 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         async move { ledger.hub().run(stop).await }
     });
     let gauges = tokio::spawn(gauges(ledger.clone(), Arc::clone(&metrics), background.clone()));
-    let worker = if plan.role == RoleArg::Api {
-        None
-    } else {
-        let provider = Arc::new(crate::sandbox::local::LocalProvider::new(plan.local)?);
-        let engine = Engine::new(ledger.clone(), provider, plan.engine, Arc::clone(&metrics))?;
-        let worker = Worker::new(ledger, engine, metrics, assemble::worker(&plan.common.worker));
-        Some(tokio::spawn(worker.run(soft.clone())))
+    let worker = match plan.work {
+        None => None,
+        Some(work) => {
+            let provider = Arc::new(crate::sandbox::local::LocalProvider::new(work.local)?);
+            let engine = Engine::new(ledger.clone(), provider, work.engine, Arc::clone(&metrics))?;
+            let worker = Worker::new(ledger, engine, metrics, assemble::worker(&plan.common.worker));
+            Some(tokio::spawn(worker.run(soft.clone())))
+        }
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
     let served = http::serve(router, plan.listener, plan.tls, soft.clone(), Duration::from_secs(http.drain_seconds)).await;

@@ -315,6 +315,17 @@ impl Surroundings {
         etcetera::base_strategy::Xdg::new().ok().map(|xdg| xdg.config_dir())
     }
 
+    /// The proxy settings that apply to HTTPS.
+    #[must_use]
+    pub fn proxies(&self) -> Vec<(String, String)> {
+        const FOR_HTTPS: &[&str] = &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+        if !self.variables.iter().any(|(name, value)| FOR_HTTPS.contains(&name.as_str()) && !value.is_empty()) {
+            return Vec::new();
+        }
+        let proxy = |name: &str| name.to_ascii_lowercase().ends_with("_proxy");
+        self.variables.iter().filter(|(name, _)| proxy(name)).cloned().collect()
+    }
+
     /// The bundle of CAs that programs on this machine trust.
     #[must_use]
     pub fn system_ca_bundle(&self) -> Option<PathBuf> {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use alpine_api::{ErrorCode, OperationKind, OperationStatus, SessionState};
+use alpine_api::{ErrorCode, Failure, OperationKind, OperationStatus, SessionState};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -179,8 +179,16 @@ impl Metrics {
         self.errors.get_or_create(&[("error_code", code.as_str()), ("action", action.as_str())]).inc();
     }
 
-    pub fn operation_ended(&self, kind: OperationKind, outcome: OperationStatus) {
+    fn count_operation(&self, kind: OperationKind, outcome: OperationStatus) {
         self.operations.get_or_create(&[("kind", kind.as_str()), ("outcome", outcome.as_str())]).inc();
+    }
+
+    /// An operation has ended; its failure, if it has one, counts with it and nowhere else.
+    pub fn operation_ended(&self, kind: OperationKind, outcome: OperationStatus, failure: Option<&Failure>) {
+        self.count_operation(kind, outcome);
+        if let Some(failure) = failure.filter(|_| outcome == OperationStatus::Failed) {
+            self.error(failure.error_code, Action::of(kind));
+        }
     }
 
     pub fn phase_seconds(&self, phase: &'static str, outcome: &'static str, took: Duration) {
@@ -279,7 +287,7 @@ mod tests {
     fn names_are_those_that_dashboards_read() {
         let metrics = Metrics::new();
         metrics.error(ErrorCode::OperationConflict, Action::Up);
-        metrics.operation_ended(OperationKind::Up, OperationStatus::Succeeded);
+        metrics.operation_ended(OperationKind::Up, OperationStatus::Succeeded, None);
         metrics.phase_seconds("sync", "done", Duration::from_secs(2));
         metrics.time_to_ready(Duration::from_secs(9));
         metrics.persist_verification(true);

@@ -76,3 +76,26 @@ async fn ready_sessions_stay_ready_across_restarts_and_can_be_stopped_after() {
     assert_eq!(world.down("ann", &session, &[]).await.ok()["state"], "stopped");
     world.assert_nothing_left(&session);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_up_goes_on_when_the_server_is_killed_while_it_clones_whatever_locks_git_left() {
+    let mut world = World::with(&[("ALPINE_LEASE_SECONDS", "3")]).await;
+    let (repo, commit) = world.git.with_files("org/slow", &[("README.md", "hello\n")]);
+    world.git.delay("org/slow", Duration::from_secs(3));
+    let waiting = world.up("ann", &repo, "main", &[]).spawn();
+    let session = alpine_tests::until("the up is listed", LIMIT, || async {
+        world.list("ann").await.first().map(|session| text(session, "session_id"))
+    })
+    .await;
+    let git = world.workspace(&session).join(".git");
+    alpine_tests::until("the clone began", LIMIT, || async { git.join("config").exists().then_some(()) }).await;
+    world.server.kill();
+    for lock in ["index.lock", "shallow.lock", "config.lock"] {
+        std::fs::write(git.join(lock), "").unwrap();
+    }
+    world.git.delay("org/slow", Duration::ZERO);
+    world.server.start_again().await;
+    let up = waiting.await.unwrap().ok();
+    assert_eq!((&up["state"], up["target_commit_sha"].as_str()), (&"ready".into(), Some(commit.as_str())));
+    assert_eq!(std::fs::read_to_string(world.workspace(&session).join("README.md")).unwrap(), "hello\n");
+}

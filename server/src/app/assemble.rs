@@ -15,6 +15,7 @@ use super::AppError;
 use crate::{
     auth::{Issuer, KeySource},
     config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, WorkerArgs},
+    domain::operation::Deadlines,
     http, lifecycle,
     lifecycle::{GitSettings, Rewrite},
     sandbox::local,
@@ -155,10 +156,11 @@ pub fn engine(
         path: surroundings.path.clone(),
         rewrites: rewrites(&common.git)?,
         ca_bundle: ca_bundle(&common.git, data_dir, surroundings)?,
+        proxies: surroundings.proxies(),
         allow_hosts: common.git.git_allow_hosts.clone(),
         allow_file,
     };
-    Ok(lifecycle::Settings { git, serve, deadlines: common.worker.deadlines(TRIES) })
+    Ok(lifecycle::Settings { git, serve, deadlines: deadlines(&common.worker) })
 }
 
 fn rewrites(args: &GitArgs) -> Result<Vec<Rewrite>, AppError> {
@@ -195,6 +197,11 @@ pub fn http(args: &HttpArgs) -> http::Settings {
         request_timeout: Duration::from_secs(args.request_timeout_seconds),
         max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
     }
+}
+
+#[must_use]
+pub const fn deadlines(args: &WorkerArgs) -> Deadlines {
+    args.deadlines(TRIES)
 }
 
 #[must_use]

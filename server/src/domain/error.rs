@@ -23,6 +23,9 @@ pub enum Fault {
     InvalidRepoUrl(RepoUrlError),
     #[error("repository credentials are missing")]
     RepoAuthMissing,
+    /// An SSH remote, for which no deploy key is stored.
+    #[error("repository credentials are missing")]
+    DeployKeyMissing,
     #[error("client-request-id was reused with different request parameters")]
     KeyReused { first: OperationId },
     #[error("the session of this client-request-id is over")]
@@ -59,7 +62,7 @@ impl Fault {
             Self::BranchRequired => ErrorCode::BranchRequired,
             Self::InvalidBranch => ErrorCode::InvalidBranch,
             Self::InvalidRepoUrl(_) => ErrorCode::InvalidRepoUrl,
-            Self::RepoAuthMissing => ErrorCode::RepoAuthMissing,
+            Self::RepoAuthMissing | Self::DeployKeyMissing => ErrorCode::RepoAuthMissing,
             Self::KeyReused { .. } | Self::SessionOver { .. } | Self::AlreadyFailed { .. } | Self::IllegalTransition { .. } => {
                 ErrorCode::OperationConflict
             }
@@ -78,6 +81,7 @@ impl Fault {
             Self::InvalidBranch => "give a branch name that git accepts",
             Self::InvalidRepoUrl(_) => "give https://host/path or git@host:path, without user info, query or fragment",
             Self::RepoAuthMissing => "set GITHUB_TOKEN or GH_TOKEN, or pass --public for a public repository",
+            Self::DeployKeyMissing => "give the repository's https:// URL: this version stores no deploy keys",
             Self::KeyReused { .. } | Self::SessionOver { .. } => "use a new client-request-id",
             Self::NotPersisted { .. } => "run alpine down <session-id> --retry-persist",
             Self::AlreadyFailed { .. } => "run alpine up with a new client-request-id",

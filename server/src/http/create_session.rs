@@ -66,8 +66,10 @@ fn new_up(principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<
     let branch: Branch = body.branch.parse().map_err(Fault::from)?;
     let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
     let token = repo_token(body.repo_token)?;
-    // An SSH remote needs a deploy key, and none can be stored yet.
-    if repo_url.scheme() == Scheme::Ssh || (!body.public && token.is_none()) {
+    if repo_url.scheme() == Scheme::Ssh {
+        return Err(Fault::DeployKeyMissing.into());
+    }
+    if !body.public && token.is_none() {
         return Err(Fault::RepoAuthMissing.into());
     }
     // A token that will not be used is not kept.
@@ -128,7 +130,7 @@ mod tests {
             assert_eq!(fault(up(URL, "main", false, Some(blank))), Fault::RepoAuthMissing);
         }
         for public in [true, false] {
-            assert_eq!(fault(up("git@h:o/r", "main", public, Some("tok"))), Fault::RepoAuthMissing);
+            assert_eq!(fault(up("git@h:o/r", "main", public, Some("tok"))), Fault::DeployKeyMissing);
         }
     }
 

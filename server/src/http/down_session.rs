@@ -57,8 +57,11 @@ pub async fn down_session(
     let ledger = state.ledger.tenant(&principal.tenant);
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
     let accepted = tokio::spawn(async move { ledger.accept_down(down).await }.in_current_span());
-    let operation = accepted.await.map_err(|_| ApiError::Panicked)??;
-    let operation = wait::settle(&state, &principal, operation, wait).await?;
+    let answer = accepted.await.map_err(|_| ApiError::Panicked)??;
+    if let Some(overtaken) = &answer.ended {
+        state.metrics.operation_ended(overtaken.kind, overtaken.status, overtaken.error.as_ref());
+    }
+    let operation = wait::settle(&state, &principal, answer.operation, wait).await?;
     Ok(wait::answer(operation, wait))
 }
 

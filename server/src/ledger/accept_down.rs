@@ -23,6 +23,14 @@ pub struct NewDown {
     pub traceparent: Option<String>,
 }
 
+/// What a `down` comes to.
+#[derive(Debug, Clone)]
+pub struct DownAnswer {
+    pub operation: Operation,
+    /// The operation that it overtook and ended.
+    pub ended: Option<Operation>,
+}
+
 /// A new operation on a session that exists, and the transition that comes with it.
 #[derive(Debug)]
 pub(super) struct Begin<'a> {
@@ -45,14 +53,14 @@ struct Found {
 
 impl TenantLedger {
     /// The operation that stops the session: a new one, or the one that did or does.
-    pub async fn accept_down(&self, down: NewDown) -> Result<Operation, Error> {
+    pub async fn accept_down(&self, down: NewDown) -> Result<DownAnswer, Error> {
         let mut tx = self.ledger.pools.transactions.begin().await?;
         let found = self.lock_session(&mut tx, down.session).await?;
         let access = down.principal.authorize(&found.owner)?;
         let decision = decide(&found.situation, down.retry_persist)?;
         let Decision::Begin { cancel, to, phase, persist_attempt } = decision else {
             tx.rollback().await?;
-            return self.same(decision).await;
+            return Ok(DownAnswer { operation: self.same(decision).await?, ended: None });
         };
         self.revoke(&mut tx, down.session).await?;
         if let Some(live) = cancel {
@@ -76,10 +84,14 @@ impl TenantLedger {
         }
         tx.commit().await?;
         self.ledger.hub.work();
-        if let Some(live) = cancel {
-            self.ledger.hub.ended(live);
-        }
-        self.view_operation(operation).await
+        let ended = match cancel {
+            Some(live) => {
+                self.ledger.hub.ended(live);
+                Some(self.view_operation(live).await?)
+            }
+            None => None,
+        };
+        Ok(DownAnswer { operation: self.view_operation(operation).await?, ended })
     }
 
     async fn same(&self, decision: Decision) -> Result<Operation, Error> {

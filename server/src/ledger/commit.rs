@@ -83,7 +83,11 @@ impl Ledger {
                     stopped_at = CASE WHEN $8 AND $7 IN ('persisting', 'stopped_unpersisted') THEN coalesce(stopped_at, ok.at) ELSE stopped_at END,
                     persisted_at = CASE WHEN $7 = 'stopped' THEN ok.at ELSE persisted_at END,
                     durable_object_id = coalesce($12, durable_object_id),
-                    last_error = CASE WHEN $7 IN ('ready', 'stopped') THEN NULL ELSE coalesce($13, last_error) END,
+                    last_error = CASE
+                        WHEN $7 IN ('ready', 'stopped') THEN NULL
+                        -- What went wrong first is why the session failed.
+                        WHEN $7 = 'cleanup_failed' THEN coalesce(last_error, $13)
+                        ELSE coalesce($13, last_error) END,
                     sweep_at = now() + make_interval(secs => $14 * power(2, least(sweep_attempt, 6))),
                     sweep_attempt = sweep_attempt + CASE WHEN $14::float8 IS NULL THEN 0 ELSE 1 END
                 FROM ok WHERE s.tenant_id = $1 AND s.session_id = $2 AND s.state = $6

@@ -126,7 +126,11 @@ impl Ledger {
         )
         .fetch_all(self.statements())
         .await?;
-        rows.into_iter().map(|row| row.into_job(owner)).collect()
+        // One row that cannot be read (a newer version's, say) must not take the others along.
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| row.into_job(owner).inspect_err(|error| tracing::error!(%error, "a claimed operation cannot be read")).ok())
+            .collect())
     }
 
     /// Renew leases; those that are still held. On connections of its own, so that no load delays it.

@@ -25,7 +25,7 @@ use sqlx::PgPool;
 
 use crate::domain::{operation::Deadlines, principal::TenantId};
 
-pub use accept_down::NewDown;
+pub use accept_down::{DownAnswer, NewDown};
 pub use accept_up::{NewUp, UpAnswer};
 pub use commit::{End, Findings, Step};
 pub use connect::{MIGRATOR, PoolSettings, Pools};

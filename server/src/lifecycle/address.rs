@@ -5,9 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{PhaseError, git::GitSettings};
 use crate::domain::repo::RepoUrl;
 
-/// The addresses that git is to connect to; none when a rewrite or the allow-list vouches for the host.
+/// The addresses that git is to connect to; none when a rewrite or the allow-list vouches for the host, or
+/// when a proxy makes the connection and has the say over where it may lead.
 pub async fn check(settings: &GitSettings, url: &RepoUrl) -> Result<Vec<IpAddr>, PhaseError> {
-    if settings.rewrite(url).is_some() || settings.allow_hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host())) {
+    if settings.rewrite(url).is_some()
+        || !settings.proxies.is_empty()
+        || settings.allow_hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host()))
+    {
         return Ok(Vec::new());
     }
     let found = tokio::net::lookup_host((url.host(), url.port())).await;

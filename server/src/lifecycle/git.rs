@@ -24,6 +24,8 @@ pub struct GitSettings {
     pub ca_bundle: Option<PathBuf>,
     /// Hosts that may be private addresses.
     pub allow_hosts: Vec<String>,
+    /// Proxy settings, for the server's own git; sandboxes get theirs from their provider.
+    pub proxies: Vec<(String, String)>,
     /// Rewrites may lead to `file://` (development only).
     pub allow_file: bool,
 }
@@ -65,7 +67,9 @@ impl GitSettings {
             config.push(("credential.helper".to_owned(), HELPER.to_owned()));
         }
         config.extend(self.rewrites.iter().map(|r| (format!("url.{}.insteadOf", r.to), r.from.clone())));
-        config.extend(resolved.iter().map(|ip| ("http.curloptResolve".to_owned(), pin(url, *ip))));
+        if !resolved.is_empty() {
+            config.push(("http.curloptResolve".to_owned(), pin(url, resolved)));
+        }
         let mut variables = vec![
             ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned()),
             ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),
@@ -93,11 +97,14 @@ impl GitSettings {
     }
 }
 
-fn pin(url: &RepoUrl, ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => format!("{}:{}:{ip}", url.host(), url.port()),
-        IpAddr::V6(ip) => format!("{}:{}:[{ip}]", url.host(), url.port()),
-    }
+/// All addresses in one entry: of several entries for a host only the last would count.
+fn pin(url: &RepoUrl, addresses: &[IpAddr]) -> String {
+    let address = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let addresses: Vec<String> = addresses.iter().map(address).collect();
+    format!("{}:{}:{}", url.host(), url.port(), addresses.join(","))
 }
 
 /// Text that a remote or a tool wrote, fit to be shown: the last lines, without control characters and
@@ -132,6 +139,7 @@ mod tests {
                 Rewrite { from: "https://github.com/org/".into(), to: "file:///srv/".into() },
             ],
             ca_bundle: None,
+            proxies: vec![],
             allow_hosts: vec![],
             allow_file: true,
         }
@@ -150,8 +158,8 @@ mod tests {
     #[test]
     fn a_token_never_stands_in_the_plain_environment() {
         let url: RepoUrl = "https://h/r.git".parse().unwrap();
-        let plain = settings().environment(&url, &["192.0.2.1".parse().unwrap()], true);
-        assert!(plain.iter().any(|(_, value)| value == "h:443:192.0.2.1"));
+        let plain = settings().environment(&url, &["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()], true);
+        assert!(plain.iter().any(|(_, value)| value == "h:443:192.0.2.1,[2001:db8::1]"));
         assert!(plain.iter().all(|(key, _)| key != TOKEN_VARIABLE));
     }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ledger::Job,
-    sandbox::{Command, Handle},
+    sandbox::{Command, Exit, Handle},
 };
 
 const STEP: &str = "install";
@@ -24,6 +24,10 @@ impl Engine {
         if ran.exit.success() {
             return Ok(Done::because(format!("installed by {source}")));
         }
+        if ran.exit == Exit::Signal(9) {
+            // By the kernel for want of memory, or by whoever had the session for a moment.
+            return Err(PhaseError::transient(STEP, format!("the command of {source} was killed: {}", ran.tail(None))));
+        }
         // A registry that stumbles looks the same as a broken lock file; only the deadline tells them apart,
         // so a failed install is final and the caller decides.
         Err(PhaseError::permanent(STEP, format!("the command of {source} failed ({}): {}", ran.outcome(), ran.tail(None))))
@@ -40,7 +44,13 @@ impl Engine {
         }
         let text = ran.text();
         let (project, listing) = text.split_once('\0').unwrap_or((&text, ""));
-        let project = toml::from_str(project).map_err(|error| PhaseError::permanent(step, format!(".alpine.toml: {}", error.message())))?;
+        let project: Project =
+            toml::from_str(project).map_err(|error| PhaseError::permanent(step, format!(".alpine.toml: {}", error.message())))?;
+        if let Some(port) = project.port {
+            let provider = self.provider.name();
+            let cause = format!(".alpine.toml asks for port {port}; provider `{provider}` gives each session its own: serve on $PORT");
+            return Err(PhaseError::permanent(step, cause));
+        }
         Ok((project, listing.to_owned()))
     }
 }

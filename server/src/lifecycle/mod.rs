@@ -78,6 +78,10 @@ impl Engine {
 
     /// Run the job's phase. It may have run before, wholly or in part: each phase finds what is there.
     pub async fn run(&self, job: &Job) -> Result<Done, PhaseError> {
+        if job.session.sandbox.is_some() && !self.provider.reaches(&Self::handle(job)?) {
+            let cause = "the sandbox is in another server's data directory, and that server must go on with it";
+            return Err(PhaseError::transient(job.phase.as_str(), cause));
+        }
         match job.phase {
             Phase::Resolve => self.resolve(job).await,
             Phase::Provision => self.provision(job).await,

@@ -4,26 +4,25 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Command,
+};
 
 use super::{
     Done, Engine, PhaseError, address,
     git::{SERVE_ANY_OWNER, TOKEN_VARIABLE, printable},
 };
 use crate::{
-    domain::{
-        failure,
-        repo::{CommitSha, Scheme},
-    },
+    domain::{failure, repo::CommitSha},
     ledger::{Findings, Job},
 };
 
+const OUTPUT_LIMIT: u64 = 1024 * 1024;
+
 impl Engine {
     pub(super) async fn resolve(&self, job: &Job) -> Result<Done, PhaseError> {
-        let (url, branch) = (&job.session.repo_url, &job.session.branch);
-        if url.scheme() == Scheme::Ssh {
-            return Err(PhaseError::permanent("resolve", "ssh repositories need a stored deploy key"));
-        }
+        let branch = &job.session.branch;
         let token = self.ledger.repo_token(&job.lease, job.operation).await?;
         let listing = self.ls_remote(job, token.as_ref()).await?;
         // `ls-remote` matches a pattern from its end: only the very name counts.
@@ -51,6 +50,7 @@ impl Engine {
             .env("PATH", &git.path)
             .env("HOME", "/nonexistent")
             .env("LC_ALL", "C.UTF-8")
+            .envs(git.proxies.iter().cloned())
             .envs(git.environment(url, &resolved, token.is_some()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,15 +60,26 @@ impl Engine {
         if let Some(token) = token {
             command.env(TOKEN_VARIABLE, token.expose_secret());
         }
-        let child = command.spawn().map_err(|error| PhaseError::transient("resolve", format!("git cannot be started: {error}")))?;
+        let mut child = command.spawn().map_err(|error| PhaseError::transient("resolve", format!("git cannot be started: {error}")))?;
         // Git's helpers may hold its pipes after it is gone: the whole group ends with this future.
         let _group = Group(child.id());
-        let output = child.wait_with_output().await.map_err(|error| PhaseError::transient("resolve", error.to_string()))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let (stdout, stderr) = tokio::join!(bounded(child.stdout.take()), bounded(child.stderr.take()));
+        let status = child.wait().await.map_err(|error| PhaseError::transient("resolve", error.to_string()))?;
+        if status.success() {
+            return Ok(stdout);
         }
-        Err(remote_error("resolve", &printable(&String::from_utf8_lossy(&output.stderr), token)))
+        Err(remote_error("resolve", &printable(&stderr, token)))
     }
+}
+
+/// The beginning of what a remote has to say; a hostile one has no end, and gets a closed pipe.
+async fn bounded(from: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        // What was read until an error is all there is.
+        let _ = from.take(OUTPUT_LIMIT).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 struct Group(Option<u32>);
@@ -86,7 +97,8 @@ impl Drop for Group {
 pub(super) fn remote_error(step: &'static str, said: &str) -> PhaseError {
     let lower = said.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if says(&["authentication failed", "could not read username", "could not read password", "403", "401"]) {
+    if says(&["authentication failed", "could not read username", "could not read password", "returned error: 403", "returned error: 401"])
+    {
         PhaseError::permanent(step, format!("the remote asks for credentials, or refuses those given: {said}"))
     } else if says(&[
         "not found",

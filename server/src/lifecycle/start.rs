@@ -20,18 +20,11 @@ impl Engine {
         let handle = Self::handle(job)?;
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
         let (project, _) = self.project(STEP, &handle).await?;
-        if let Some(port) = project.port {
-            let provider = self.provider.name();
-            return Err(PhaseError::permanent(
-                STEP,
-                format!(".alpine.toml asks for port {port}; provider `{provider}` gives each session its own: serve on $PORT"),
-            ));
-        }
         let serve = project.serve.unwrap_or_else(|| self.settings.serve.clone());
         let command = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), serve], ..Command::default() };
         let endpoint = self.provider.serve(&handle, command).await.map_err(|error| PhaseError::provider(STEP, error))?;
         // While the program starts, the workspace is proved.
-        self.verify_head("verify", &handle, target).await?;
+        self.verify_head("verify", job, &handle, target).await?;
         self.verify_write(&handle).await?;
         let budget = self.budget(job);
         match tokio::time::timeout(budget, self.answers(job, &handle, &endpoint)).await {

@@ -15,8 +15,10 @@ use crate::{
 };
 
 const STEP: &str = "sync";
-/// As `git clone` would leave it, so that pull and push work.
+/// As `git clone` would leave it, so that pull and push work. From an empty directory: git that was killed
+/// leaves locks which nobody would ever lift.
 const PREPARE: &str = r#"set -e
+find . -mindepth 1 -delete
 git init --quiet .
 git config remote.origin.url "$1"
 git config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
@@ -28,13 +30,13 @@ impl Engine {
     pub(super) async fn sync(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
-        if self.head(STEP, &handle).await?.as_deref() == Some(target.as_str()) {
+        if self.head(STEP, job, &handle).await?.as_deref() == Some(target.as_str()) {
             return Ok(Done::because(format!("cloned at {target} already")));
         }
         self.local_git(job, &handle, PREPARE, &[job.session.repo_url.as_str(), job.session.branch.as_str()]).await?;
         self.fetch(job, &handle, target).await?;
         self.local_git(job, &handle, CHECK_OUT, &[job.session.branch.as_str(), target.as_str()]).await?;
-        self.verify_head(STEP, &handle, target).await?;
+        self.verify_head(STEP, job, &handle, target).await?;
         Ok(Done::because(format!("cloned at {target}")))
     }
 
@@ -90,14 +92,15 @@ impl Engine {
     }
 
     /// The commit that the workspace is at; `None` when there is no repository yet.
-    async fn head(&self, step: &'static str, handle: &Handle) -> Result<Option<String>, PhaseError> {
+    async fn head(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<Option<String>, PhaseError> {
         let argv = ["git", "rev-parse", "--verify", "--quiet", "HEAD"].map(str::to_owned).to_vec();
-        let ran = self.exec(step, handle, Command { argv, ..Command::default() }).await?;
+        let env = self.settings.git.environment(&job.session.repo_url, &[], false);
+        let ran = self.exec(step, handle, Command { argv, env, ..Command::default() }).await?;
         Ok(ran.exit.success().then(|| ran.text()))
     }
 
-    pub(super) async fn verify_head(&self, step: &'static str, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
-        match self.head(step, handle).await? {
+    pub(super) async fn verify_head(&self, step: &'static str, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
+        match self.head(step, job, handle).await? {
             Some(head) if head == target.as_str() => Ok(()),
             Some(head) => Err(PhaseError::permanent(step, format!("HEAD is {head}, not the pinned commit {target}"))),
             None => Err(PhaseError::permanent(step, format!("HEAD cannot be read; the pinned commit is {target}"))),

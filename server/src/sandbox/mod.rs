@@ -117,6 +117,9 @@ pub enum ProviderError {
 pub trait Provider: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &'static str;
 
+    /// Whether that sandbox is one of this provider's own: `destroy` and `inspect` know no other.
+    fn reaches(&self, handle: &Handle) -> bool;
+
     /// Make the sandbox, or find the one that is there.
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError>;
 

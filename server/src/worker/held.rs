@@ -59,14 +59,14 @@ impl Held {
         self.lock().values().map(|entry| entry.lease.clone()).collect()
     }
 
-    /// Of the leases that were asked for, those in `still` were renewed and the others are lost.
-    pub fn keep_only(&self, asked: &[Lease], still: &[Key]) {
+    /// Of the leases that were asked for at that time, those in `still` were renewed and the others are lost.
+    pub fn keep_only(&self, leases: &[Lease], still: &[Key], asked: Instant) {
         let mut entries = self.lock();
-        for lease in asked {
+        for lease in leases {
             let key = (lease.session, lease.fence);
             if let Some(entry) = entries.get_mut(&key) {
                 if still.contains(&key) {
-                    entry.renewed = Instant::now();
+                    entry.renewed = asked;
                 } else {
                     entry.lost.cancel();
                 }
@@ -74,7 +74,7 @@ impl Held {
         }
     }
 
-    /// The database does not answer: stop before the leases run out, not after.
+    /// Give up what was not renewed for too long: before the leases run out, not after.
     pub fn drop_overdue(&self, lease: Duration) {
         for entry in self.lock().values() {
             if entry.renewed.elapsed() > lease * 2 / 3 {
@@ -105,7 +105,7 @@ mod tests {
         let (kept, gone) = (held.insert(lease(1)), held.insert(lease(2)));
         let asked = held.leases();
         let late = held.insert(lease(3));
-        held.keep_only(&asked, &[kept.key]);
+        held.keep_only(&asked, &[kept.key], Instant::now());
         assert!(!kept.lost.is_cancelled() && gone.lost.is_cancelled());
         assert!(!late.lost.is_cancelled(), "it was not asked for yet");
         drop(gone);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use alpine_api::{OperationKind, OperationStatus};
+use alpine_api::OperationKind;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -11,7 +11,6 @@ use crate::{
     domain::operation::Phase,
     ledger::{self, End, Findings, Job, Step},
     lifecycle::{Done, PhaseError},
-    metrics::Action,
     telemetry,
 };
 
@@ -146,10 +145,7 @@ impl Worker {
     }
 
     fn ended(&self, job: &Job, end: End) {
-        self.metrics.operation_ended(job.kind, end.status);
-        if let Some(failure) = job.failure.as_ref().filter(|_| end.status == OperationStatus::Failed) {
-            self.metrics.error(failure.error_code, Action::of(job.kind));
-        }
+        self.metrics.operation_ended(job.kind, end.status, job.failure.as_ref());
     }
 
     /// Another try, or the end of what can be tried.

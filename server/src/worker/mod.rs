@@ -5,7 +5,10 @@ mod held;
 mod job;
 mod outcome;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,7 +36,7 @@ pub struct Settings {
 
 impl Settings {
     fn heartbeat(&self) -> Duration {
-        self.lease / 3
+        self.lease / 4
     }
 }
 
@@ -126,13 +129,15 @@ impl Worker {
             if leases.is_empty() {
                 continue;
             }
-            match self.ledger.renew(&self.settings.id, &leases, self.settings.lease).await {
-                Ok(still) => self.held.keep_only(&leases, &still),
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed");
-                    self.held.drop_overdue(self.settings.lease);
-                }
+            let asked = Instant::now();
+            // A database that does not answer at all must not hold up what follows.
+            let renewal = self.ledger.renew(&self.settings.id, &leases, self.settings.lease);
+            match tokio::time::timeout(self.settings.lease / 6, renewal).await {
+                Ok(Ok(still)) => self.held.keep_only(&leases, &still, asked),
+                Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed"),
+                Err(_) => tracing::warn!("leases could not be renewed in time"),
             }
+            self.held.drop_overdue(self.settings.lease);
         }
     }
 

@@ -36,7 +36,7 @@ pub fn after(job: &Job, done: Done) -> Step {
         if job.kind == OperationKind::Up && job.phase == Phase::Cleanup { OperationStatus::Failed } else { OperationStatus::Succeeded };
     Step {
         to,
-        reason: done.reason,
+        reason: shown(&done.reason),
         phase: next.unwrap_or(job.phase),
         findings: done.findings,
         failure: None,
@@ -81,9 +81,10 @@ fn clean_up(failure: Failure) -> Step {
 }
 
 fn uncleaned(job: &Job, failure: Failure) -> Step {
+    let reason = shown(&failure.cause);
     // The operation's own error stays the one that it is known by.
     let failure = job.failure.clone().unwrap_or(failure);
-    Step { sweep_after: Some(FIRST_SWEEP), ..ended(SessionState::CleanupFailed, Phase::Cleanup, failure) }
+    Step { reason, sweep_after: Some(FIRST_SWEEP), ..ended(SessionState::CleanupFailed, Phase::Cleanup, failure) }
 }
 
 fn unstopped(failure: Failure) -> Step {
@@ -95,7 +96,15 @@ fn unpersisted(phase: Phase, cause: &str) -> Step {
     ended(SessionState::StoppedUnpersisted, phase, failure)
 }
 
+/// Fit to be stored and shown: within bounds, and without control characters, which PostgreSQL refuses.
+fn shown(text: &str) -> String {
+    const LIMIT: usize = 1_000;
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT).collect()
+}
+
 fn ended(to: SessionState, phase: Phase, failure: Failure) -> Step {
+    // A cause may quote what a repository or its programs wrote.
+    let failure = Failure { cause: shown(&failure.cause), ..failure };
     Step {
         to,
         reason: failure.cause.clone(),

@@ -237,6 +237,10 @@ impl Provider for LocalProvider {
         NAME
     }
 
+    fn reaches(&self, handle: &Handle) -> bool {
+        locate(handle).is_ok_and(|sandbox| sandbox.dir == Sandbox::of(&self.inner.root, handle.session).dir)
+    }
+
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {
         let label = Label::of(spec);
         self.with(move |inner| inner.ensure(&label)).await
