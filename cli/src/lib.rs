@@ -94,9 +94,25 @@ async fn run(argv: Vec<OsString>, env: Environment, ui: Ui) -> ExitCode {
         // The command first: `events --follow` ends well on the same signal.
         biased;
         result = commands::run(&context) => result,
-        Ok(()) = tokio::signal::ctrl_c() => Err(context.interrupted()),
+        () = asked_to_end() => Err(context.interrupted()),
     };
     context.ui.finish(result)
+}
+
+/// Ctrl-C, and what `timeout`, CI and service managers send.
+async fn asked_to_end() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            Ok(()) = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        // No signal can be heard: nobody asks.
+        std::future::pending::<()>().await;
+    }
 }
 
 #[cfg(test)]
