@@ -67,6 +67,9 @@ postgres_bin() {
   dir=$(command -v postgres) && dirname "$(readlink -f "$dir")"
 }
 
+# What a sandbox finds: it sees the system's folders, not a version manager's in a home directory.
+_system() { PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+
 # Install, of the named needs, those that the machine lacks: ensure git cc npm ...
 ensure() {
   local need missing=()
@@ -74,12 +77,13 @@ ensure() {
     case $need in
       cc) { command -v cc && [ -e /usr/include/stdlib.h ]; } >/dev/null || missing+=(gcc libc6-dev) ;;
       make | git | curl | shellcheck) command -v "$need" >/dev/null || missing+=("$need") ;;
-      npm) { command -v node && command -v npm; } >/dev/null || missing+=(nodejs npm) ;;
+      npm) { _system command -v node && _system command -v npm; } >/dev/null || missing+=(nodejs npm) ;;
       postgres) postgres_bin >/dev/null || missing+=(postgresql) ;;
       bwrap) command -v bwrap >/dev/null || missing+=(bubblewrap) ;;
       setsid) { command -v setsid && command -v setpriv; } >/dev/null || missing+=(util-linux) ;;
       ca) [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) ;;
-      venv) python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
+      chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
+      venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;
     esac
   done

@@ -70,7 +70,7 @@ fn work(args: &ServeArgs, surroundings: &Surroundings) -> Result<Work, AppError>
     assemble::make_data_dir(&data_dir)?;
     let serve_command = match &args.common.sandbox.sandbox_serve {
         Some(command) => command.clone(),
-        None => assemble::opencode_command(&assemble::find_program("opencode", &surroundings.path).ok_or(AppError::NoOpencode)?),
+        None => assemble::opencode_command(&dev::tools::in_path(&surroundings.path, "opencode").ok_or(AppError::NoOpencode)?),
     };
     Ok(Work {
         local: assemble::local(&args.common, &data_dir, surroundings, &serve_command, false)?,

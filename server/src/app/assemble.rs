@@ -15,6 +15,7 @@ use super::AppError;
 use crate::{
     auth::{Issuer, KeySource},
     config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, WorkerArgs},
+    dev::tools::in_path,
     domain::operation::Deadlines,
     http, lifecycle,
     lifecycle::{GitSettings, Rewrite},
@@ -23,7 +24,6 @@ use crate::{
 };
 
 const TRIES: i32 = 3;
-const SANDBOX_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub fn read(path: &Path) -> Result<Vec<u8>, AppError> {
     fs::read(path).map_err(|source| AppError::File { path: path.to_owned(), source })
@@ -34,11 +34,6 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
     let listener = TcpListener::bind(address).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
     Ok(listener)
-}
-
-#[must_use]
-pub fn find_program(name: &str, path: &str) -> Option<PathBuf> {
-    path.split(':').map(|dir| Path::new(dir).join(name)).find(|file| file.is_file())
 }
 
 /// What serves a workspace unless it is configured.
@@ -130,14 +125,15 @@ pub fn local(
         pass_env.push(("RUSTUP_HOME".to_owned(), rustup.display().to_string()));
     }
     let mut path: Vec<String> = toolchains.filter(|dir| dir.ends_with("bin")).map(|dir| dir.display().to_string()).collect();
-    path.push(SANDBOX_PATH.to_owned());
+    let standard = local::Settings::default();
+    path.push(standard.path.clone());
     Ok(local::Settings {
         root: data_dir.join("sandboxes"),
         pass_env,
         path: path.join(":"),
         visible,
         limits: local::Limits { open_files: common.sandbox.sandbox_open_files, processes: common.sandbox.sandbox_processes },
-        ..local::Settings::default()
+        ..standard
     })
 }
 
@@ -149,7 +145,7 @@ pub fn engine(
     allow_file: bool,
 ) -> Result<lifecycle::Settings, AppError> {
     let git = GitSettings {
-        program: find_program("git", &surroundings.path).ok_or_else(|| AppError::Setting {
+        program: in_path(&surroundings.path, "git").ok_or_else(|| AppError::Setting {
             what: "git is not on the PATH".to_owned(),
             next_step: "install git (apt-get install git)".to_owned(),
         })?,
