@@ -172,10 +172,8 @@ impl Ledger {
     /// Give an operation back unfinished: to be claimed after `delay`, with `failed_tries` of its phase behind it.
     pub async fn release(&self, lease: &Lease, operation: OperationId, delay: Duration, failed_tries: i32) -> Result<(), Error> {
         let released = sqlx::query_scalar!(
-            r#"WITH held AS MATERIALIZED (
-                SELECT until FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 FOR UPDATE
-            ), ok AS MATERIALIZED (
-                SELECT 1 FROM held WHERE until > clock_timestamp()
+            r#"WITH ok AS MATERIALIZED (
+                SELECT 1 WHERE hold_lease($1, $2, $3, $4)
             ), lease AS (
                 UPDATE leases SET owner = NULL, until = NULL FROM ok WHERE tenant_id = $1 AND session_id = $2
             ), operation AS (

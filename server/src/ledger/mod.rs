@@ -14,6 +14,7 @@ mod hub;
 mod leases;
 mod list;
 mod records;
+mod retention;
 mod seal;
 mod sweep;
 mod views;
