@@ -130,6 +130,12 @@ pub mod failure {
         up(ErrorCode::DeadlineExceeded, format!("{step}: not done within {seconds} s"))
     }
 
+    /// Nothing that runs here can go on with it.
+    #[must_use]
+    pub fn unreadable() -> Failure {
+        up(ErrorCode::Internal, "the operation is of a version that no worker here can carry on".into())
+    }
+
     #[must_use]
     pub fn cancelled() -> Failure {
         Failure {

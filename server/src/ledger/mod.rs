@@ -17,6 +17,7 @@ mod records;
 mod retention;
 mod seal;
 mod sweep;
+mod unreadable;
 mod views;
 
 use std::sync::Arc;
