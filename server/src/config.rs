@@ -92,6 +92,9 @@ pub struct CommonArgs {
     pub http: HttpArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    #[cfg(feature = "faults")]
+    #[command(flatten)]
+    pub faults: FaultArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -248,6 +251,18 @@ pub struct TelemetryArgs {
     /// The name of this service in traces.
     #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "alpine-server")]
     pub otlp_service_name: String,
+}
+
+#[cfg(feature = "faults")]
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Faults")]
+pub struct FaultArgs {
+    /// Faults to inject, as `point=act[@probability][#count]`, comma-separated.
+    #[arg(long, env = "ALPINE_FAULTS", value_delimiter = ',')]
+    pub faults: Vec<crate::faults::Rule>,
+    /// What decides where a fault is only probable.
+    #[arg(long, env = "ALPINE_FAULTS_SEED")]
+    pub faults_seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,8 +18,10 @@ use crate::{
     config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, WorkerArgs},
     dev::tools::in_path,
     domain::operation::Deadlines,
+    faults::Faults,
     http, lifecycle,
     lifecycle::{GitSettings, Rewrite},
+    metrics::Metrics,
     sandbox::local,
     telemetry, worker,
 };
@@ -210,6 +213,20 @@ pub fn worker(args: &WorkerArgs) -> worker::Settings {
         sweep: Duration::from_secs(args.sweep_seconds),
         hand_over: Duration::from_secs(args.hand_over_seconds),
     }
+}
+
+#[cfg(feature = "faults")]
+#[must_use]
+pub fn faults(common: &CommonArgs, metrics: &Arc<Metrics>) -> Faults {
+    let seed = common.faults.faults_seed.unwrap_or_else(|| fastrand::u64(..));
+    tracing::warn!(rules = common.faults.faults.len(), seed, "faults are injected");
+    Faults::new(common.faults.faults.clone(), seed, Arc::clone(metrics))
+}
+
+#[cfg(not(feature = "faults"))]
+#[must_use]
+pub const fn faults(_: &CommonArgs, _: &Arc<Metrics>) -> Faults {
+    Faults
 }
 
 #[must_use]

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    faults::Faults,
     ledger::{self, Ledger},
     lifecycle::Engine,
     metrics::Metrics,
@@ -45,6 +46,7 @@ pub struct Worker {
     ledger: Ledger,
     engine: Engine,
     metrics: Arc<Metrics>,
+    faults: Faults,
     settings: Arc<Settings>,
     held: Held,
     places: Arc<Semaphore>,
@@ -53,9 +55,9 @@ pub struct Worker {
 
 impl Worker {
     #[must_use]
-    pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, settings: Settings) -> Self {
+    pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, faults: Faults, settings: Settings) -> Self {
         let places = Arc::new(Semaphore::new(settings.concurrency));
-        Self { ledger, engine, metrics, settings: Arc::new(settings), held: Held::default(), places, jobs: TaskTracker::new() }
+        Self { ledger, engine, metrics, faults, settings: Arc::new(settings), held: Held::default(), places, jobs: TaskTracker::new() }
     }
 
     /// Work until `stop`; then claim nothing more, give running phases a moment, and hand the rest over.
