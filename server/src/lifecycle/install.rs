@@ -14,13 +14,13 @@ const STEP: &str = "install";
 impl Engine {
     pub(super) async fn install(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
-        let (project, listing) = self.project(STEP, &handle).await?;
+        let (project, listing) = self.project(STEP, job, &handle).await?;
         let files: Vec<&str> = listing.lines().collect();
         let Some((command, source)) = install_command(&project, &files) else {
             return Ok(Done::because("nothing to install"));
         };
         let shell = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), command], ..Command::default() };
-        let ran = self.exec(STEP, &handle, shell).await?;
+        let ran = self.exec(STEP, job, &handle, shell).await?;
         if ran.exit.success() {
             return Ok(Done::because(format!("installed by {source}")));
         }
@@ -34,11 +34,11 @@ impl Engine {
     }
 
     /// The repository's `.alpine.toml`, if it has one, and the names of the files at its top.
-    pub(super) async fn project(&self, step: &'static str, handle: &Handle) -> Result<(Project, String), PhaseError> {
+    pub(super) async fn project(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<(Project, String), PhaseError> {
         // A NUL ends the first part; TOML has none.
         let script = "set -e; test ! -e .alpine.toml || head -c 65536 .alpine.toml | tr -d '\\000'; printf '\\000'; ls -1A";
         let argv = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        let ran = self.exec(step, handle, Command { argv, ..Command::default() }).await?;
+        let ran = self.exec(step, job, handle, Command { argv, ..Command::default() }).await?;
         if !ran.exit.success() {
             return Err(PhaseError::permanent(step, format!(".alpine.toml cannot be read ({}): {}", ran.outcome(), ran.tail(None))));
         }

@@ -37,6 +37,7 @@ const SIGNALS: [i32; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15];
 pub(super) async fn run(
     inner: std::sync::Arc<Inner>,
     sandbox: Sandbox,
+    _fence: i64,
     command: Command,
     output: mpsc::Sender<Output>,
 ) -> Result<Exit, ProviderError> {

@@ -246,13 +246,13 @@ impl Provider for LocalProvider {
         self.with(move |inner| inner.ensure(&label)).await
     }
 
-    async fn exec(&self, handle: &Handle, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
-        exec::run(Arc::clone(&self.inner), present(handle)?, command, output).await
+    async fn exec(&self, handle: &Handle, fence: i64, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
+        exec::run(Arc::clone(&self.inner), present(handle)?, fence, command, output).await
     }
 
-    async fn serve(&self, handle: &Handle, command: Command) -> Result<Endpoint, ProviderError> {
+    async fn serve(&self, handle: &Handle, fence: i64, command: Command) -> Result<Endpoint, ProviderError> {
         let sandbox = present(handle)?;
-        self.with(move |inner| serve::start(inner, &sandbox, &command)).await
+        self.with(move |inner| serve::start(inner, &sandbox, fence, &command)).await
     }
 
     async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError> {
@@ -260,13 +260,13 @@ impl Provider for LocalProvider {
         self.with(move |_| sandbox.log_tail(limit).map_err(io("reading served.log"))).await
     }
 
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), ProviderError> {
+    async fn stop(&self, handle: &Handle, _fence: i64, grace: Duration) -> Result<(), ProviderError> {
         let (sandbox, session) = (locate(handle)?, handle.session);
         let owner = self.with(move |inner| sandbox.meta().map_or_else(|_| inner.owner(session), |meta| Ok(meta.owner()))).await?;
         stop::gracefully(self.inner.host.clone(), owner, grace).await
     }
 
-    async fn destroy(&self, session: SessionId) -> Result<(), ProviderError> {
+    async fn destroy(&self, session: SessionId, _fence: i64) -> Result<(), ProviderError> {
         remove::destroy(&self.inner, session).await
     }
 

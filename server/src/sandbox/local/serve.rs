@@ -29,7 +29,7 @@ pub(super) fn endpoint(port: u16) -> Endpoint {
 
 /// Blocks, and is not to be cancelled between starting and recording: run it where a dropped future
 /// does not stop it.
-pub(super) fn start(inner: &Inner, sandbox: &Sandbox, command: &Command) -> Result<Endpoint, ProviderError> {
+pub(super) fn start(inner: &Inner, sandbox: &Sandbox, _fence: i64, command: &Command) -> Result<Endpoint, ProviderError> {
     let _lock = sandbox.lock().map_err(io("locking the sandbox"))?;
     let mut meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
     if let Some(served) = meta.served.as_ref().filter(|served| served.alive()) {
