@@ -54,24 +54,24 @@ impl Provider for FaultyProvider {
         self.call("ensure", self.inner.ensure(spec)).await
     }
 
-    async fn exec(&self, handle: &Handle, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
-        self.call("exec", self.inner.exec(handle, command, output)).await
+    async fn exec(&self, handle: &Handle, fence: i64, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
+        self.call("exec", self.inner.exec(handle, fence, command, output)).await
     }
 
-    async fn serve(&self, handle: &Handle, command: Command) -> Result<Endpoint, ProviderError> {
-        self.call("serve", self.inner.serve(handle, command)).await
+    async fn serve(&self, handle: &Handle, fence: i64, command: Command) -> Result<Endpoint, ProviderError> {
+        self.call("serve", self.inner.serve(handle, fence, command)).await
     }
 
     async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError> {
         self.inner.served_output(handle, limit).await
     }
 
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), ProviderError> {
-        self.call("stop", self.inner.stop(handle, grace)).await
+    async fn stop(&self, handle: &Handle, fence: i64, grace: Duration) -> Result<(), ProviderError> {
+        self.call("stop", self.inner.stop(handle, fence, grace)).await
     }
 
-    async fn destroy(&self, session: SessionId) -> Result<(), ProviderError> {
-        self.call("destroy", self.inner.destroy(session)).await
+    async fn destroy(&self, session: SessionId, fence: i64) -> Result<(), ProviderError> {
+        self.call("destroy", self.inner.destroy(session, fence)).await
     }
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {
