@@ -5,6 +5,7 @@ use std::time::Duration;
 use alpine_api::SessionId;
 use alpine_server::domain::operation::Phase;
 use serde_json::json;
+use tokio::{runtime::Handle, task::JoinSet};
 use uuid::Uuid;
 
 use crate::{World, cli::text, git_server::url};
@@ -103,6 +104,25 @@ impl Drive {
             assert_eq!(crate::sandboxes::directories(&world.data_dir), Vec::<String>::new());
         }
     }
+}
+
+/// Run a test for each of these, as many at once as there may be worlds; how many failed. Each on a thread
+/// of its own: a failure does not keep the others from their end.
+pub async fn each<T, F>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) -> F + Clone + Send + 'static) -> usize
+where
+    T: Send + 'static,
+    F: Future<Output = ()>,
+{
+    let mut all = JoinSet::new();
+    for case in cases {
+        let test = test.clone();
+        all.spawn_blocking(move || Handle::current().block_on(test(case)));
+    }
+    let mut failed = 0;
+    while let Some(one) = all.join_next().await {
+        failed += usize::from(one.is_err());
+    }
+    failed
 }
 
 /// The ids of all sessions.

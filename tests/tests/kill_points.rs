@@ -10,10 +10,9 @@ use std::{
 use alpine_server::domain::operation::Phase;
 use alpine_tests::{
     World,
-    drive::{CHEAP_SERVE, Drive, INSTALL},
+    drive::{CHEAP_SERVE, Drive, INSTALL, each},
     server::Server,
 };
-use tokio::runtime::Handle;
 
 const LEASE: Duration = Duration::from_secs(2);
 const PLACES: &[&str] = &["before", "after", "committed"];
@@ -78,15 +77,8 @@ async fn done(server: &Server, phase: Phase) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_boundary_of_any_phase_is_survived() {
-    let mut all = tokio::task::JoinSet::new();
-    for phase in Phase::ALL {
-        for place in PLACES {
-            all.spawn_blocking(move || Handle::current().block_on(a_kill_is_survived(*phase, place)));
-        }
-    }
-    let mut failed = 0;
-    while let Some(one) = all.join_next().await {
-        failed += usize::from(one.is_err());
-    }
-    assert_eq!(failed, 0, "of {} kills; each says above which it is", Phase::ALL.len() * PLACES.len());
+    let cases: Vec<_> = Phase::ALL.iter().flat_map(|phase| PLACES.iter().map(|place| (*phase, *place))).collect();
+    let kills = cases.len();
+    let failed = each(cases, |(phase, place)| a_kill_is_survived(phase, place)).await;
+    assert_eq!(failed, 0, "of {kills} kills; each says above which it is");
 }
