@@ -109,6 +109,8 @@ async fn a_holder_that_sleeps_beyond_its_lease_writes_nothing_when_it_wakes() {
 
     assert!(fenced >= 1.0, "no write was ever tried");
     assert_eq!(stale(&world).await, 0, "stale writes");
+    let errors: Option<Vec<String>> = world.db.one("SELECT array_agg(last_error::text) FROM sessions WHERE last_error IS NOT NULL").await;
+    assert_eq!(errors, None);
     let sessions = sessions(&world).await;
     assert_eq!(sessions.len(), begun);
     for session in &sessions {

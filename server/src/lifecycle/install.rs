@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ledger::Job,
-    sandbox::{Command, Exit, Handle},
+    sandbox::{Command, Handle},
 };
 
 const STEP: &str = "install";
@@ -23,10 +23,6 @@ impl Engine {
         let ran = self.exec(STEP, job, &handle, shell).await?;
         if ran.exit.success() {
             return Ok(Done::because(format!("installed by {source}")));
-        }
-        if ran.exit == Exit::Signal(9) {
-            // By the kernel for want of memory, or by whoever had the session for a moment.
-            return Err(PhaseError::transient(STEP, format!("the command of {source} was killed: {}", ran.tail(None))));
         }
         // A registry that stumbles looks the same as a broken lock file; only the deadline tells them apart,
         // so a failed install is final and the caller decides.

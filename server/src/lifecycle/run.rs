@@ -62,8 +62,14 @@ impl Engine {
             }
             (stdout, tail)
         };
+        let secret = command.secret_env.first().map(|(_, secret)| secret.clone());
         let provider = self.acting(&job.lease).await?;
         let (exit, (stdout, tail)) = tokio::join!(provider.exec(handle, job.lease.fence, command, sender), collect);
-        Ok(Ran { exit: exit.map_err(|error| PhaseError::provider(step, error))?, stdout, tail })
+        let ran = Ran { exit: exit.map_err(|error| PhaseError::provider(step, error))?, stdout, tail };
+        if ran.exit == Exit::Signal(9) {
+            // By the kernel for want of memory, or by whoever had the session for a moment.
+            return Err(PhaseError::transient(step, format!("a command was killed: {}", ran.tail(secret.as_ref()))));
+        }
+        Ok(ran)
     }
 }
