@@ -107,7 +107,7 @@ impl Sandbox {
     /// at a time, and by none that died.
     pub fn lock(&self) -> io::Result<File> {
         let directory = File::open(&self.dir)?;
-        directory.lock()?;
+        super::fences::lock(&directory)?;
         Ok(directory)
     }
 
