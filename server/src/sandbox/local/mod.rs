@@ -65,6 +65,7 @@ pub struct LocalProvider {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    root_id: String,
     slots: Slots,
     launcher: Launcher,
     host: Host,
@@ -109,14 +110,15 @@ impl LocalProvider {
             let root = root.canonicalize()?;
             layout::make_dir(&root.join(".trash"), 0o700)?;
             fences::prepare(&root)?;
-            Ok((Slots::new(&root)?, root))
+            Ok((Slots::new(&root)?, layout::root_id(&root)?, root))
         };
-        let (slots, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
+        let (slots, root_id, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
         let launcher = Launcher::new(settings, &root, slots.uid(0))?;
         launcher.check_reachable(&root)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 root,
+                root_id,
                 slots,
                 launcher,
                 host: Host::default(),
@@ -153,7 +155,7 @@ impl Inner {
 
     fn handle(&self, session: SessionId) -> Handle {
         let directory = Sandbox::of(&self.root, session).dir;
-        Handle { provider: NAME.to_owned(), session, detail: json!({ "directory": directory }) }
+        Handle { provider: NAME.to_owned(), session, detail: json!({ "directory": directory, "root": self.root_id }) }
     }
 
     fn ensure(&self, label: &Label) -> Result<Handle, ProviderError> {
@@ -272,7 +274,9 @@ impl Provider for LocalProvider {
     }
 
     fn reaches(&self, handle: &Handle) -> bool {
-        locate(handle).is_ok_and(|sandbox| sandbox.dir == Sandbox::of(&self.inner.root, handle.session).dir)
+        let same_path = locate(handle).is_ok_and(|sandbox| sandbox.dir == Sandbox::of(&self.inner.root, handle.session).dir);
+        // Another host may have its root at the same path. Handles of before roots had ids have the path alone.
+        same_path && handle.detail.get("root").is_none_or(|root| *root == *self.inner.root_id)
     }
 
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {

@@ -79,7 +79,7 @@ async fn destroying_leaves_no_file_process_or_slot() {
         assert_eq!(world.provider.inspect(handle.session).await.unwrap(), Status::Absent);
         assert!(Table::read().unwrap().of(owner, &Which::All).is_empty());
         // The fence is remembered for a while.
-        let kept = [".slots", ".trash", ".fences"]
+        let kept = [".slots", ".trash", ".fences", ".id"]
             .map(PathBuf::from)
             .into_iter()
             .chain([PathBuf::from(".fences").join(handle.session.to_string())]);
