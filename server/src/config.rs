@@ -202,6 +202,12 @@ pub struct WorkerArgs {
     /// How often failed clean-ups are looked for.
     #[arg(long, env = "ALPINE_SWEEP_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub sweep_seconds: u64,
+    /// How often the sandboxes are compared with the ledger.
+    #[arg(long, env = "ALPINE_RECONCILE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub reconcile_seconds: u64,
+    /// How long a sandbox that no session knows is left alone before it is destroyed.
+    #[arg(long, env = "ALPINE_ORPHAN_GRACE_SECONDS", default_value_t = 300)]
+    pub orphan_grace_seconds: u64,
     /// How long running phases may go on after SIGTERM before they are handed over.
     #[arg(long, env = "ALPINE_HAND_OVER_SECONDS", default_value_t = 3)]
     pub hand_over_seconds: u64,

@@ -211,6 +211,8 @@ pub fn worker(args: &WorkerArgs) -> worker::Settings {
         lease: Duration::from_secs(args.lease_seconds),
         poll: Duration::from_secs(1),
         sweep: Duration::from_secs(args.sweep_seconds),
+        reconcile: Duration::from_secs(args.reconcile_seconds),
+        orphan_grace: Duration::from_secs(args.orphan_grace_seconds),
         hand_over: Duration::from_secs(args.hand_over_seconds),
     }
 }

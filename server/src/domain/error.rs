@@ -125,6 +125,12 @@ pub mod failure {
         up(ErrorCode::DeadlineExceeded, format!("{step}: not done within {seconds} s"))
     }
 
+    /// A session that was ready has lost its sandbox; how that shows.
+    #[must_use]
+    pub fn sandbox_lost(found: &str) -> Failure {
+        up(ErrorCode::SandboxProvisionFailed, format!("lost: {found}"))
+    }
+
     #[must_use]
     pub fn cancelled() -> Failure {
         Failure {

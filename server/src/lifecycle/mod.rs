@@ -76,6 +76,11 @@ impl Engine {
         &self.settings.deadlines
     }
 
+    #[must_use]
+    pub const fn provider(&self) -> &Arc<dyn Provider> {
+        &self.provider
+    }
+
     /// Run the job's phase. It may have run before, wholly or in part: each phase finds what is there.
     pub async fn run(&self, job: &Job) -> Result<Done, PhaseError> {
         if job.session.sandbox.is_some() && !self.provider.reaches(&Self::handle(job)?) {

@@ -4,6 +4,7 @@
 mod held;
 mod job;
 mod outcome;
+mod reconcile;
 
 use std::{
     sync::Arc,
@@ -31,6 +32,9 @@ pub struct Settings {
     /// The longest time between two looks at the queue when no hint comes.
     pub poll: Duration,
     pub sweep: Duration,
+    pub reconcile: Duration,
+    /// How long a sandbox that no session knows is left alone.
+    pub orphan_grace: Duration,
     /// How long running phases may go on after the signal to stop, before they are handed over.
     pub hand_over: Duration,
 }
@@ -65,6 +69,7 @@ impl Worker {
         let done = CancellationToken::new();
         let beat = tokio::spawn(self.clone().beat(done.clone()));
         let sweep = tokio::spawn(self.clone().sweep(stop.clone()));
+        let reconcile = tokio::spawn(self.clone().reconcile(stop.clone()));
         while !stop.is_cancelled() {
             self.claim(&stop).await;
             let hinted = async {
@@ -81,7 +86,7 @@ impl Worker {
             self.jobs.wait().await;
         }
         done.cancel();
-        for task in [beat, sweep] {
+        for task in [beat, sweep, reconcile] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a background task of the worker failed");
             }

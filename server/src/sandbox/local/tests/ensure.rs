@@ -86,6 +86,32 @@ async fn a_sandbox_is_found_by_its_handle_from_another_root() {
     assert!(matches!(other.provider.stop(&foreign, FENCE, Duration::ZERO).await, Err(ProviderError::Permanent { .. })));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_at_the_same_path_of_another_host_is_not_ones_own() {
+    let world = World::new(Mode::Plain);
+    let handle = world.session().await;
+    for server in [world.provider.clone(), world.again()] {
+        assert!(server.reaches(&handle));
+    }
+    fs::remove_file(world.provider.inner.root.join(".id")).unwrap();
+    let starting: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::task::spawn_blocking({
+                let settings = world.settings.clone();
+                move || LocalProvider::new(settings).unwrap()
+            })
+        })
+        .collect();
+    let mut theirs = Vec::new();
+    for provider in starting {
+        let provider = provider.await.unwrap();
+        assert!(!provider.reaches(&handle));
+        theirs.push(provider.inner.root_id.clone());
+    }
+    theirs.dedup();
+    assert_eq!(theirs.len(), 1, "servers that start at once agree: {theirs:?}");
+}
+
 #[test]
 fn a_visible_path_that_shows_other_sessions_is_refused() {
     let dir = tempfile::tempdir().unwrap();

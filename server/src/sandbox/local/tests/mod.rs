@@ -2,6 +2,7 @@
 
 mod ensure;
 mod exec;
+mod fences;
 mod isolation;
 mod restart;
 mod serve;

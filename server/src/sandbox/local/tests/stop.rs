@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use super::*;
 
 #[tokio::test]
@@ -76,9 +78,13 @@ async fn destroying_leaves_no_file_process_or_slot() {
         world.provider.destroy(handle.session, FENCE).await.unwrap();
         assert_eq!(world.provider.inspect(handle.session).await.unwrap(), Status::Absent);
         assert!(Table::read().unwrap().of(owner, &Which::All).is_empty());
-        let left: Vec<_> =
-            files(&world.provider.inner.root).into_iter().filter(|path| !path.ends_with(".slots") && !path.ends_with(".trash")).collect();
-        assert!(left.is_empty(), "{left:?}");
+        // The fence is remembered for a while.
+        let kept = [".slots", ".trash", ".fences", ".id"]
+            .map(PathBuf::from)
+            .into_iter()
+            .chain([PathBuf::from(".fences").join(handle.session.to_string())]);
+        let kept: HashSet<PathBuf> = kept.map(|path| world.provider.inner.root.join(path)).collect();
+        assert_eq!(files(&world.provider.inner.root).into_iter().collect::<HashSet<_>>(), kept);
         assert_eq!(fs::read_to_string(outside).unwrap(), "stays");
         assert!(world.provider.list().await.unwrap().is_empty());
         world.provider.destroy(handle.session, FENCE).await.unwrap();
