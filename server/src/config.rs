@@ -208,6 +208,9 @@ pub struct WorkerArgs {
     /// How long a sandbox that no session knows is left alone before it is destroyed.
     #[arg(long, env = "ALPINE_ORPHAN_GRACE_SECONDS", default_value_t = 300)]
     pub orphan_grace_seconds: u64,
+    /// How long failed sessions, and the history of stopped ones, are kept (their records always are).
+    #[arg(long, env = "ALPINE_RETENTION_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=3650))]
+    pub retention_days: u32,
     /// How long running phases may go on after SIGTERM before they are handed over.
     #[arg(long, env = "ALPINE_HAND_OVER_SECONDS", default_value_t = 3)]
     pub hand_over_seconds: u64,

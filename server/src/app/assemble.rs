@@ -213,6 +213,7 @@ pub fn worker(args: &WorkerArgs) -> worker::Settings {
         sweep: Duration::from_secs(args.sweep_seconds),
         reconcile: Duration::from_secs(args.reconcile_seconds),
         orphan_grace: Duration::from_secs(args.orphan_grace_seconds),
+        retention: Duration::from_secs(u64::from(args.retention_days) * 24 * 60 * 60),
         hand_over: Duration::from_secs(args.hand_over_seconds),
     }
 }

@@ -15,8 +15,10 @@ mod leases;
 mod list;
 mod reconcile;
 mod records;
+mod retention;
 mod seal;
 mod sweep;
+mod unreadable;
 mod views;
 
 use std::sync::Arc;
