@@ -75,7 +75,8 @@ async fn no_command_begins_after_a_newer_workers() {
         let (one, two) = (handle.clone(), handle.clone());
         let older = tokio::spawn(async move { exec(&older, &one, fence, &format!("echo {fence} >> log")).await });
         tokio::time::sleep(Duration::from_millis(round % 10)).await;
-        exec(&newer, &two, fence + 1, &format!("echo {} >> log; sleep 0.02", fence + 1)).await.unwrap();
+        let ended = exec(&newer, &two, fence + 1, &format!("echo {} >> log; sleep 0.1", fence + 1)).await.unwrap();
+        assert_eq!(ended, Exit::Code(0), "the newer worker's command is not ended by the older's beginning");
         drop(older.await.unwrap());
     }
     let log = fs::read_to_string(world.sandbox(&handle).workspace().join("log")).unwrap();
