@@ -43,6 +43,9 @@ async fn a_lower_fence_is_refused_whatever_it_wants_and_an_equal_one_goes_on() {
         let zombie = async {
             let begun = world.sandbox(&handle).workspace().join("begun");
             eventually("the newer worker's command runs", async || begun.exists()).await;
+            // One that was paused after it had been let in would end these.
+            let commands = |fence| Table::read().unwrap().of(world.owner(&handle), &Which::Execs(fence)).len();
+            assert!(commands(9) > 0 && commands(8) == 0);
             assert_fenced(world.provider.ensure(&at(session, 8)).await);
             assert_fenced(exec(&world.provider, &handle, 8, "touch late").await);
             assert_fenced(world.provider.serve(&handle, 8, sh("touch late")).await);
