@@ -71,8 +71,8 @@ async fn an_orphan_of_a_final_session_is_destroyed_and_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_of_nobody_is_destroyed_after_its_grace_and_not_before() {
-    const GRACE: Duration = Duration::from_secs(3);
-    let world = World::with(&[OFTEN, ("ALPINE_ORPHAN_GRACE_SECONDS", "3")]).await;
+    const GRACE: Duration = Duration::from_secs(5);
+    let world = World::with(&[OFTEN, ("ALPINE_ORPHAN_GRACE_SECONDS", "5")]).await;
     let session = text(&world.ready("ann").await, "session_id");
     let forgotten = Instant::now();
     let tables = ["idempotency_keys", "credentials", "transitions", "operations", "leases", "sessions"];
@@ -84,13 +84,15 @@ async fn a_sandbox_of_nobody_is_destroyed_after_its_grace_and_not_before() {
         })
         .collect();
     world.db.execute(&format!("SET session_replication_role = replica; {deletes} RESET session_replication_role")).await;
+    tokio::time::sleep(GRACE / 2).await;
+    assert!(!sandboxes::processes(&session).is_empty() && world.sandbox(&session).exists());
     // For as long as the ledger cannot be read, nothing is known to be nobody's.
     let lock = world.db.lock("sessions").await;
-    tokio::time::sleep(GRACE * 2).await;
+    tokio::time::sleep(GRACE).await;
     assert!(!sandboxes::processes(&session).is_empty() && world.sandbox(&session).exists());
     drop(lock);
     until("the sandbox is gone", LIMIT, || async { (!world.sandbox(&session).exists()).then_some(()) }).await;
-    assert!(forgotten.elapsed() > GRACE * 2);
+    assert!(forgotten.elapsed() > GRACE);
     until("it is counted and nothing runs", LIMIT, || async {
         (orphans(&world.server).await == 1.0 && sandboxes::processes(&session).is_empty()).then_some(())
     })
@@ -108,6 +110,7 @@ async fn a_session_being_stopped_is_not_taken_for_lost() {
     assert_eq!(sandboxes::processes(&session), Vec::<i32>::new());
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(world.db.state(&session).await, "persisting");
+    assert!(world.workspace(&session).exists(), "nothing goes before the record is verified");
     drop(lock);
     assert_eq!(down.await.unwrap().ok()["state"], "stopped");
     let path = world.db.path(&session).await;

@@ -107,15 +107,15 @@ impl Process {
     /// In the middle of an `execve` a process has neither environment nor arguments for a moment, and without a
     /// second look it would be nobody's.
     fn environ(&self) -> Vec<u8> {
-        let read = |what: &str| fs::read(format!("/proc/{}/{what}", self.id.pid)).unwrap_or_default();
+        let read = |what: &str| fs::read(format!("/proc/{}/{what}", self.id.pid));
         for _ in 0..LOOKS {
-            let environ = read("environ");
-            if !environ.is_empty() || self.kernel || !read("cmdline").is_empty() || !self.id.alive() {
-                return environ;
+            match read("environ") {
+                Ok(environ) if environ.is_empty() && !self.kernel && read("cmdline").is_ok_and(|line| line.is_empty()) => {}
+                environ => return environ.unwrap_or_default(),
             }
             thread::sleep(LOOK_AGAIN);
         }
-        read("environ")
+        Vec::new()
     }
 
     fn marks(&self) -> Marks {

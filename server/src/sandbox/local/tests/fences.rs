@@ -43,6 +43,9 @@ async fn a_lower_fence_is_refused_whatever_it_wants_and_an_equal_one_goes_on() {
         let zombie = async {
             let begun = world.sandbox(&handle).workspace().join("begun");
             eventually("the newer worker's command runs", async || begun.exists()).await;
+            // One that was paused after it had been let in would end these.
+            let commands = |fence| Table::read().unwrap().of(world.owner(&handle), &Which::Execs(fence)).len();
+            assert!(commands(9) > 0 && commands(8) == 0);
             assert_fenced(world.provider.ensure(&at(session, 8)).await);
             assert_fenced(exec(&world.provider, &handle, 8, "touch late").await);
             assert_fenced(world.provider.serve(&handle, 8, sh("touch late")).await);
@@ -75,7 +78,8 @@ async fn no_command_begins_after_a_newer_workers() {
         let (one, two) = (handle.clone(), handle.clone());
         let older = tokio::spawn(async move { exec(&older, &one, fence, &format!("echo {fence} >> log")).await });
         tokio::time::sleep(Duration::from_millis(round % 10)).await;
-        exec(&newer, &two, fence + 1, &format!("echo {} >> log; sleep 0.02", fence + 1)).await.unwrap();
+        let ended = exec(&newer, &two, fence + 1, &format!("echo {} >> log; sleep 0.1", fence + 1)).await.unwrap();
+        assert_eq!(ended, Exit::Code(0), "the newer worker's command is not ended by the older's beginning");
         drop(older.await.unwrap());
     }
     let log = fs::read_to_string(world.sandbox(&handle).workspace().join("log")).unwrap();
