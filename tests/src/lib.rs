@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod db;
 pub mod git_repo;
 pub mod git_server;
+pub mod invariants;
 pub mod pki;
 pub mod sandboxes;
 pub mod server;
