@@ -199,6 +199,9 @@ pub struct WorkerArgs {
     /// How often failed clean-ups are looked for.
     #[arg(long, env = "ALPINE_SWEEP_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub sweep_seconds: u64,
+    /// How long failed sessions, and the history of stopped ones, are kept (their records always are).
+    #[arg(long, env = "ALPINE_RETENTION_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=3650))]
+    pub retention_days: u32,
     /// How long running phases may go on after SIGTERM before they are handed over.
     #[arg(long, env = "ALPINE_HAND_OVER_SECONDS", default_value_t = 3)]
     pub hand_over_seconds: u64,

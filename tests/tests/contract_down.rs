@@ -287,14 +287,15 @@ async fn transitions_are_cut_only_when_no_operation_is_left() {
     let sql = format!(
         "INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, actor, reason, operation_id, fence)
          SELECT 'dev', '{0}', s.transition_seq + n,
-             CASE n % 2 WHEN 1 THEN 'persisting' ELSE 'persist_failed' END, CASE n % 2 WHEN 1 THEN 'persist_failed' ELSE 'persisting' END,
+             CASE n % 2 WHEN 1 THEN 'persist_failed' ELSE 'persisting' END, CASE n % 2 WHEN 1 THEN 'persisting' ELSE 'persist_failed' END,
              'ann', 'retry ' || n, s.operation_id, 1
          FROM sessions s, generate_series(1, 4000) n WHERE s.session_id = '{0}';
-         UPDATE sessions SET transition_seq = transition_seq + 4000 WHERE session_id = '{0}'",
+         UPDATE sessions SET transition_seq = transition_seq + 4000, state = 'persist_failed', stopped_at = now()
+         WHERE session_id = '{0}'",
         uuid(&session)
     );
-    world.db.execute(&sql).await;
-    world.down("ann", &session, &[]).await.ok();
+    world.db.meddle(&sql).await;
+    world.down("ann", &session, &["--retry-persist"]).await.ok();
     let (stored, record) = record(&world, &session).await;
     assert!(record.history_truncated && record.operation_history.is_empty());
     let kept = &record.state_transitions;

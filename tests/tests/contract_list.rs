@@ -79,7 +79,7 @@ async fn sessions_that_wait_for_recovery_are_listed_however_old() {
             "UPDATE sessions SET state = '{state}', updated_at = now() - interval '9 days' WHERE session_id = '{}'",
             uuid(&session)
         );
-        assert_eq!(world.db.execute(&change).await, 1);
+        assert_eq!(world.db.meddle(&change).await, 1);
         let list = world.list("ann").await;
         assert_eq!(list.len(), 1, "{state} is hidden");
         assert_eq!(list[0]["state"], state);

@@ -47,3 +47,22 @@ async fn a_clean_up_that_failed_is_tried_again_until_nothing_is_left() {
     let again = world.up("ann", &repo, "main", &["--client-request-id", "k"]).run().await.refused(2, "ERR_SANDBOX_PROVISION_FAILED");
     assert_eq!(again["cause"], failed["cause"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_of_a_phase_that_no_worker_knows_is_ended_at_its_deadline_and_not_before() {
+    let world = World::start().await;
+    let (repo, _) = world.git.with_files("org/slow", &[(".alpine.toml", "install = \"sleep 300\"")]);
+    let session = text(&world.up("ann", &repo, "main", &["--client-request-id", "k", "--no-wait"]).run().await.ok(), "session_id");
+    world.db.wait_for_state(&session, &["installing"], LIMIT).await;
+    // As a newer version would have left it.
+    let leave = "UPDATE operations SET phase = 'teleport', available_at = now();
+        UPDATE leases SET owner = NULL, until = NULL, fence = fence + 1";
+    world.db.meddle(leave).await;
+    let unread = || async { world.server.log_text().contains("cannot be read").then_some(()) };
+    alpine_tests::until("a worker has looked at it", LIMIT, unread).await;
+    assert_eq!(world.db.state(&session).await, "installing", "a newer version may still go on with it");
+    world.db.meddle("UPDATE operations SET deadline_at = now()").await;
+    world.db.wait_for_state(&session, &["failed"], LIMIT).await;
+    world.assert_nothing_left(&session);
+    world.up("ann", &repo, "main", &["--client-request-id", "k"]).run().await.refused(2, "ERR_INTERNAL");
+}

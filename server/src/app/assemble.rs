@@ -208,6 +208,7 @@ pub fn worker(args: &WorkerArgs) -> worker::Settings {
         lease: Duration::from_secs(args.lease_seconds),
         poll: Duration::from_secs(1),
         sweep: Duration::from_secs(args.sweep_seconds),
+        retention: Duration::from_secs(u64::from(args.retention_days) * 24 * 60 * 60),
         hand_over: Duration::from_secs(args.hand_over_seconds),
     }
 }

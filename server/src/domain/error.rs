@@ -34,6 +34,9 @@ pub enum Fault {
     NotPersisted { operation: Option<OperationId> },
     #[error("session has failed and left nothing to stop")]
     AlreadyFailed { operation: OperationId },
+    /// What is used, and of how much.
+    #[error("{0}")]
+    QuotaExceeded(String),
     #[error("session cannot go from {from} to {to}")]
     IllegalTransition { from: SessionState, to: SessionState },
 }
@@ -67,6 +70,7 @@ impl Fault {
                 ErrorCode::OperationConflict
             }
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
+            Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
         }
     }
 
@@ -85,6 +89,7 @@ impl Fault {
             Self::KeyReused { .. } | Self::SessionOver { .. } => "use a new client-request-id",
             Self::NotPersisted { .. } => "run alpine down <session-id> --retry-persist",
             Self::AlreadyFailed { .. } => "run alpine up with a new client-request-id",
+            Self::QuotaExceeded(_) => "stop a session with alpine down <session-id>, or ask an operator for more",
             Self::IllegalTransition { .. } => "run alpine status <session-id>",
         }
     }
@@ -123,6 +128,12 @@ pub mod failure {
     #[must_use]
     pub fn deadline(step: &str, seconds: u64) -> Failure {
         up(ErrorCode::DeadlineExceeded, format!("{step}: not done within {seconds} s"))
+    }
+
+    /// Nothing that runs here can go on with it.
+    #[must_use]
+    pub fn unreadable() -> Failure {
+        up(ErrorCode::Internal, "the operation is of a version that no worker here can carry on".into())
     }
 
     #[must_use]

@@ -78,6 +78,19 @@ impl Phase {
         }
     }
 
+    /// Where an operation goes on whose own phase nobody knows: what is begun is ended, in a way that every
+    /// version can. `None`: nothing works on a session in that state.
+    #[must_use]
+    pub const fn that_ends(state: SessionState) -> Option<Self> {
+        use SessionState as S;
+        match state {
+            S::Requested | S::Provisioning | S::RepoSyncing | S::Installing | S::Failing => Some(Self::Cleanup),
+            S::Stopping => Some(Self::Stop),
+            S::Persisting => Some(Self::Persist),
+            S::Ready | S::Failed | S::CleanupFailed | S::CloseFailed | S::PersistFailed | S::StoppedUnpersisted | S::Stopped => None,
+        }
+    }
+
     /// The session's state once the operation has ended well with this phase.
     #[must_use]
     pub const fn outcome(self) -> SessionState {
@@ -157,6 +170,16 @@ mod tests {
             let to = phase.next().map_or(phase.outcome(), Phase::state);
             assert!(to == phase.state() || lifecycle::allowed(Some(phase.state()), to), "{phase} leads to {to}");
             assert_eq!(phase.as_str().parse(), Ok(*phase));
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_ended_along_the_transition_table_from_every_state_that_is_worked_on() {
+        for state in SessionState::ALL.iter().copied() {
+            let worked_on = state == SessionState::Requested || Phase::ALL.iter().any(|phase| phase.state() == state);
+            let ends = Phase::that_ends(state);
+            assert_eq!(ends.is_some(), worked_on, "{state}");
+            assert!(ends.is_none_or(|phase| phase.state() == state || lifecycle::allowed(Some(state), phase.state())), "{state}");
         }
     }
 }

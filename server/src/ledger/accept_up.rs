@@ -36,12 +36,17 @@ impl TenantLedger {
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
         let (session, operation) = (SessionId::generate(), OperationId::generate());
-        if self.insert_up(&up, &fingerprint, session, operation).await? {
-            self.ledger.hub.work();
-            return Ok(UpAnswer::Accepted(self.view_operation(operation).await?));
-        }
-        // The key is taken, and what it names is committed: a new statement sees it.
-        let first = self.earlier(&up).await?;
+        let first = loop {
+            if self.insert_up(&up, &fingerprint, session, operation).await? {
+                self.ledger.hub.work();
+                return Ok(UpAnswer::Accepted(self.view_operation(operation).await?));
+            }
+            // The key is taken, and what it names is committed: a new statement sees it, unless the key was
+            // swept just now and is free again.
+            if let Some(first) = self.earlier(&up).await? {
+                break first;
+            }
+        };
         let answer = idempotency::replay(&first, &fingerprint)?;
         let operation = self.view_operation(first.operation_id).await?;
         Ok(match answer {
@@ -100,7 +105,7 @@ impl TenantLedger {
         Ok(inserted == 1)
     }
 
-    async fn earlier(&self, up: &NewUp) -> Result<Earlier, Error> {
+    async fn earlier(&self, up: &NewUp) -> Result<Option<Earlier>, Error> {
         let row = sqlx::query!(
             r#"SELECT k.fingerprint, o.operation_id, o.status, o.error, s.state
                FROM idempotency_keys k
@@ -111,14 +116,17 @@ impl TenantLedger {
             up.principal.id.as_str(),
             up.key.as_str(),
         )
-        .fetch_one(self.statements())
+        .fetch_optional(self.statements())
         .await?;
-        Ok(Earlier {
-            operation_id: OperationId::from_uuid(row.operation_id),
-            fingerprint: row.fingerprint,
-            status: views::read(&row.status)?,
-            failure: views::read_failure(row.error)?,
-            session_state: views::read(&row.state)?,
+        row.map(|row| {
+            Ok(Earlier {
+                operation_id: OperationId::from_uuid(row.operation_id),
+                fingerprint: row.fingerprint,
+                status: views::read(&row.status)?,
+                failure: views::read_failure(row.error)?,
+                session_state: views::read(&row.state)?,
+            })
         })
+        .transpose()
     }
 }

@@ -69,11 +69,8 @@ impl Ledger {
     async fn write(&self, job: &Job, step: &Step, moves: bool) -> Result<(), Error> {
         let lease = &job.lease;
         let row = sqlx::query!(
-            r#"WITH held AS MATERIALIZED (
-                SELECT until FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 FOR UPDATE
-            ), ok AS MATERIALIZED (
-                -- After the lock is held, so that waiting for it is counted.
-                SELECT coalesce($5, now()) AS at FROM held WHERE until > clock_timestamp()
+            r#"WITH ok AS MATERIALIZED (
+                SELECT coalesce($5, now()) AS at WHERE hold_lease($1, $2, $3, $4)
             ), session AS (
                 UPDATE sessions s SET
                     state = $7, updated_at = ok.at, transition_seq = transition_seq + CASE WHEN $8 THEN 1 ELSE 0 END,

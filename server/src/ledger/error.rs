@@ -43,6 +43,10 @@ impl From<sqlx::Error> for Error {
                     || matches!(state.as_str(), "55P03" | "40001" | "40P01");
                 match database.constraint() {
                     Some("session_records_digest" | "session_records_size") => Self::RecordDiffers,
+                    Some("transitions_follow_lease") => Self::Fenced,
+                    Some("sessions_tenant_quota" | "sessions_principal_quota") => {
+                        Fault::QuotaExceeded(database.message().to_owned()).into()
+                    }
                     _ if passing => Self::Unavailable(error),
                     _ => Self::Database(error),
                 }

@@ -6,7 +6,7 @@ use alpine_api::{Failure, OperationId, OperationKind, SessionId, SessionState};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{Error, Ledger, views};
+use super::{Error, Ledger, unreadable::Unreadable, views};
 use crate::domain::{
     operation::Phase,
     principal::TenantId,
@@ -68,23 +68,23 @@ pub struct JobSession {
     pub sandbox: Option<serde_json::Value>,
 }
 
-struct Row {
-    tenant_id: String,
-    session_id: Uuid,
-    fence: i64,
+pub(super) struct Row {
+    pub(super) tenant_id: String,
+    pub(super) session_id: Uuid,
+    pub(super) fence: i64,
     adopted: bool,
-    operation_id: Uuid,
+    pub(super) operation_id: Uuid,
     kind: String,
     phase: String,
     phase_attempt: i32,
     phase_age: Option<f64>,
-    remaining: f64,
+    pub(super) remaining: f64,
     persist_attempt: i32,
     force: bool,
     actor: String,
     error: Option<serde_json::Value>,
     traceparent: Option<String>,
-    state: String,
+    pub(super) state: String,
     repo_url: String,
     branch: String,
     public: bool,
@@ -126,11 +126,16 @@ impl Ledger {
         )
         .fetch_all(self.statements())
         .await?;
-        // One row that cannot be read (a newer version's, say) must not take the others along.
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| row.into_job(owner).inspect_err(|error| tracing::error!(%error, "a claimed operation cannot be read")).ok())
-            .collect())
+        let mut jobs = Vec::with_capacity(rows.len());
+        for row in rows {
+            let claimed = Unreadable::of(&row, owner);
+            match row.into_job(owner) {
+                Ok(job) => jobs.push(job),
+                // It must not take the others along. Where even this fails, its lease runs out.
+                Err(error) => drop(self.set_aside(&claimed, &error).await),
+            }
+        }
+        Ok(jobs)
     }
 
     /// Renew leases; those that are still held. On connections of its own, so that no load delays it.
@@ -172,10 +177,8 @@ impl Ledger {
     /// Give an operation back unfinished: to be claimed after `delay`, with `failed_tries` of its phase behind it.
     pub async fn release(&self, lease: &Lease, operation: OperationId, delay: Duration, failed_tries: i32) -> Result<(), Error> {
         let released = sqlx::query_scalar!(
-            r#"WITH held AS MATERIALIZED (
-                SELECT until FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 FOR UPDATE
-            ), ok AS MATERIALIZED (
-                SELECT 1 FROM held WHERE until > clock_timestamp()
+            r#"WITH ok AS MATERIALIZED (
+                SELECT 1 WHERE hold_lease($1, $2, $3, $4)
             ), lease AS (
                 UPDATE leases SET owner = NULL, until = NULL FROM ok WHERE tenant_id = $1 AND session_id = $2
             ), operation AS (

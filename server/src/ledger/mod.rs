@@ -14,8 +14,10 @@ mod hub;
 mod leases;
 mod list;
 mod records;
+mod retention;
 mod seal;
 mod sweep;
+mod unreadable;
 mod views;
 
 use std::sync::Arc;

@@ -73,9 +73,7 @@ impl Ledger {
         }
         let lease = &job.lease;
         let marked = sqlx::query!(
-            "WITH held AS MATERIALIZED (
-                SELECT until FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 FOR UPDATE
-            ), ok AS MATERIALIZED (SELECT 1 FROM held WHERE until > clock_timestamp())
+            "WITH ok AS MATERIALIZED (SELECT 1 WHERE hold_lease($1, $2, $3, $4))
             UPDATE session_records SET verified_at = coalesce(verified_at, now()) FROM ok
             WHERE tenant_id = $1 AND session_id = $2 AND persist_attempt = $5",
             lease.tenant.as_str(),
@@ -107,17 +105,15 @@ impl Ledger {
 async fn lock_lease(connection: &mut PgConnection, job: &Job) -> Result<(), Error> {
     let lease = &job.lease;
     let held = sqlx::query_scalar!(
-        r#"WITH held AS MATERIALIZED (
-            SELECT until FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 FOR UPDATE
-        ) SELECT until > clock_timestamp() AS "held!" FROM held"#,
+        r#"SELECT hold_lease($1, $2, $3, $4) AS "held!""#,
         lease.tenant.as_str(),
         lease.session.uuid(),
         lease.fence,
         lease.owner
     )
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await?;
-    if held == Some(true) { Ok(()) } else { Err(Error::Fenced) }
+    if held { Ok(()) } else { Err(Error::Fenced) }
 }
 
 async fn find(connection: &mut PgConnection, job: &Job) -> Result<Option<Written>, Error> {

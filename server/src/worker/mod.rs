@@ -4,6 +4,7 @@
 mod held;
 mod job;
 mod outcome;
+mod sweep;
 
 use std::{
     sync::Arc,
@@ -13,11 +14,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    ledger::{self, Ledger},
-    lifecycle::Engine,
-    metrics::Metrics,
-};
+use crate::{ledger::Ledger, lifecycle::Engine, metrics::Metrics};
 use held::Held;
 
 #[derive(Debug, Clone)]
@@ -30,6 +27,8 @@ pub struct Settings {
     /// The longest time between two looks at the queue when no hint comes.
     pub poll: Duration,
     pub sweep: Duration,
+    /// How long what is final keeps its history.
+    pub retention: Duration,
     /// How long running phases may go on after the signal to stop, before they are handed over.
     pub hand_over: Duration,
 }
@@ -138,16 +137,6 @@ impl Worker {
                 Err(_) => tracing::warn!("leases could not be renewed in time"),
             }
             self.held.drop_overdue(self.settings.lease);
-        }
-    }
-
-    async fn sweep(self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
-            match self.ledger.sweep(50).await {
-                Ok(0) | Err(ledger::Error::Unavailable(_)) => {}
-                Ok(begun) => tracing::info!(begun, "another try at what had failed"),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
-            }
         }
     }
 }

@@ -1,0 +1,44 @@
+//! What nobody asks for and must happen all the same: another try at what had failed, and an end to what is
+//! too old to be asked for.
+
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::ledger;
+
+const SESSIONS: i64 = 50;
+/// Rows a statement: short enough that nobody waits for it.
+const KEYS: i64 = 500;
+const HISTORIES: i64 = 100;
+
+impl Worker {
+    pub(super) async fn sweep(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
+            match self.sweep_once(&stop).await {
+                Ok(()) | Err(ledger::Error::Unavailable(_)) => {}
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
+            }
+        }
+    }
+
+    async fn sweep_once(&self, stop: &CancellationToken) -> Result<(), ledger::Error> {
+        let begun = self.ledger.sweep(SESSIONS).await?;
+        if begun > 0 {
+            tracing::info!(begun, "another try at what had failed");
+        }
+        let (mut keys, mut histories) = (0, 0);
+        while !stop.is_cancelled() {
+            let (swept_keys, swept_histories) =
+                (self.ledger.sweep_keys(KEYS).await?, self.ledger.sweep_history(self.settings.retention, HISTORIES).await?);
+            keys += swept_keys;
+            histories += swept_histories;
+            if i64::try_from(swept_keys) != Ok(KEYS) && swept_histories != HISTORIES {
+                break;
+            }
+        }
+        if keys > 0 || histories > 0 {
+            tracing::info!(keys, histories, "too old to be asked for");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! A client may go away at any moment. Nothing is left half written, and no connection with an open transaction.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::time::Duration;
+
+use alpine_server::{
+    domain::{
+        idempotency::IdempotencyKey,
+        operation::Deadlines,
+        principal::{Principal, PrincipalId, Role, TenantId},
+    },
+    ledger::{Ledger, NewDown, NewUp, PoolSettings, Pools, Sealer},
+};
+use alpine_tests::{REPO, World, api, cluster, db::Db};
+use reqwest::Method;
+use serde_json::json;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const OPEN: &str = "pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+
+/// Between two statements a transaction that is at work is idle too, but soon no more.
+async fn no_transaction_stays_open(db: &Db) {
+    let none = || async { (db.count(OPEN).await == 0).then_some(()) };
+    alpine_tests::until("no transaction is open", Duration::from_secs(5), none).await;
+}
+
+fn ann() -> Principal {
+    Principal { tenant: TenantId::parse("t").unwrap(), id: PrincipalId::parse("ann").unwrap(), role: Role::Member }
+}
+
+fn up(key: &str) -> NewUp {
+    NewUp {
+        principal: ann(),
+        key: IdempotencyKey::parse(key).unwrap(),
+        repo_url: REPO.parse().unwrap(),
+        branch: "main".parse().unwrap(),
+        public: true,
+        repo_token: None,
+        traceparent: None,
+    }
+}
+
+/// Not through HTTP, where a task of its own protects the ledger's work: here the work itself is dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
+    let db = Db::new(cluster::database().await);
+    let settings = PoolSettings {
+        database_url: db.url.clone().into(),
+        statements: 4,
+        // One: whoever comes next gets the connection that was just given back.
+        transactions: 1,
+        acquire_timeout: Duration::from_secs(5),
+    };
+    let ledger = Ledger::new(Pools::connect(&settings).unwrap(), Sealer::new(&[7; 32]).unwrap(), Deadlines::default());
+    let tenant = ledger.tenant(&ann().tenant);
+    let mut random = fastrand::Rng::with_seed(42);
+    // Follows the machine's pace, so that about half are dropped, at every point of the work.
+    let mut longest = Duration::from_millis(5);
+    let (mut dropped, mut done) = (0, 0);
+    for n in 0..600 {
+        let session = match tenant.accept_up(up(&format!("k{n}"))).await.unwrap() {
+            alpine_server::ledger::UpAnswer::Accepted(operation) => operation.session_id,
+            other => panic!("{other:?}"),
+        };
+        let down = || NewDown {
+            principal: ann(),
+            session,
+            retry_persist: false,
+            force: false,
+            reason: None,
+            request_id: "r".into(),
+            traceparent: None,
+        };
+        let patience = longest.mul_f64(random.f64());
+        match tokio::time::timeout(patience, tenant.accept_down(down())).await {
+            Err(_) => {
+                dropped += 1;
+                // Or the next borrower would work in it, with its time and under its settings.
+                no_transaction_stays_open(&db).await;
+                longest = longest.mul_f64(1.05);
+            }
+            Ok(accepted) => {
+                accepted.unwrap();
+                done += 1;
+                longest = longest.mul_f64(0.95);
+            }
+        }
+        // What the next borrower is told was written is written, for everyone to see.
+        let next = tenant.accept_down(down()).await.unwrap().operation;
+        let sql = format!("operations WHERE operation_id = '{}' AND kind = 'down'", next.operation_id.uuid());
+        assert_eq!(db.count(&sql).await, 1, "trial {n}: acknowledged and not there");
+    }
+    assert!(dropped > 100 && done > 100, "{dropped} dropped, {done} done");
+    assert_eq!(db.count("sessions").await, 600);
+    assert_eq!(db.count("operations WHERE kind = 'down'").await, 600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_go_away_at_any_moment_leave_whole_sessions_and_a_server_that_answers() {
+    const CLIENTS: u64 = 300;
+    let world = World::with(&[("ALPINE_ROLE", "api"), ("ALPINE_DB_CONNECTIONS", "4"), ("ALPINE_DB_TRANSACTION_CONNECTIONS", "2")]).await;
+    // A connection of its own for each, as different clients have.
+    let request = |n: u64| {
+        let api = world.api("ann");
+        async move {
+            let body = json!({ "repo_url": REPO, "branch": "main", "public": true });
+            let asked = api.request(Method::POST, "/v1/sessions").header("Idempotency-Key", format!("k{n}")).header("Prefer", "wait=20");
+            let patience = Duration::from_micros(fastrand::Rng::with_seed(n).u64(0..60_000));
+            tokio::time::timeout(patience, api::send(asked.json(&body))).await.is_err()
+        }
+    };
+    let mut gone = 0;
+    for batch in (0..CLIENTS).collect::<Vec<_>>().chunks(20) {
+        let clients: Vec<_> = batch.iter().map(|n| tokio::spawn(request(*n))).collect();
+        for client in clients {
+            gone += u32::from(client.await.unwrap());
+        }
+    }
+    assert!(gone > 100, "only {gone} went away");
+    let begun: Vec<String> =
+        world.db.one("SELECT coalesce(array_agg('ses_' || replace(session_id::text, '-', '')), '{}') FROM sessions").await;
+    assert!(begun.len() > 20, "only {} got as far as the ledger", begun.len());
+    let downs: Vec<_> = begun
+        .iter()
+        .cloned()
+        .map(|session| {
+            let api = world.api("ann");
+            tokio::spawn(async move {
+                let asked = api.request(Method::POST, &format!("/v1/sessions/{session}/down")).json(&json!({}));
+                let _ = tokio::time::timeout(Duration::from_micros(fastrand::u64(0..60_000)), api::send(asked)).await;
+            })
+        })
+        .collect();
+    for down in downs {
+        down.await.unwrap();
+    }
+    alpine_tests::until("no request is in flight", LIMIT, || async {
+        // The one that asks is in flight itself.
+        (world.server.metric("alpine_http_requests_in_flight", &[]).await? <= 1.0).then_some(())
+    })
+    .await;
+    no_transaction_stays_open(&world.db).await;
+    // Every key leads to one session, whole: its key, its lease, its first transition, its one live operation.
+    for n in 0..CLIENTS {
+        world.api("ann").up(&format!("k{n}"), REPO, "main").await;
+    }
+    let keys = i64::try_from(CLIENTS).unwrap();
+    for table in ["sessions", "idempotency_keys", "leases", "operations WHERE kind = 'up'", "transitions WHERE seq = 1"] {
+        assert_eq!(world.db.count(table).await, keys, "{table}");
+    }
+    assert_eq!(world.db.count("operations WHERE finished_at IS NULL").await, keys);
+}
