@@ -40,18 +40,28 @@ impl Api {
 
     /// Accepts an `up` and does not wait for it.
     pub async fn up(&self, key: &str, repo_url: &str, branch: &str) -> Reply {
+        self.try_up(key, repo_url, branch).await.expect("the server answers")
+    }
+
+    /// The same where the server may be gone.
+    pub async fn try_up(&self, key: &str, repo_url: &str, branch: &str) -> reqwest::Result<Reply> {
         let body = json!({ "repo_url": repo_url, "branch": branch, "public": true });
-        send(self.request(Method::POST, "/v1/sessions").header("Idempotency-Key", key).json(&body)).await
+        try_send(self.request(Method::POST, "/v1/sessions").header("Idempotency-Key", key).json(&body)).await
     }
 }
 
 /// The reply to a request.
 pub async fn send(request: RequestBuilder) -> Reply {
-    let response = request.send().await.expect("the server answers");
+    try_send(request).await.expect("the server answers")
+}
+
+/// The reply to a request, if one comes.
+pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Reply> {
+    let response = request.send().await?;
     let (status, headers) = (response.status(), response.headers().clone());
-    let text = response.text().await.unwrap();
+    let text = response.text().await?;
     let body = serde_json::from_str(&text).unwrap_or_default();
-    Reply { status, headers, text, body }
+    Ok(Reply { status, headers, text, body })
 }
 
 impl Reply {

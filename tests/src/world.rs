@@ -137,6 +137,11 @@ impl World {
         Api::new(self.pki.client(), self.server.base(), api::token(&self.secret, tenant, principal, roles))
     }
 
+    /// The same caller at another server, on connections of its own.
+    pub fn api_at(&self, base: &str, principal: &str) -> Api {
+        Api::new(self.pki.client(), base.to_owned(), api::token(&self.secret, "dev", principal, &[]))
+    }
+
     /// Where the provider keeps one session.
     pub fn sandbox(&self, session_id: &str) -> PathBuf {
         self.data_dir.join("sandboxes").join(session_id)
