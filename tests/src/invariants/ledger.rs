@@ -85,7 +85,7 @@ pub const ALWAYS: &[Check] = &[
         sql: "SELECT format('event %s of %s goes on from %s; event %s ended in %s', seq, session_id, from_state, seq_before, before) AS what
               FROM (
                   SELECT t.*, lag(t.seq, 1, 0::bigint) OVER own AS seq_before, lag(t.to_state) OVER own AS before
-                  FROM transitions t JOIN sessions s USING (tenant_id, session_id) WHERE to_jsonb(s) ->> 'history_swept_at' IS NULL
+                  FROM transitions t JOIN sessions s USING (tenant_id, session_id) WHERE history_swept_at IS NULL
                   WINDOW own AS (PARTITION BY t.tenant_id, t.session_id ORDER BY t.seq)
               ) AS events WHERE seq <> seq_before + 1 OR from_state IS DISTINCT FROM before
               UNION ALL
@@ -103,13 +103,13 @@ pub const ALWAYS: &[Check] = &[
               SELECT format('operation %s has %s keys', operation_id, count(*))
               FROM idempotency_keys GROUP BY tenant_id, operation_id HAVING count(*) > 1
               UNION ALL
-              SELECT format('key %s of %s is of %s %s by %s', key, k.principal_id, kind, operation_id, s.principal_id)
+              SELECT format('key %s of %s is of %s %s by %s', key, k.principal_id, kind, k.operation_id, s.principal_id)
               FROM idempotency_keys k LEFT JOIN operations o USING (tenant_id, operation_id) LEFT JOIN sessions s USING (tenant_id, session_id)
               WHERE (k.action, k.principal_id) IS DISTINCT FROM (o.kind, s.principal_id)
               UNION ALL
               SELECT format('%s was begun by %s operations', session_id, count(o.operation_id))
               FROM sessions s LEFT JOIN operations o USING (tenant_id, session_id)
-              WHERE to_jsonb(s) ->> 'history_swept_at' IS NULL
+              WHERE history_swept_at IS NULL
               GROUP BY tenant_id, session_id HAVING count(*) FILTER (WHERE kind = 'up') <> 1",
     },
     Check {
@@ -132,9 +132,9 @@ pub const ALWAYS: &[Check] = &[
     Check {
         // The stop is dated by its record, so its transaction is compared, not its time.
         name: "verified_before_destroyed",
-        sql: "SELECT format('%s began to destroy %s at %s; its record was verified at %s', operation_id, session_id, phase_started_at,
+        sql: "SELECT format('%s began to destroy %s at %s; its record was verified at %s', o.operation_id, session_id, phase_started_at,
                   verified_at) AS what
-              FROM operations LEFT JOIN session_records r USING (tenant_id, session_id, persist_attempt)
+              FROM operations o LEFT JOIN session_records r USING (tenant_id, session_id, persist_attempt)
               WHERE phase = 'destroy' AND (r.verified_at IS NULL OR r.verified_at > phase_started_at)
               UNION ALL
               SELECT format('%s was stopped by transaction %s in phase %s; its record was verified in transaction %s', s.session_id, t.xmin,
@@ -155,7 +155,7 @@ pub const ALWAYS: &[Check] = &[
                   UNION ALL SELECT xmin::text, at, 'audit ' || audit_id FROM audit_log
                   UNION ALL SELECT xmin::text, finished_at, 'end of ' || operation_id FROM operations WHERE finished_at IS NOT NULL
                   UNION ALL SELECT s.xmin::text, updated_at, 'session ' || session_id FROM sessions s
-                      WHERE to_jsonb(s) ->> 'history_swept_at' IS NULL
+                      WHERE history_swept_at IS NULL
               ) AS written GROUP BY xid HAVING count(DISTINCT at) > 1",
     },
     Check {
@@ -170,19 +170,19 @@ pub const ALWAYS: &[Check] = &[
                       max(at) FILTER (WHERE to_state = 'stopped') AS persisted
                   FROM transitions GROUP BY tenant_id, session_id
               ) AS events USING (tenant_id, session_id)
-              WHERE to_jsonb(s) ->> 'history_swept_at' IS NULL
+              WHERE history_swept_at IS NULL
                 AND (created_at, ready_at, stopped_at, persisted_at) IS DISTINCT FROM (first, ready, stopped, persisted)",
     },
     Check {
         // One that a `down` overtook ended when that began.
         name: "end_of_an_operation_is_its_last_event",
-        sql: "SELECT format('%s %s of %s ended %s at %s; its last event is at %s', kind, operation_id, session_id, status, finished_at, last)
+        sql: "SELECT format('%s %s of %s ended %s at %s; its last event is at %s', kind, o.operation_id, session_id, status, finished_at, last)
                   AS what
               FROM operations o LEFT JOIN (
                   SELECT tenant_id, operation_id, max(at) AS last FROM transitions GROUP BY tenant_id, operation_id
               ) AS events USING (tenant_id, operation_id)
               JOIN sessions s USING (tenant_id, session_id)
-              WHERE finished_at IS NOT NULL AND finished_at IS DISTINCT FROM last AND to_jsonb(s) ->> 'history_swept_at' IS NULL
+              WHERE finished_at IS NOT NULL AND finished_at IS DISTINCT FROM last AND history_swept_at IS NULL
                 AND NOT EXISTS (
                   SELECT FROM operations down
                   WHERE (down.tenant_id, down.session_id, down.kind, down.created_at) = (o.tenant_id, o.session_id, 'down', o.finished_at))",
@@ -200,12 +200,15 @@ pub const ALWAYS: &[Check] = &[
     Check {
         name: "quota_is_kept",
         sql: "SELECT format('tenant %s has %s active sessions, %s of one principal; it may have %s and %s', tenant_id, sum(n), max(n),
-                  quota ->> 'max_active_sessions', quota ->> 'max_active_sessions_per_principal') AS what
+                  quota, quota_each) AS what
               FROM (
-                  SELECT tenant_id, principal_id, to_jsonb(t) AS quota, count(*) AS n FROM sessions JOIN tenants t USING (tenant_id)
-                  WHERE state NOT IN ('stopped', 'failed') GROUP BY tenant_id, principal_id, to_jsonb(t)
-              ) AS active GROUP BY tenant_id, quota
-              HAVING sum(n) > (quota ->> 'max_active_sessions')::bigint OR max(n) > (quota ->> 'max_active_sessions_per_principal')::bigint",
+                  SELECT tenant_id, principal_id, count(*) AS n FROM sessions WHERE state NOT IN ('stopped', 'failed')
+                  GROUP BY tenant_id, principal_id
+              ) AS active JOIN (
+                  SELECT tenant_id, max_active_sessions AS quota, max_active_sessions_per_principal AS quota_each FROM tenants
+              ) AS quotas USING (tenant_id)
+              GROUP BY tenant_id, quota, quota_each
+              HAVING sum(n) > quota OR max(n) > quota_each",
     },
     Check {
         name: "token_ends_with_its_operation",
