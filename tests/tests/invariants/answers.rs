@@ -1,0 +1,4 @@
+pub struct M {
+    pub check: &'static str,
+}
+pub const MUTANTS: &[M] = &[];
