@@ -4,7 +4,8 @@ base=$1
 cat >/dev/null
 
 find "$base" -maxdepth 5 -name postmaster.pid 2>/dev/null | while read -r file; do
-    read -r pid <"$file" && kill -QUIT "$pid" 2>/dev/null
+    # The number may be another's by now: only a PostgreSQL of this very directory.
+  read -r pid <"$file" && grep -aqsF "$base/" "/proc/$pid/cmdline" && kill -QUIT "$pid" 2>/dev/null
 done
 
 # Servers name the directory in their arguments or environment.

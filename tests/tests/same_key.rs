@@ -18,7 +18,7 @@ use alpine_tests::{
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 const LIMIT: Duration = Duration::from_secs(180);
-const SETTINGS: &[(&str, &str)] = &[("ALPINE_LEASE_SECONDS", "2"), ("ALPINE_LOG", "error")];
+const SETTINGS: &[(&str, &str)] = &[("ALPINE_LEASE_SECONDS", "2"), ("ALPINE_LOG", "error"), ("ALPINE_WORKER_CONCURRENCY", "16")];
 
 /// Each test has the machine to itself: it is the load that they are about.
 static ALONE: Mutex<()> = Mutex::const_new(());
