@@ -15,6 +15,7 @@ pub mod db;
 pub mod drive;
 pub mod git_repo;
 pub mod git_server;
+pub mod invariants;
 pub mod pki;
 pub mod sandboxes;
 pub mod server;

@@ -16,6 +16,17 @@ pub fn processes(session_id: &str) -> Vec<i32> {
     numbered("/proc").into_iter().filter(|pid| environment(*pid).contains(&mark)).collect()
 }
 
+/// Every process of a session: which session's, and whether it is of the served program.
+pub fn marked() -> Vec<(String, i32, bool)> {
+    let marked = numbered("/proc").into_iter().filter_map(|pid| {
+        let environment = environment(pid);
+        let session = environment.iter().find_map(|pair| pair.strip_prefix("ALPINE_SESSION_ID="))?;
+        let served = environment.iter().any(|pair| pair == "ALPINE_SERVE=1");
+        Some((session.to_owned(), pid, served))
+    });
+    marked.collect()
+}
+
 fn environment(pid: i32) -> Vec<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     bytes.split(|b| *b == 0).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect()
