@@ -181,6 +181,20 @@ fn the_domain_is_pure_and_sql_is_the_ledgers() {
 }
 
 #[test]
+fn the_lease_is_asked_for_before_every_call_that_changes_a_sandbox() {
+    let mut calls = 0;
+    for file in rust_files(&bins::root().join("server/src/lifecycle")) {
+        // However it is broken into lines.
+        let text: String = code(&std::fs::read_to_string(&file).unwrap()).split_whitespace().collect();
+        for call in ["ensure", "exec", "serve", "stop", "destroy"] {
+            assert!(!text.contains(&format!("self.provider.{call}(")), "{} calls {call} without the lease", file.display());
+        }
+        calls += text.matches(".acting(&job.lease).await?").count();
+    }
+    assert_eq!(calls, 5, "one place each");
+}
+
+#[test]
 fn the_other_crates_keep_to_the_contract() {
     let root = bins::root();
     for (manifest, strangers) in

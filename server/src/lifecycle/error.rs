@@ -103,3 +103,15 @@ impl From<ledger::Error> for PhaseError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_knows_a_newer_worker_ends_the_job_like_a_lost_lease() {
+        let error = PhaseError::provider("sync", ProviderError::Fenced);
+        assert!(error.is_fenced() && !error.is_transient());
+        assert!(!PhaseError::provider("sync", ProviderError::Gone).is_fenced());
+    }
+}
