@@ -78,7 +78,7 @@ impl Slots {
     pub fn reserve(&self, label: &Label, usable: impl Fn(u32) -> bool) -> io::Result<Option<u32>> {
         // Two servers may share a root; the lock goes when the file is closed, so a crash cannot leave it.
         let directory = File::open(&self.dir)?;
-        directory.lock()?;
+        super::fences::lock(&directory)?;
         let held = self.names()?;
         if let Some((slot, _)) = held.iter().find(|(_, session)| *session == label.session) {
             return Ok(Some(*slot));
