@@ -38,5 +38,10 @@ for argument in "$@"; do
 done
 # The end-to-end tests drive the programs from outside, and would build them with these very words.
 cargo build --locked -p alpine-server -p alpine-cli --bins
+cargo build --locked -p alpine-server -p alpine-cli --features alpine-server/faults --bin alpine-server-faulty
 # bash 4.3 calls an empty array unset
 cargo test --locked ${selection[@]+"${selection[@]}"} "$@"
+if [ $# -eq 0 ]; then
+  step "Tests of the build that injects faults"
+  cargo test --locked -p alpine-server --lib --features faults faults::
+fi

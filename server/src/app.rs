@@ -187,9 +187,11 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     let worker = match plan.work {
         None => None,
         Some(work) => {
-            let provider = Arc::new(crate::sandbox::local::LocalProvider::new(work.local)?);
+            let faults = assemble::faults(&plan.common, &metrics);
+            let local = crate::sandbox::local::LocalProvider::new(work.local)?;
+            let provider = faults.clone().around_calls(Arc::new(local));
             let engine = Engine::new(ledger.clone(), provider, work.engine, Arc::clone(&metrics))?;
-            let worker = Worker::new(ledger, engine, metrics, assemble::worker(&plan.common.worker));
+            let worker = Worker::new(ledger, engine, metrics, faults, assemble::worker(&plan.common.worker));
             Some(tokio::spawn(worker.run(soft.clone())))
         }
     };

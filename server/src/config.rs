@@ -92,6 +92,9 @@ pub struct CommonArgs {
     pub http: HttpArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    #[cfg(feature = "faults")]
+    #[command(flatten)]
+    pub faults: FaultArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -199,6 +202,12 @@ pub struct WorkerArgs {
     /// How often failed clean-ups are looked for.
     #[arg(long, env = "ALPINE_SWEEP_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub sweep_seconds: u64,
+    /// How often the sandboxes are compared with the ledger.
+    #[arg(long, env = "ALPINE_RECONCILE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub reconcile_seconds: u64,
+    /// How long a sandbox that no session knows is left alone before it is destroyed.
+    #[arg(long, env = "ALPINE_ORPHAN_GRACE_SECONDS", default_value_t = 300)]
+    pub orphan_grace_seconds: u64,
     /// How long failed sessions, and the history of stopped ones, are kept (their records always are).
     #[arg(long, env = "ALPINE_RETENTION_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=3650))]
     pub retention_days: u32,
@@ -251,6 +260,18 @@ pub struct TelemetryArgs {
     /// The name of this service in traces.
     #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "alpine-server")]
     pub otlp_service_name: String,
+}
+
+#[cfg(feature = "faults")]
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Faults")]
+pub struct FaultArgs {
+    /// Faults to inject, as `point=act[@probability][#count]`, comma-separated.
+    #[arg(long, env = "ALPINE_FAULTS", value_delimiter = ',')]
+    pub faults: Vec<crate::faults::Rule>,
+    /// What decides where a fault is only probable.
+    #[arg(long, env = "ALPINE_FAULTS_SEED")]
+    pub faults_seed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -101,6 +101,8 @@ pub struct Metrics {
     requests: Family<Answered, Counter>,
     request_seconds: Family<Answered, Histogram, Buckets>,
     in_flight: Gauge,
+    #[cfg(feature = "faults")]
+    injected: Family<[(&'static str, String); 2], Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -149,6 +151,8 @@ impl Metrics {
             requests: add(r, "http_requests", "Requests answered", Family::default()),
             request_seconds: add(r, "http_request_duration_seconds", "Time to an answer", Family::new_with_constructor(REQUESTS)),
             in_flight: add(r, "http_requests_in_flight", "Requests being answered", Gauge::default()),
+            #[cfg(feature = "faults")]
+            injected: add(r, "injected_faults", "Faults on purpose", Family::default()),
             registry,
         };
         metrics.begin_at_zero();
@@ -209,6 +213,11 @@ impl Metrics {
 
     pub fn lease_adoption(&self) {
         self.lease_adoptions.inc();
+    }
+
+    #[cfg(feature = "faults")]
+    pub fn injected_fault(&self, point: String, act: &'static str) {
+        self.injected.get_or_create(&[("point", point), ("act", act.to_owned())]).inc();
     }
 
     pub fn orphan(&self) {

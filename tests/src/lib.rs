@@ -12,6 +12,7 @@ pub mod bins;
 pub mod cli;
 pub mod cluster;
 pub mod db;
+pub mod drive;
 pub mod git_repo;
 pub mod git_server;
 pub mod invariants;

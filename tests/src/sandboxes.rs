@@ -37,6 +37,13 @@ fn numbered(dir: &str) -> Vec<i32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// End whatever runs in one session's sandbox.
+pub fn kill(session_id: &str) {
+    for pid in processes(session_id) {
+        let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+    }
+}
+
 /// End whatever a test left running.
 pub fn kill_all(data_dir: &Path) {
     let marks: Vec<String> = directories(data_dir).iter().map(|id| format!("ALPINE_SESSION_ID={id}")).collect();

@@ -13,6 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{bins, pki::Pki};
 
+/// The rules of a server that is to go wrong: one that has any is `alpine-server-faulty`.
+pub const FAULTS: &str = "ALPINE_FAULTS";
+
 /// A server process, or the place of one that is down.
 #[derive(Debug)]
 pub struct Server {
@@ -45,7 +48,7 @@ impl Server {
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let mut command = Command::new(bins::path("alpine-server"));
+        let mut command = Command::new(bins::path(if self.env.contains_key(FAULTS) { bins::FAULTY } else { "alpine-server" }));
         command.arg("serve").envs(&self.env).env("ALPINE_LISTEN", format!("127.0.0.1:{}", self.port));
         for name in foreign_settings() {
             if !self.env.contains_key(&name) {
@@ -89,14 +92,27 @@ impl Server {
     pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
         self.signal(Signal::TERM);
         let begun = Instant::now();
+        (self.ended().await, begun.elapsed())
+    }
+
+    /// It ends within a minute, by itself or by what was done to it; how.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+            if let Some(status) = self.child.as_mut().expect("the server runs").try_wait().unwrap() {
                 self.child = None;
-                return (status, begun.elapsed());
+                return status;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "SIGTERM did not end alpine-server:\n{}", self.log_tail());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(begun.elapsed() < Duration::from_secs(60), "alpine-server does not end:\n{}", self.log_tail());
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Whether SIGSTOP has reached it.
+    pub fn is_frozen(&self) -> bool {
+        let pid = self.child.as_ref().expect("the server runs").id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
     /// SIGSTOP: there, and doing nothing.

@@ -20,7 +20,7 @@ use crate::{
     git_server::GitServer,
     pki::Pki,
     sandboxes,
-    server::Server,
+    server::{FAULTS, Server},
 };
 
 /// However many tests the runner starts at once, this many have a server.
@@ -55,6 +55,13 @@ impl World {
 
     pub async fn without_repositories(settings: &[(&str, &str)]) -> Self {
         Box::pin(Self::make(settings)).await
+    }
+
+    /// With a server that goes wrong by these rules; servers that come later do not.
+    pub async fn with_faults(rules: &str, settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::with(&[settings, &[(FAULTS, rules)]].concat()).await;
+        world.env.remove(FAULTS);
+        world
     }
 
     async fn make(settings: &[(&str, &str)]) -> Self {

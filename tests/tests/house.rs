@@ -20,9 +20,10 @@ fn may_import(module: &str) -> Option<&'static [&'static str]> {
         "domain" | "metrics" | "clock" | "telemetry" | "shutdown" => &[],
         "auth" | "ledger" | "sandbox" | "dev" => &["domain"],
         "lifecycle" => &["domain", "ledger", "sandbox"],
-        "worker" => &["lifecycle", "ledger", "sandbox", "domain"],
+        "worker" => &["lifecycle", "ledger", "sandbox", "domain", "faults"],
+        "faults" => &["domain", "sandbox", "lifecycle"],
         "http" | "gateway" => &["auth", "ledger", "domain"],
-        "app" | "main" | "config" | "lib" => EVERYTHING,
+        "app" | "main" | "program" | "bin" | "config" | "lib" => EVERYTHING,
         _ => return None,
     })
 }
@@ -143,10 +144,21 @@ fn the_import_rule_sees_every_way_to_import() {
     assert_eq!(seen("http/up.rs", "use super::super::lifecycle::Engine;"), ["http/up.rs imports lifecycle"]);
     assert_eq!(seen("http/mod.rs", "fn f() { super::lifecycle::f() }"), ["http/mod.rs imports lifecycle"]);
     assert_eq!(seen("domain/record.rs", "fn f() -> crate::ledger::Error {}"), ["domain/record.rs imports ledger"]);
+    assert_eq!(seen("lifecycle/up.rs", "use crate::faults::Faults;"), ["lifecycle/up.rs imports faults"]);
     assert_eq!(seen("dev/mod.rs", "use crate::config::Config;"), ["dev/mod.rs imports config"]);
     assert_eq!(seen("extra/mod.rs", ""), ["extra is not a module of DESIGN 1"]);
     let fine = "use crate::{auth::X, domain, http::problem, metrics::M};\nuse super::problem;\n// crate::worker\n#[cfg(test)]\nmod tests { use crate::worker; }";
     assert_eq!(seen("http/up.rs", fine), Vec::<String>::new());
+}
+
+#[test]
+fn what_people_run_injects_no_fault() {
+    let manifest = std::fs::read_to_string(bins::root().join("server/Cargo.toml")).unwrap();
+    let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+    assert!(features.contains("\nfaults = []") && !features.contains("\ndefault"), "a build of its own:{features}");
+    let program = std::fs::read(bins::path("alpine-server")).unwrap();
+    let holds = |name: &[u8]| program.windows(name.len()).any(|window| window == name);
+    assert!(holds(b"ALPINE_LEASE_SECONDS") && !holds(b"ALPINE_FAULTS") && !holds(b"injected fault"));
 }
 
 #[test]

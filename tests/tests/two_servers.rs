@@ -89,6 +89,22 @@ async fn what_a_killed_server_was_doing_is_adopted_within_its_lease_and_five_sec
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_was_doing_when_it_was_told_to_stop_is_handed_over_at_once() {
+    let mut world = World::with(&[("ALPINE_LEASE_SECONDS", "600"), ("ALPINE_HAND_OVER_SECONDS", "1")]).await;
+    let sessions = six_in_progress(&world).await;
+    let owner: String = world.db.one("SELECT min(owner) FROM leases").await;
+    let second = world.another_server(&[]).await;
+    let (status, _) = world.server.terminate().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(world.db.count(&format!("leases WHERE owner = '{owner}'")).await, 0, "it kept a lease");
+    each_is_ready_once(&world, &sessions).await;
+    let gone_on = second.metric("alpine_operation_phase_duration_seconds_count", &["phase=\"start\"", "outcome=\"ok\""]).await;
+    assert_eq!(gone_on, Some(6.0), "the other went on with all of them");
+    let adoptions = second.metric("alpine_lease_adoptions_total", &[]).await;
+    assert_eq!(adoptions, Some(0.0), "nothing was taken: it was given");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_wakes_up_too_late_changes_nothing() {
     let world = World::with(&[("ALPINE_LEASE_SECONDS", "3")]).await;
     let sessions = six_in_progress(&world).await;

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,8 +18,10 @@ use crate::{
     config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, WorkerArgs},
     dev::tools::in_path,
     domain::operation::Deadlines,
+    faults::Faults,
     http, lifecycle,
     lifecycle::{GitSettings, Rewrite},
+    metrics::Metrics,
     sandbox::local,
     telemetry, worker,
 };
@@ -208,9 +211,25 @@ pub fn worker(args: &WorkerArgs) -> worker::Settings {
         lease: Duration::from_secs(args.lease_seconds),
         poll: Duration::from_secs(1),
         sweep: Duration::from_secs(args.sweep_seconds),
+        reconcile: Duration::from_secs(args.reconcile_seconds),
+        orphan_grace: Duration::from_secs(args.orphan_grace_seconds),
         retention: Duration::from_secs(u64::from(args.retention_days) * 24 * 60 * 60),
         hand_over: Duration::from_secs(args.hand_over_seconds),
     }
+}
+
+#[cfg(feature = "faults")]
+#[must_use]
+pub fn faults(common: &CommonArgs, metrics: &Arc<Metrics>) -> Faults {
+    let seed = common.faults.faults_seed.unwrap_or_else(|| fastrand::u64(..));
+    tracing::warn!(rules = common.faults.faults.len(), seed, "faults are injected");
+    Faults::new(common.faults.faults.clone(), seed, Arc::clone(metrics))
+}
+
+#[cfg(not(feature = "faults"))]
+#[must_use]
+pub const fn faults(_: &CommonArgs, _: &Arc<Metrics>) -> Faults {
+    Faults
 }
 
 #[must_use]

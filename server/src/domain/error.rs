@@ -130,6 +130,12 @@ pub mod failure {
         up(ErrorCode::DeadlineExceeded, format!("{step}: not done within {seconds} s"))
     }
 
+    /// A session that was ready has lost its sandbox; how that shows.
+    #[must_use]
+    pub fn sandbox_lost(found: &str) -> Failure {
+        up(ErrorCode::SandboxProvisionFailed, format!("lost: {found}"))
+    }
+
     /// Nothing that runs here can go on with it.
     #[must_use]
     pub fn unreadable() -> Failure {

@@ -13,6 +13,7 @@ mod events;
 mod hub;
 mod leases;
 mod list;
+mod reconcile;
 mod records;
 mod retention;
 mod seal;
@@ -35,6 +36,7 @@ pub use error::Error;
 pub use hub::{Hub, Watch};
 pub use leases::{Job, JobSession, Lease};
 pub use list::{BadCursor, Cursor, ListQuery};
+pub use reconcile::{Ready, Standing};
 pub use records::{STOPPED_REASON, Written};
 pub use seal::{SealError, Sealer};
 

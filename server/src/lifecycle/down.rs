@@ -15,7 +15,7 @@ impl Engine {
         }
         let handle = Self::handle(job)?;
         let grace = if job.force { Duration::ZERO } else { self.deadlines().stop_grace };
-        match self.provider.stop(&handle, grace).await {
+        match self.acting(&job.lease).await?.stop(&handle, job.lease.fence, grace).await {
             Ok(()) => Ok(Done::because("sandbox stopped")),
             Err(ProviderError::Gone) => Ok(Done::because("the sandbox was gone")),
             Err(error) => Err(PhaseError::provider("stop", error)),
@@ -50,12 +50,10 @@ impl Engine {
         Ok(Done::because("sandbox removed"))
     }
 
-    /// Destroy the sandbox and see that it is gone. The lease is asked for right before: a worker that lost
-    /// it must not touch what another may have made.
+    /// Destroy the sandbox and see that it is gone.
     async fn remove(&self, step: &'static str, job: &Job) -> Result<(), PhaseError> {
         let session = job.lease.session;
-        self.ledger.holds(&job.lease).await?;
-        self.provider.destroy(session).await.map_err(|error| PhaseError::provider(step, error))?;
+        self.acting(&job.lease).await?.destroy(session, job.lease.fence).await.map_err(|error| PhaseError::provider(step, error))?;
         match self.provider.inspect(session).await.map_err(|error| PhaseError::provider(step, error))? {
             Status::Absent => Ok(()),
             Status::Idle | Status::Serving { .. } => Err(PhaseError::transient(step, "the sandbox is still there after it was destroyed")),

@@ -41,6 +41,7 @@ impl PhaseError {
             ProviderError::Transient { what, source } => Self::transient(step, with_source(what, source.as_ref())),
             ProviderError::Permanent { what, source } => Self::permanent(step, with_source(what, source.as_ref())),
             ProviderError::Gone => Self::permanent(step, "the sandbox is gone"),
+            ProviderError::Fenced => Self::Ledger(ledger::Error::Fenced),
         }
     }
 

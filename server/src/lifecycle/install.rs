@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ledger::Job,
-    sandbox::{Command, Exit, Handle},
+    sandbox::{Command, Handle},
 };
 
 const STEP: &str = "install";
@@ -14,19 +14,15 @@ const STEP: &str = "install";
 impl Engine {
     pub(super) async fn install(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
-        let (project, listing) = self.project(STEP, &handle).await?;
+        let (project, listing) = self.project(STEP, job, &handle).await?;
         let files: Vec<&str> = listing.lines().collect();
         let Some((command, source)) = install_command(&project, &files) else {
             return Ok(Done::because("nothing to install"));
         };
         let shell = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), command], ..Command::default() };
-        let ran = self.exec(STEP, &handle, shell).await?;
+        let ran = self.exec(STEP, job, &handle, shell).await?;
         if ran.exit.success() {
             return Ok(Done::because(format!("installed by {source}")));
-        }
-        if ran.exit == Exit::Signal(9) {
-            // By the kernel for want of memory, or by whoever had the session for a moment.
-            return Err(PhaseError::transient(STEP, format!("the command of {source} was killed: {}", ran.tail(None))));
         }
         // A registry that stumbles looks the same as a broken lock file; only the deadline tells them apart,
         // so a failed install is final and the caller decides.
@@ -34,11 +30,11 @@ impl Engine {
     }
 
     /// The repository's `.alpine.toml`, if it has one, and the names of the files at its top.
-    pub(super) async fn project(&self, step: &'static str, handle: &Handle) -> Result<(Project, String), PhaseError> {
+    pub(super) async fn project(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<(Project, String), PhaseError> {
         // A NUL ends the first part; TOML has none.
         let script = "set -e; test ! -e .alpine.toml || head -c 65536 .alpine.toml | tr -d '\\000'; printf '\\000'; ls -1A";
         let argv = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        let ran = self.exec(step, handle, Command { argv, ..Command::default() }).await?;
+        let ran = self.exec(step, job, handle, Command { argv, ..Command::default() }).await?;
         if !ran.exit.success() {
             return Err(PhaseError::permanent(step, format!(".alpine.toml cannot be read ({}): {}", ran.outcome(), ran.tail(None))));
         }

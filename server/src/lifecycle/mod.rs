@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     domain::operation::{Deadlines, Phase},
-    ledger::{Findings, Job, Ledger},
+    ledger::{Findings, Job, Lease, Ledger},
     metrics::Metrics,
     sandbox::{Handle, Provider, SandboxSpec},
 };
@@ -76,6 +76,11 @@ impl Engine {
         &self.settings.deadlines
     }
 
+    #[must_use]
+    pub const fn provider(&self) -> &Arc<dyn Provider> {
+        &self.provider
+    }
+
     /// Run the job's phase. It may have run before, wholly or in part: each phase finds what is there.
     pub async fn run(&self, job: &Job) -> Result<Done, PhaseError> {
         if job.session.sandbox.is_some() && !self.provider.reaches(&Self::handle(job)?) {
@@ -98,9 +103,16 @@ impl Engine {
     async fn provision(&self, job: &Job) -> Result<Done, PhaseError> {
         let spec = SandboxSpec { tenant: job.lease.tenant.clone(), session: job.lease.session, fence: job.lease.fence };
         // The intent is on record: the session is `provisioning`, and its sandbox's name is its id.
-        let handle = self.provider.ensure(&spec).await.map_err(|error| PhaseError::provider("provision", error))?;
+        let handle = self.acting(&job.lease).await?.ensure(&spec).await.map_err(|error| PhaseError::provider("provision", error))?;
         let sandbox = serde_json::to_value(&handle).map_err(|error| PhaseError::permanent("provision", error.to_string()))?;
         Ok(Done { findings: Findings { sandbox: Some(sandbox), ..Findings::default() }, ..Done::because("sandbox made") })
+    }
+
+    /// The provider, for a call that changes something. The lease is asked for right before each such call: a
+    /// worker that lost it must not touch what another may have made.
+    async fn acting(&self, lease: &Lease) -> Result<&dyn Provider, PhaseError> {
+        self.ledger.holds(lease).await?;
+        Ok(&*self.provider)
     }
 
     /// The sandbox that an earlier phase recorded.

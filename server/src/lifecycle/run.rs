@@ -4,7 +4,10 @@ use secrecy::SecretString;
 use tokio::sync::mpsc;
 
 use super::{Engine, PhaseError, git::printable};
-use crate::sandbox::{Command, Exit, Handle, Output};
+use crate::{
+    ledger::Job,
+    sandbox::{Command, Exit, Handle, Output},
+};
 
 /// The most that is kept of a command's standard output, and of the end of all that it wrote.
 const STDOUT_LIMIT: usize = 256 * 1024;
@@ -41,7 +44,7 @@ impl Ran {
 }
 
 impl Engine {
-    pub(super) async fn exec(&self, step: &'static str, handle: &Handle, command: Command) -> Result<Ran, PhaseError> {
+    pub(super) async fn exec(&self, step: &'static str, job: &Job, handle: &Handle, command: Command) -> Result<Ran, PhaseError> {
         let (sender, mut receiver) = mpsc::channel(64);
         let collect = async {
             let (mut stdout, mut tail) = (Vec::new(), Vec::new());
@@ -59,7 +62,14 @@ impl Engine {
             }
             (stdout, tail)
         };
-        let (exit, (stdout, tail)) = tokio::join!(self.provider.exec(handle, command, sender), collect);
-        Ok(Ran { exit: exit.map_err(|error| PhaseError::provider(step, error))?, stdout, tail })
+        let secret = command.secret_env.first().map(|(_, secret)| secret.clone());
+        let provider = self.acting(&job.lease).await?;
+        let (exit, (stdout, tail)) = tokio::join!(provider.exec(handle, job.lease.fence, command, sender), collect);
+        let ran = Ran { exit: exit.map_err(|error| PhaseError::provider(step, error))?, stdout, tail };
+        if ran.exit == Exit::Signal(9) {
+            // By the kernel for want of memory, or by whoever had the session for a moment.
+            return Err(PhaseError::transient(step, format!("a command was killed: {}", ran.tail(secret.as_ref()))));
+        }
+        Ok(ran)
     }
 }

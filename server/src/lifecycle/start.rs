@@ -19,13 +19,18 @@ impl Engine {
     pub(super) async fn start(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
-        let (project, _) = self.project(STEP, &handle).await?;
+        let (project, _) = self.project(STEP, job, &handle).await?;
         let serve = project.serve.unwrap_or_else(|| self.settings.serve.clone());
         let command = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), serve], ..Command::default() };
-        let endpoint = self.provider.serve(&handle, command).await.map_err(|error| PhaseError::provider(STEP, error))?;
+        let endpoint = self
+            .acting(&job.lease)
+            .await?
+            .serve(&handle, job.lease.fence, command)
+            .await
+            .map_err(|error| PhaseError::provider(STEP, error))?;
         // While the program starts, the workspace is proved.
         self.verify_head("verify", job, &handle, target).await?;
-        self.verify_write(&handle).await?;
+        self.verify_write(job, &handle).await?;
         let budget = self.budget(job);
         match tokio::time::timeout(budget, self.answers(job, &handle, &endpoint)).await {
             Ok(answered) => answered?,
@@ -42,11 +47,11 @@ impl Engine {
         whole.saturating_sub((whole / 10).min(Duration::from_secs(5)))
     }
 
-    async fn verify_write(&self, handle: &Handle) -> Result<(), PhaseError> {
+    async fn verify_write(&self, job: &Job, handle: &Handle) -> Result<(), PhaseError> {
         let script =
             "set -e; probe=$(mktemp ./.alpine-probe.XXXXXX); printf ok > \"$probe\"; test \"$(cat \"$probe\")\" = ok; rm -f \"$probe\"";
         let argv = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        let ran = self.exec("verify", handle, Command { argv, ..Command::default() }).await?;
+        let ran = self.exec("verify", job, handle, Command { argv, ..Command::default() }).await?;
         if ran.exit.success() {
             return Ok(());
         }

@@ -77,14 +77,14 @@ impl Engine {
             secret_env: token.map(|token| (TOKEN_VARIABLE.to_owned(), token.clone())).into_iter().collect(),
             ..Command::default()
         };
-        self.exec(STEP, handle, command).await
+        self.exec(STEP, job, handle, command).await
     }
 
     /// Git that stays in the workspace. `script` is fixed; what comes from outside is `$1`, `$2`.
     async fn local_git(&self, job: &Job, handle: &Handle, script: &str, arguments: &[&str]) -> Result<(), PhaseError> {
         let argv = ["sh", "-c", script, "git"].iter().chain(arguments).map(|arg| (*arg).to_owned()).collect();
         let env = self.settings.git.environment(&job.session.repo_url, &[], false);
-        let ran = self.exec(STEP, handle, Command { argv, env, ..Command::default() }).await?;
+        let ran = self.exec(STEP, job, handle, Command { argv, env, ..Command::default() }).await?;
         if ran.exit.success() {
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl Engine {
     async fn head(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<Option<String>, PhaseError> {
         let argv = ["git", "rev-parse", "--verify", "--quiet", "HEAD"].map(str::to_owned).to_vec();
         let env = self.settings.git.environment(&job.session.repo_url, &[], false);
-        let ran = self.exec(step, handle, Command { argv, env, ..Command::default() }).await?;
+        let ran = self.exec(step, job, handle, Command { argv, env, ..Command::default() }).await?;
         Ok(ran.exit.success().then(|| ran.text()))
     }
 

@@ -18,7 +18,7 @@ pub mod local;
 pub struct SandboxSpec {
     pub tenant: TenantId,
     pub session: SessionId,
-    /// The fence of the lease under which it is made; a label.
+    /// The fence of the lease under which it is made; also a label.
     pub fence: i64,
 }
 
@@ -88,6 +88,7 @@ pub enum Status {
 pub struct Listed {
     pub tenant: TenantId,
     pub session: SessionId,
+    /// The highest fence that has acted on it.
     pub fence: i64,
     pub handle: Handle,
 }
@@ -111,8 +112,15 @@ pub enum ProviderError {
     /// The sandbox that the handle names is gone.
     #[error("the sandbox is gone")]
     Gone,
+    /// A newer worker has acted on the session, or it was destroyed: nothing was done.
+    #[error("a newer worker has this sandbox")]
+    Fenced,
 }
 
+/// Whoever changes a sandbox says under which fence. A provider remembers, for each session, the highest
+/// fence that ever acted on it, and refuses a change under a lower one as `Fenced`: the ledger's own fences
+/// stop what a worker writes, not what it was about to do when it was paused. The memory of a destroyed
+/// sandbox outlives it, so that an `ensure` which comes late makes nothing.
 #[async_trait]
 pub trait Provider: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &'static str;
@@ -120,26 +128,27 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Whether that sandbox is one of this provider's own: `destroy` and `inspect` know no other.
     fn reaches(&self, handle: &Handle) -> bool;
 
-    /// Make the sandbox, or find the one that is there.
+    /// Make the sandbox, or find the one that is there. Also `Fenced` under the fence that destroyed it.
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError>;
 
     /// Run a command to its end. Output goes to `output` as it comes (a closed receiver is no error).
     /// Begins by ending whatever an earlier, interrupted `exec` of this sandbox left running. Dropping the
-    /// future ends the command and all its children.
-    async fn exec(&self, handle: &Handle, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError>;
+    /// future ends the command and all its children. The fence is that of the beginning: who comes later
+    /// under a higher one ends the command.
+    async fn exec(&self, handle: &Handle, fence: i64, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError>;
 
     /// Start the program that serves the workspace, detached from this server, with `$HOST` and `$PORT`
     /// in its environment and in its arguments. One that runs already is left alone.
-    async fn serve(&self, handle: &Handle, command: Command) -> Result<Endpoint, ProviderError>;
+    async fn serve(&self, handle: &Handle, fence: i64, command: Command) -> Result<Endpoint, ProviderError>;
 
     /// The last bytes that the served program wrote, for an error's cause.
     async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError>;
 
     /// Stop everything that runs in it: politely, and after `grace` by force. Files stay.
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), ProviderError>;
+    async fn stop(&self, handle: &Handle, fence: i64, grace: Duration) -> Result<(), ProviderError>;
 
     /// Remove it, by session id: a sandbox whose handle was never recorded must be found too.
-    async fn destroy(&self, session: SessionId) -> Result<(), ProviderError>;
+    async fn destroy(&self, session: SessionId, fence: i64) -> Result<(), ProviderError>;
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError>;
 

@@ -120,7 +120,7 @@ impl Worker {
             () = hold.lost.cancelled() => Ran::Lost,
             () = overtaken => Ran::Lost,
             () = hold.hand_over.cancelled() => Ran::HandOver,
-            ran = tokio::time::timeout(budget, self.engine.run(job)) => match ran {
+            ran = tokio::time::timeout(budget, self.faults.around(job.phase, || self.engine.run(job))) => match ran {
                 Ok(Ok(done)) => Ran::Done(done),
                 Ok(Err(error)) => Ran::Failed(error),
                 Err(_) => Ran::TooLate,
@@ -128,12 +128,19 @@ impl Worker {
         }
     }
 
+    async fn commit(&self, job: &mut Job, step: Step) -> Result<(), ledger::Error> {
+        let phase = job.phase;
+        self.ledger.commit(job, step).await?;
+        self.faults.committed(phase).await;
+        Ok(())
+    }
+
     /// Commit a phase that is done; whether the operation has ended with it.
     async fn advance(&self, job: &mut Job, done: Done) -> Result<bool, ledger::Error> {
         let step = outcome::after(job, done);
         let ended = step.end;
         let ready = job.kind == OperationKind::Up && job.phase == Phase::Start;
-        self.ledger.commit(job, step).await?;
+        self.commit(job, step).await?;
         if let Some(end) = ended {
             self.ended(job, end);
             if ready {
@@ -161,7 +168,7 @@ impl Worker {
 
     async fn conclude(&self, job: &mut Job, step: Step) -> Result<bool, ledger::Error> {
         let ended = step.end;
-        self.ledger.commit(job, step).await?;
+        self.commit(job, step).await?;
         if let Some(end) = ended {
             self.ended(job, end);
         }

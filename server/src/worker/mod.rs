@@ -4,6 +4,7 @@
 mod held;
 mod job;
 mod outcome;
+mod reconcile;
 mod sweep;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{ledger::Ledger, lifecycle::Engine, metrics::Metrics};
+use crate::{faults::Faults, ledger::Ledger, lifecycle::Engine, metrics::Metrics};
 use held::Held;
 
 #[derive(Debug, Clone)]
@@ -27,6 +28,9 @@ pub struct Settings {
     /// The longest time between two looks at the queue when no hint comes.
     pub poll: Duration,
     pub sweep: Duration,
+    pub reconcile: Duration,
+    /// How long a sandbox that no session knows is left alone.
+    pub orphan_grace: Duration,
     /// How long what is final keeps its history.
     pub retention: Duration,
     /// How long running phases may go on after the signal to stop, before they are handed over.
@@ -44,6 +48,7 @@ pub struct Worker {
     ledger: Ledger,
     engine: Engine,
     metrics: Arc<Metrics>,
+    faults: Faults,
     settings: Arc<Settings>,
     held: Held,
     places: Arc<Semaphore>,
@@ -52,9 +57,9 @@ pub struct Worker {
 
 impl Worker {
     #[must_use]
-    pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, settings: Settings) -> Self {
+    pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, faults: Faults, settings: Settings) -> Self {
         let places = Arc::new(Semaphore::new(settings.concurrency));
-        Self { ledger, engine, metrics, settings: Arc::new(settings), held: Held::default(), places, jobs: TaskTracker::new() }
+        Self { ledger, engine, metrics, faults, settings: Arc::new(settings), held: Held::default(), places, jobs: TaskTracker::new() }
     }
 
     /// Work until `stop`; then claim nothing more, give running phases a moment, and hand the rest over.
@@ -62,6 +67,7 @@ impl Worker {
         let done = CancellationToken::new();
         let beat = tokio::spawn(self.clone().beat(done.clone()));
         let sweep = tokio::spawn(self.clone().sweep(stop.clone()));
+        let reconcile = tokio::spawn(self.clone().reconcile(stop.clone()));
         while !stop.is_cancelled() {
             self.claim(&stop).await;
             let hinted = async {
@@ -78,7 +84,7 @@ impl Worker {
             self.jobs.wait().await;
         }
         done.cancel();
-        for task in [beat, sweep] {
+        for task in [beat, sweep, reconcile] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a background task of the worker failed");
             }

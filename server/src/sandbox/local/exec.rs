@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     Inner, blocking,
+    fences::{Act, Fence},
     host::Host,
     io,
     layout::Sandbox,
@@ -37,34 +38,16 @@ const SIGNALS: [i32; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15];
 pub(super) async fn run(
     inner: std::sync::Arc<Inner>,
     sandbox: Sandbox,
+    fence: Fence,
     command: Command,
     output: mpsc::Sender<Output>,
 ) -> Result<Exit, ProviderError> {
-    let run = Uuid::now_v7().simple().to_string();
     let isolates = inner.launcher.isolates();
-    let host = inner.host.clone();
-    let (mut command, mut process, owner) = {
-        let run = run.clone();
-        blocking(move || {
-            let meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
-            stop::end(&inner.host, meta.owner(), &Which::Execs)?;
-            let process = inner.launcher.process(&sandbox, &meta, &command, &[(EXEC_MARK, &run)])?;
-            Ok((command, process, meta.owner()))
-        })
-        .await?
+    let program = command.argv.first().cloned().unwrap_or_default();
+    let Some(Started { mut child, stdin, guard }) = blocking(move || start(&inner, &sandbox, &fence, command)).await? else {
+        let _ = output.send(Output::Stderr(format!("{program}: not found\n").into_bytes())).await;
+        return Ok(Exit::Code(127));
     };
-    let stdin = command.stdin.take();
-    process.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match tokio::process::Command::from(process).kill_on_drop(true).spawn() {
-        Ok(child) => child,
-        // As a shell, or the wrappers that run a command otherwise, would say it.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !isolates => {
-            let _ = output.send(Output::Stderr(format!("{}: not found\n", command.argv[0]).into_bytes())).await;
-            return Ok(Exit::Code(127));
-        }
-        Err(error) => return Err(io("starting a command")(error)),
-    };
-    let guard = Guard { host, owner, run, pid: child.id(), armed: true };
 
     let ended = CancellationToken::new();
     let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -75,6 +58,29 @@ pub(super) async fn run(
         finish(&mut child, guard, &ended),
     );
     Ok(exit(status?, isolates))
+}
+
+/// `None`: there is no such program. Blocks; if nobody waits for it any more, the guard ends what it began.
+fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) -> Result<Option<Started>, ProviderError> {
+    let meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
+    // From here on nothing begins under a lower fence; what has begun ends. Only then is it this one's turn,
+    // unless a higher one came in between.
+    drop(fence.hold(Act::Run)?);
+    stop::end(&inner.host, meta.owner(), &Which::Execs(fence.value()))?;
+    let run = format!("{}.{}", fence.value(), Uuid::now_v7().simple());
+    let mut process = inner.launcher.process(sandbox, &meta, &command, &[(EXEC_MARK, &run)])?;
+    let stdin = command.stdin.take();
+    process.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let held = fence.hold(Act::Run)?;
+    let child = match tokio::process::Command::from(process).kill_on_drop(true).spawn() {
+        Ok(child) => child,
+        // As a shell, or the wrappers that run a command otherwise, would say it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !inner.launcher.isolates() => return Ok(None),
+        Err(error) => return Err(io("starting a command")(error)),
+    };
+    let guard = Guard { host: inner.host.clone(), owner: meta.owner(), run, pid: child.id(), armed: true };
+    drop(held);
+    Ok(Some(Started { child, stdin, guard }))
 }
 
 /// Waits for the command, then ends what it left running.
@@ -120,6 +126,13 @@ fn exit(status: ExitStatus, isolates: bool) -> Exit {
         (Some(code), _) => Exit::Code(code),
         (None, signal) => Exit::Signal(signal.unwrap_or_default()),
     }
+}
+
+#[derive(Debug)]
+struct Started {
+    child: Child,
+    stdin: Option<Vec<u8>>,
+    guard: Guard,
 }
 
 /// Ends the command when its future is dropped.

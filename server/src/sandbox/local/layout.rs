@@ -19,6 +19,7 @@ use std::{
 use alpine_api::SessionId;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     processes::{Owner, Started, User},
@@ -107,7 +108,7 @@ impl Sandbox {
     /// at a time, and by none that died.
     pub fn lock(&self) -> io::Result<File> {
         let directory = File::open(&self.dir)?;
-        directory.lock()?;
+        super::fences::lock(&directory)?;
         Ok(directory)
     }
 
@@ -199,6 +200,20 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     Ok(())
+}
+
+/// What tells this root from one at the same path of another host. Servers that share a root share it.
+pub(super) fn root_id(root: &Path) -> io::Result<String> {
+    let path = root.join(".id");
+    let partial = root.join(format!(".id.{}", Uuid::now_v7().simple()));
+    if !path.exists() {
+        replace(&partial, Uuid::new_v4().simple().to_string().as_bytes(), 0o600)?;
+        // The first of several servers that start at once.
+        let linked = fs::hard_link(&partial, &path);
+        fs::remove_file(&partial)?;
+        linked.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })?;
+    }
+    fs::read_to_string(path)
 }
 
 fn own(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {

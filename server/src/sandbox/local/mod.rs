@@ -8,6 +8,7 @@
 //! environment and its parents escape.
 
 mod exec;
+mod fences;
 mod host;
 mod launch;
 mod layout;
@@ -28,8 +29,8 @@ use std::{
     io::ErrorKind,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use alpine_api::SessionId;
@@ -39,6 +40,7 @@ use tokio::sync::mpsc;
 
 pub use self::settings::{Limits, Settings};
 use self::{
+    fences::{Act, Fence},
     host::Host,
     launch::Launcher,
     layout::{Meta, Sandbox},
@@ -51,6 +53,9 @@ use crate::{
 };
 
 const NAME: &str = "local";
+/// Longer than any worker could be late.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug, Clone)]
 pub struct LocalProvider {
@@ -60,9 +65,12 @@ pub struct LocalProvider {
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    root_id: String,
     slots: Slots,
     launcher: Launcher,
     host: Host,
+    /// When old fences were last looked for.
+    forgot: Mutex<Option<Instant>>,
     /// The server can give each session a user of its own.
     users: bool,
 }
@@ -101,12 +109,23 @@ impl LocalProvider {
             layout::make_dir(&root, 0o711)?;
             let root = root.canonicalize()?;
             layout::make_dir(&root.join(".trash"), 0o700)?;
-            Ok((Slots::new(&root)?, root))
+            fences::prepare(&root)?;
+            Ok((Slots::new(&root)?, layout::root_id(&root)?, root))
         };
-        let (slots, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
+        let (slots, root_id, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
         let launcher = Launcher::new(settings, &root, slots.uid(0))?;
         launcher.check_reachable(&root)?;
-        Ok(Self { inner: Arc::new(Inner { root, slots, launcher, host: Host::default(), users: rustix::process::geteuid().is_root() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                root,
+                root_id,
+                slots,
+                launcher,
+                host: Host::default(),
+                forgot: Mutex::default(),
+                users: rustix::process::geteuid().is_root(),
+            }),
+        })
     }
 
     /// Are sessions kept apart by bubblewrap?
@@ -136,10 +155,13 @@ impl Inner {
 
     fn handle(&self, session: SessionId) -> Handle {
         let directory = Sandbox::of(&self.root, session).dir;
-        Handle { provider: NAME.to_owned(), session, detail: json!({ "directory": directory }) }
+        Handle { provider: NAME.to_owned(), session, detail: json!({ "directory": directory, "root": self.root_id }) }
     }
 
     fn ensure(&self, label: &Label) -> Result<Handle, ProviderError> {
+        let sandbox = Sandbox::of(&self.root, label.session);
+        // Held to the end: a `destroy` comes before, and this is refused, or after, and removes what was made.
+        let _held = Fence::of(&sandbox, label.fence).hold(Act::Make)?;
         let table = self.table()?;
         // Another root of this host may, rarely, have the same users.
         let usable = |slot| !self.users || table.with_user(User::Own(self.slots.uid(slot))).is_empty();
@@ -147,7 +169,6 @@ impl Inner {
         let slot =
             slot.ok_or_else(|| ProviderError::Transient { what: "this host has no room for another session".to_owned(), source: None })?;
         let uid = self.users.then(|| self.slots.uid(slot));
-        let sandbox = Sandbox::of(&self.root, label.session);
         sandbox.complete(label, slot, uid).map_err(io(format!("making {}", sandbox.dir.display())))?;
         Ok(self.handle(label.session))
     }
@@ -195,7 +216,19 @@ impl Inner {
             let name = entry.map_err(io("reading the sandboxes"))?.file_name();
             sessions.extend(name.to_str().and_then(|name| name.parse::<SessionId>().ok()));
         }
+        self.forget(&sessions);
         Ok(sessions.into_iter().filter_map(|session| self.listed(session)).collect())
+    }
+
+    /// Now and then, the fences of sandboxes that are long gone.
+    fn forget(&self, there: &BTreeSet<SessionId>) {
+        let mut forgot = self.forgot.lock().unwrap_or_else(PoisonError::into_inner);
+        if forgot.is_none_or(|at| at.elapsed() > FORGET_EVERY) {
+            *forgot = Some(Instant::now());
+            if let Err(error) = fences::forget(&self.root, there, REMEMBERED) {
+                tracing::warn!(%error, "old fences could not be removed");
+            }
+        }
     }
 
     fn listed(&self, session: SessionId) -> Option<Listed> {
@@ -206,7 +239,10 @@ impl Inner {
             Label { tenant: "unknown".to_owned(), session, fence: 0 }
         });
         match TenantId::parse(&label.tenant) {
-            Ok(tenant) => Some(Listed { tenant, session, fence: label.fence, handle: self.handle(session) }),
+            Ok(tenant) => {
+                let fence = label.fence.max(fences::highest(&Sandbox::of(&self.root, session)));
+                Some(Listed { tenant, session, fence, handle: self.handle(session) })
+            }
             Err(error) => {
                 tracing::warn!(%session, %error, "a sandbox whose label cannot be read");
                 None
@@ -238,7 +274,9 @@ impl Provider for LocalProvider {
     }
 
     fn reaches(&self, handle: &Handle) -> bool {
-        locate(handle).is_ok_and(|sandbox| sandbox.dir == Sandbox::of(&self.inner.root, handle.session).dir)
+        let same_path = locate(handle).is_ok_and(|sandbox| sandbox.dir == Sandbox::of(&self.inner.root, handle.session).dir);
+        // Another host may have its root at the same path. Handles of before roots had ids have the path alone.
+        same_path && handle.detail.get("root").is_none_or(|root| *root == *self.inner.root_id)
     }
 
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {
@@ -246,13 +284,16 @@ impl Provider for LocalProvider {
         self.with(move |inner| inner.ensure(&label)).await
     }
 
-    async fn exec(&self, handle: &Handle, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
-        exec::run(Arc::clone(&self.inner), present(handle)?, command, output).await
+    async fn exec(&self, handle: &Handle, fence: i64, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {
+        let sandbox = present(handle)?;
+        let fence = Fence::of(&sandbox, fence);
+        exec::run(Arc::clone(&self.inner), sandbox, fence, command, output).await
     }
 
-    async fn serve(&self, handle: &Handle, command: Command) -> Result<Endpoint, ProviderError> {
+    async fn serve(&self, handle: &Handle, fence: i64, command: Command) -> Result<Endpoint, ProviderError> {
         let sandbox = present(handle)?;
-        self.with(move |inner| serve::start(inner, &sandbox, &command)).await
+        let fence = Fence::of(&sandbox, fence);
+        self.with(move |inner| serve::start(inner, &sandbox, &fence, &command)).await
     }
 
     async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError> {
@@ -260,14 +301,15 @@ impl Provider for LocalProvider {
         self.with(move |_| sandbox.log_tail(limit).map_err(io("reading served.log"))).await
     }
 
-    async fn stop(&self, handle: &Handle, grace: Duration) -> Result<(), ProviderError> {
+    async fn stop(&self, handle: &Handle, fence: i64, grace: Duration) -> Result<(), ProviderError> {
         let (sandbox, session) = (locate(handle)?, handle.session);
+        let fence = Fence::of(&sandbox, fence);
         let owner = self.with(move |inner| sandbox.meta().map_or_else(|_| inner.owner(session), |meta| Ok(meta.owner()))).await?;
-        stop::gracefully(self.inner.host.clone(), owner, grace).await
+        stop::gracefully(self.inner.host.clone(), owner, fence, grace).await
     }
 
-    async fn destroy(&self, session: SessionId) -> Result<(), ProviderError> {
-        remove::destroy(&self.inner, session).await
+    async fn destroy(&self, session: SessionId, fence: i64) -> Result<(), ProviderError> {
+        remove::destroy(&self.inner, session, fence).await
     }
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {

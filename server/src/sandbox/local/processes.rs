@@ -6,6 +6,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread,
+    time::Duration,
 };
 
 use alpine_api::SessionId;
@@ -14,10 +16,15 @@ use serde::{Deserialize, Serialize};
 
 /// Every process of a session carries these in its environment, bubblewrap's own included.
 pub(super) const SESSION_MARK: &str = "ALPINE_SESSION_ID";
-/// A command's: one value for each run.
+/// A command's: one value for each run, which begins with its fence and a dot.
 pub(super) const EXEC_MARK: &str = "ALPINE_EXEC";
 /// The served program's.
 pub(super) const SERVE_MARK: &str = "ALPINE_SERVE";
+
+/// Of a process's flags.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+const LOOKS: u32 = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A process that a reused pid cannot be mistaken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,6 +70,8 @@ pub(super) struct Process {
     /// Bubblewrap's own: the first process of a sandbox and the one that waits for it. They end by
     /// themselves once what they hold has ended.
     pub keeper: bool,
+    /// A thread of the kernel's.
+    kernel: bool,
 }
 
 impl Process {
@@ -86,6 +95,7 @@ impl Process {
             uid: line("Uid:")?.next()?.parse().ok()?,
             init: namespaces.len() > 1 && namespaces.last() == Some(&"1"),
             keeper: name.ends_with("(bwrap"),
+            kernel: fields.get(6)?.parse::<u64>().ok()? & KERNEL_THREAD != 0,
         })
     }
 
@@ -94,8 +104,22 @@ impl Process {
         fs::read_link(format!("/proc/{}/ns/pid", self.id.pid)).ok()
     }
 
+    /// In the middle of an `execve` a process has neither environment nor arguments for a moment, and without a
+    /// second look it would be nobody's.
+    fn environ(&self) -> Vec<u8> {
+        let read = |what: &str| fs::read(format!("/proc/{}/{what}", self.id.pid));
+        for _ in 0..LOOKS {
+            match read("environ") {
+                Ok(environ) if environ.is_empty() && !self.kernel && read("cmdline").is_ok_and(|line| line.is_empty()) => {}
+                environ => return environ.unwrap_or_default(),
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        Vec::new()
+    }
+
     fn marks(&self) -> Marks {
-        let environ = fs::read(format!("/proc/{}/environ", self.id.pid)).unwrap_or_default();
+        let environ = self.environ();
         let mut marks = Marks::default();
         for entry in environ.split(|byte| *byte == 0) {
             let Some((name, value)) = std::str::from_utf8(entry).ok().and_then(|entry| entry.split_once('=')) else { continue };
@@ -155,8 +179,8 @@ impl User {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Which {
     All,
-    /// Every command's.
-    Execs,
+    /// The commands under this fence and lower ones.
+    Execs(i64),
     /// One command's.
     Exec(String),
     Served,
@@ -214,7 +238,7 @@ impl Table {
             let belongs = (certain || marks.session.as_deref() == Some(session.as_str()))
                 && match which {
                     Which::All => true,
-                    Which::Execs => marks.exec.is_some(),
+                    Which::Execs(fence) => marks.exec.as_deref().is_some_and(|run| fence_of(run) <= *fence),
                     Which::Exec(run) => marks.exec.as_ref() == Some(run),
                     Which::Served => marks.serve,
                 };
@@ -270,6 +294,11 @@ impl Table {
     pub fn find(&self, id: Started) -> Option<&Process> {
         self.all.iter().find(|process| process.id == id)
     }
+}
+
+/// A mark that names none is an older program's or not ours.
+fn fence_of(run: &str) -> i64 {
+    run.split_once('.').and_then(|(fence, _)| fence.parse().ok()).unwrap_or_default()
 }
 
 /// Changes with every boot, from which start times are counted.

@@ -12,17 +12,24 @@ use std::{
 use alpine_api::SessionId;
 use uuid::Uuid;
 
-use super::{Inner, blocking, io as failed, layout::Sandbox, processes::Which, stop};
+use super::{
+    Inner, blocking,
+    fences::{Act, Fence},
+    io as failed,
+    layout::Sandbox,
+    processes::Which,
+    stop,
+};
 use crate::sandbox::{ProviderError, Status};
 
 /// A call of another worker that was under way can make a file or a process anew.
 const TURNS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) async fn destroy(inner: &Arc<Inner>, session: SessionId) -> Result<(), ProviderError> {
+pub(super) async fn destroy(inner: &Arc<Inner>, session: SessionId, fence: i64) -> Result<(), ProviderError> {
     for _ in 0..TURNS {
         let inner = Arc::clone(inner);
-        if blocking(move || turn(&inner, session)).await? {
+        if blocking(move || turn(&inner, session, fence)).await? {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
@@ -30,21 +37,28 @@ pub(super) async fn destroy(inner: &Arc<Inner>, session: SessionId) -> Result<()
     Err(ProviderError::Transient { what: format!("the sandbox of {session} comes back after it is removed"), source: None })
 }
 
-fn turn(inner: &Inner, session: SessionId) -> Result<bool, ProviderError> {
+fn turn(inner: &Inner, session: SessionId, fence: i64) -> Result<bool, ProviderError> {
+    let fence = Fence::of(&Sandbox::of(&inner.root, session), fence);
+    let files = || failed(format!("removing the files of {session}"));
+    let held = fence.hold(Act::Destroy)?;
     stop::end(&inner.host, inner.owner(session)?, &Which::All)?;
-    discard(inner, session).map_err(failed(format!("removing the files of {session}")))?;
+    move_away(inner, session).map_err(files())?;
+    drop(held);
+    // Many files take their time, and are nobody's by now.
+    trashed(inner, session).and_then(|paths| paths.iter().try_for_each(|path| remove_tree(path))).map_err(files())?;
+    let held = fence.hold(Act::Destroy)?;
     inner.slots.release(session).map_err(failed("releasing the slot"))?;
+    drop(held);
     Ok(inner.status(session)? == Status::Absent)
 }
 
-/// Moved away first: a half removed sandbox is never taken for a whole one.
-fn discard(inner: &Inner, session: SessionId) -> io::Result<()> {
+/// A half removed sandbox is never taken for a whole one.
+fn move_away(inner: &Inner, session: SessionId) -> io::Result<()> {
     let dir = Sandbox::of(&inner.root, session).dir;
     match fs::rename(&dir, inner.trash().join(format!("{session}.{}", Uuid::now_v7().simple()))) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    trashed(inner, session)?.iter().try_for_each(|path| remove_tree(path))
 }
 
 /// What an interrupted removal left of a session.

@@ -10,7 +10,9 @@ use alpine_api::SessionId;
 use tokio::process::Child;
 
 use super::{
-    Inner, io,
+    Inner,
+    fences::{Act, Fence},
+    io,
     layout::{Meta, Sandbox, Served},
     processes::{SERVE_MARK, Started, Which, boot_id},
     slots::Slots,
@@ -29,7 +31,8 @@ pub(super) fn endpoint(port: u16) -> Endpoint {
 
 /// Blocks, and is not to be cancelled between starting and recording: run it where a dropped future
 /// does not stop it.
-pub(super) fn start(inner: &Inner, sandbox: &Sandbox, command: &Command) -> Result<Endpoint, ProviderError> {
+pub(super) fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, command: &Command) -> Result<Endpoint, ProviderError> {
+    drop(fence.hold(Act::Run)?);
     let _lock = sandbox.lock().map_err(io("locking the sandbox"))?;
     let mut meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
     if let Some(served) = meta.served.as_ref().filter(|served| served.alive()) {
@@ -40,7 +43,10 @@ pub(super) fn start(inner: &Inner, sandbox: &Sandbox, command: &Command) -> Resu
     let slots = Slots::new(sandbox.dir.parent().unwrap_or(&inner.root)).map_err(io("opening the slots"))?;
     let port = slots.free_port(meta.slot).ok_or_else(|| transient("every port of the session is taken by others".to_owned()))?;
 
+    // Raised once already: whoever stops the session under a higher fence stops this too, or it does not begin.
+    let held = fence.hold(Act::Run)?;
     let mut child = spawn(inner, sandbox, &meta, command, port)?;
+    drop(held);
     let recorded = record(inner, sandbox, &mut meta, &mut child, port);
     if recorded.is_err() {
         let _ = child.start_kill();

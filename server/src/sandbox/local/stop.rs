@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::{
     blocking,
+    fences::{Act, Fence},
     host::Host,
     io,
     processes::{Owner, Process, Which},
@@ -52,16 +53,22 @@ pub(super) fn kill(processes: &[Process]) {
     }
 }
 
-/// Asks every process of the session to end, and after `grace` kills what is left.
-pub(super) async fn gracefully(host: Host, owner: Owner, grace: Duration) -> Result<(), ProviderError> {
+/// Asks every process of the session to end, and after `grace` kills what is left. Both under the fence: what a
+/// newer worker has begun is not this one's to end.
+pub(super) async fn gracefully(host: Host, owner: Owner, fence: Fence, grace: Duration) -> Result<(), ProviderError> {
     let deadline = tokio::time::Instant::now() + grace;
     let mut pause = FIRST_PAUSE;
     if !grace.is_zero() {
         // Bubblewrap's own end after what they hold, and then say how it ended.
-        let asked = host.clone();
-        for process in blocking(move || find(&asked, owner, &Which::All)).await?.iter().filter(|process| !process.keeper) {
-            process.id.signal(Signal::TERM);
-        }
+        let (asked, fence) = (host.clone(), fence.clone());
+        let ask = move || {
+            let _held = fence.hold(Act::Stop)?;
+            for process in find(&asked, owner, &Which::All)?.iter().filter(|process| !process.keeper) {
+                process.id.signal(Signal::TERM);
+            }
+            Ok(())
+        };
+        blocking(ask).await?;
         while tokio::time::Instant::now() < deadline {
             let asked = host.clone();
             if blocking(move || find(&asked, owner, &Which::All)).await?.is_empty() {
@@ -71,5 +78,9 @@ pub(super) async fn gracefully(host: Host, owner: Owner, grace: Duration) -> Res
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }
-    blocking(move || end(&host, owner, &Which::All)).await
+    let kill = move || {
+        let _held = fence.hold(Act::Stop)?;
+        end(&host, owner, &Which::All)
+    };
+    blocking(kill).await
 }

@@ -71,7 +71,7 @@ async fn an_interrupted_ensure_is_seen_completed_and_removed() {
     let orphan = SessionId::generate();
     fs::create_dir(Sandbox::of(&world.provider.inner.root, orphan).dir).unwrap();
     assert!(world.provider.list().await.unwrap().iter().any(|listed| listed.session == orphan && listed.fence == 0));
-    world.provider.destroy(orphan).await.unwrap();
+    world.provider.destroy(orphan, FENCE).await.unwrap();
     assert_eq!(world.provider.inspect(orphan).await.unwrap(), Status::Absent);
 }
 
@@ -83,7 +83,33 @@ async fn a_sandbox_is_found_by_its_handle_from_another_root() {
     let (exit, text) = run(&other.provider, &handle, argv(&["cat", "file"])).await;
     assert_eq!((exit, text.as_str()), (Exit::Code(0), "mine\n"));
     let foreign = Handle { provider: "docker".into(), ..handle };
-    assert!(matches!(other.provider.stop(&foreign, Duration::ZERO).await, Err(ProviderError::Permanent { .. })));
+    assert!(matches!(other.provider.stop(&foreign, FENCE, Duration::ZERO).await, Err(ProviderError::Permanent { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_at_the_same_path_of_another_host_is_not_ones_own() {
+    let world = World::new(Mode::Plain);
+    let handle = world.session().await;
+    for server in [world.provider.clone(), world.again()] {
+        assert!(server.reaches(&handle));
+    }
+    fs::remove_file(world.provider.inner.root.join(".id")).unwrap();
+    let starting: Vec<_> = (0..8)
+        .map(|_| {
+            tokio::task::spawn_blocking({
+                let settings = world.settings.clone();
+                move || LocalProvider::new(settings).unwrap()
+            })
+        })
+        .collect();
+    let mut theirs = Vec::new();
+    for provider in starting {
+        let provider = provider.await.unwrap();
+        assert!(!provider.reaches(&handle));
+        theirs.push(provider.inner.root_id.clone());
+    }
+    theirs.dedup();
+    assert_eq!(theirs.len(), 1, "servers that start at once agree: {theirs:?}");
 }
 
 #[test]

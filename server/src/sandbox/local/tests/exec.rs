@@ -8,7 +8,7 @@ async fn output_exit_codes_and_signals_come_through() {
         let world = World::new(mode);
         let handle = world.session().await;
         let (sender, mut receiver) = mpsc::channel(100);
-        let exit = world.provider.exec(&handle, sh("echo out; sleep 0.1; echo err >&2; exit 3"), sender).await.unwrap();
+        let exit = world.provider.exec(&handle, FENCE, sh("echo out; sleep 0.1; echo err >&2; exit 3"), sender).await.unwrap();
         assert_eq!(exit, Exit::Code(3));
         assert_eq!(receiver.recv().await, Some(Output::Stdout(b"out\n".to_vec())));
         assert_eq!(receiver.recv().await, Some(Output::Stderr(b"err\n".to_vec())));
@@ -45,7 +45,7 @@ async fn a_closed_receiver_does_not_stop_the_command() {
         let handle = world.session().await;
         let (sender, receiver) = mpsc::channel(1);
         drop(receiver);
-        let exit = world.provider.exec(&handle, sh("head -c 1000000 /dev/zero; touch done"), sender).await.unwrap();
+        let exit = world.provider.exec(&handle, FENCE, sh("head -c 1000000 /dev/zero; touch done"), sender).await.unwrap();
         assert_eq!(exit, Exit::Code(0));
         assert!(world.sandbox(&handle).workspace().join("done").exists());
     }
@@ -61,12 +61,12 @@ async fn the_working_directory_is_the_workspace_or_within() {
         assert_eq!(run(&world.provider, &handle, within("a/b")).await, (Exit::Code(0), "deep\n".to_owned()));
         for outside in ["..", "a/../..", "/etc"] {
             let (sender, _receiver) = mpsc::channel(1);
-            let refused = world.provider.exec(&handle, within(outside), sender).await;
+            let refused = world.provider.exec(&handle, FENCE, within(outside), sender).await;
             assert!(matches!(refused, Err(ProviderError::Permanent { .. })), "{outside}");
         }
         if mode == Mode::Plain {
             let (sender, _receiver) = mpsc::channel(1);
-            assert!(world.provider.exec(&handle, within("out"), sender).await.is_err(), "a link out of the workspace");
+            assert!(world.provider.exec(&handle, FENCE, within("out"), sender).await.is_err(), "a link out of the workspace");
         }
     }
 }
@@ -89,7 +89,7 @@ async fn a_secret_reaches_its_command_and_no_command_line() {
             }
         };
         tokio::select! {
-            ended = world.provider.exec(&handle, command, sender) => panic!("{ended:?}"),
+            ended = world.provider.exec(&handle, FENCE, command, sender) => panic!("{ended:?}"),
             () = look => {}
         }
         assert_eq!(world.sh(&handle, "echo [$TOKEN]").await.1, "[]\n");
@@ -112,7 +112,7 @@ async fn dropping_the_future_ends_the_command_and_its_grandchildren() {
             }
         };
         tokio::select! {
-            ended = world.provider.exec(&handle, command, sender) => panic!("{ended:?}"),
+            ended = world.provider.exec(&handle, FENCE, command, sender) => panic!("{ended:?}"),
             () = started => {}
         }
         // A plain process that dropped its environment is not known for this command's, but for the session's.
@@ -161,8 +161,8 @@ async fn what_a_killed_server_left_running_is_ended_by_the_next_command() {
 async fn a_command_for_a_sandbox_that_is_gone_says_so() {
     let world = World::new(Mode::Plain);
     let handle = world.session().await;
-    world.provider.destroy(handle.session).await.unwrap();
+    world.provider.destroy(handle.session, FENCE).await.unwrap();
     let (sender, _receiver) = mpsc::channel(1);
-    assert!(matches!(world.provider.exec(&handle, argv(&["true"]), sender).await, Err(ProviderError::Gone)));
-    assert!(matches!(world.provider.serve(&handle, argv(&["true"])).await, Err(ProviderError::Gone)));
+    assert!(matches!(world.provider.exec(&handle, FENCE, argv(&["true"]), sender).await, Err(ProviderError::Gone)));
+    assert!(matches!(world.provider.serve(&handle, FENCE, argv(&["true"])).await, Err(ProviderError::Gone)));
 }

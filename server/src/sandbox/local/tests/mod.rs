@@ -2,6 +2,7 @@
 
 mod ensure;
 mod exec;
+mod fences;
 mod isolation;
 mod restart;
 mod serve;
@@ -23,6 +24,7 @@ enum Mode {
     Plain,
 }
 
+const FENCE: i64 = 7;
 const MODES: [Mode; 2] = [Mode::Bubblewrap, Mode::Plain];
 
 struct World {
@@ -82,7 +84,7 @@ impl Drop for World {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 for listed in provider.list().await.unwrap() {
-                    provider.destroy(listed.session).await.unwrap();
+                    provider.destroy(listed.session, listed.fence).await.unwrap();
                 }
             });
         });
@@ -98,7 +100,7 @@ fn is_root() -> bool {
 }
 
 fn spec(session: SessionId) -> SandboxSpec {
-    SandboxSpec { tenant: TenantId::parse("team").unwrap(), session, fence: 7 }
+    SandboxSpec { tenant: TenantId::parse("team").unwrap(), session, fence: FENCE }
 }
 
 fn sh(script: &str) -> Command {
@@ -118,7 +120,7 @@ async fn run(provider: &LocalProvider, handle: &Handle, command: Command) -> (Ex
         }
         String::from_utf8_lossy(&all).into_owned()
     };
-    let (exit, text) = tokio::join!(provider.exec(handle, command, sender), collect);
+    let (exit, text) = tokio::join!(provider.exec(handle, FENCE, command, sender), collect);
     (exit.unwrap(), text)
 }
 

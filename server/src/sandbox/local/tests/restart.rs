@@ -12,9 +12,9 @@ async fn a_server() {
     let settings = Settings { root: here.parent().unwrap().join("sandboxes"), plain: mode == Mode::Plain, ..Settings::default() };
     let provider = LocalProvider::new(settings).unwrap();
     let handle = provider.ensure(&spec(session)).await.unwrap();
-    provider.serve(&handle, argv(&["/usr/bin/python3", "-m", "http.server", "$PORT", "--bind", "$HOST"])).await.unwrap();
+    provider.serve(&handle, FENCE, argv(&["/usr/bin/python3", "-m", "http.server", "$PORT", "--bind", "$HOST"])).await.unwrap();
     let (sender, _receiver) = mpsc::channel(1);
-    provider.exec(&handle, sh("touch in-a-command; setsid sleep 1020 & sleep 1021"), sender).await.unwrap();
+    provider.exec(&handle, FENCE, sh("touch in-a-command; setsid sleep 1020 & sleep 1021"), sender).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +43,7 @@ async fn a_server_killed_at_once_leaves_its_programs_running_for_the_next() {
         assert_eq!(world.sh(&handle, "true").await.0, Exit::Code(0));
         assert!(!has_argument(&world, &handle, "1020") && !has_argument(&world, &handle, "1021"));
         assert!(listening().await);
-        world.provider.stop(&handle, Duration::from_secs(5)).await.unwrap();
+        world.provider.stop(&handle, FENCE, Duration::from_secs(5)).await.unwrap();
         assert_eq!(world.running(&handle), 0);
     }
 }

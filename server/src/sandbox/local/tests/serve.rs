@@ -31,7 +31,7 @@ async fn a_served_program_answers_and_is_found_again_after_a_restart() {
         let (provider, theirs) = (world.again(), handle.clone());
         let endpoint = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(provider.serve(&theirs, web_server())).unwrap()
+            runtime.block_on(provider.serve(&theirs, FENCE, web_server())).unwrap()
         })
         .join()
         .unwrap();
@@ -41,7 +41,7 @@ async fn a_served_program_answers_and_is_found_again_after_a_restart() {
         assert_eq!(restarted.inspect(handle.session).await.unwrap(), Status::Serving { endpoint: endpoint.clone(), listening: true });
 
         let before = world.sandbox(&handle).meta().unwrap().served;
-        assert_eq!(restarted.serve(&handle, web_server()).await.unwrap(), endpoint, "left alone");
+        assert_eq!(restarted.serve(&handle, FENCE, web_server()).await.unwrap(), endpoint, "left alone");
         assert_eq!(world.sandbox(&handle).meta().unwrap().served, before);
         // A command comes and goes, with all its children, and the program stays.
         world.sh(&handle, "sleep 1000 & true").await;
@@ -56,7 +56,7 @@ async fn a_stranger_on_the_port_is_not_the_program() {
     for mode in MODES {
         let world = World::new(mode);
         let handle = world.session().await;
-        let endpoint = world.provider.serve(&handle, sh("exec sleep 1000")).await.unwrap();
+        let endpoint = world.provider.serve(&handle, FENCE, sh("exec sleep 1000")).await.unwrap();
         assert!(!listens(&world.provider, &handle).await);
         let _stranger = TcpListener::bind((endpoint.host.as_str(), endpoint.port)).unwrap();
         assert_eq!(world.provider.inspect(handle.session).await.unwrap(), Status::Serving { endpoint, listening: false });
@@ -71,12 +71,12 @@ async fn another_session_cannot_pass_for_the_program() {
         }
         let world = World::new(mode);
         let (victim, thief) = (world.session().await, world.session().await);
-        let endpoint = world.provider.serve(&victim, sh("exec sleep 1000")).await.unwrap();
+        let endpoint = world.provider.serve(&victim, FENCE, sh("exec sleep 1000")).await.unwrap();
         let script = format!(
             "exec env ALPINE_SESSION_ID={} ALPINE_SERVE=1 /usr/bin/python3 -m http.server {} --bind 127.0.0.1",
             victim.session, endpoint.port
         );
-        world.provider.serve(&thief, sh(&script)).await.unwrap();
+        world.provider.serve(&thief, FENCE, sh(&script)).await.unwrap();
         eventually("the thief listens", async || get(&endpoint, "/").is_some()).await;
         if is_root() {
             assert!(!listens(&world.provider, &victim).await, "{mode:?}");
@@ -89,12 +89,12 @@ async fn a_program_that_ended_is_started_anew_and_leaves_no_zombie() {
     for mode in MODES {
         let world = World::new(mode);
         let handle = world.session().await;
-        world.provider.serve(&handle, sh("echo it failed; sleep 0.5; exit 1")).await.unwrap();
+        world.provider.serve(&handle, FENCE, sh("echo it failed; sleep 0.5; exit 1")).await.unwrap();
         eventually("it has ended", async || world.provider.inspect(handle.session).await.unwrap() == Status::Idle).await;
         assert!(world.provider.served_output(&handle, 100).await.unwrap().contains("it failed"));
         let pid = world.sandbox(&handle).meta().unwrap().served.unwrap().process.pid;
         eventually("it is waited for", async || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
-        let endpoint = world.provider.serve(&handle, web_server()).await.unwrap();
+        let endpoint = world.provider.serve(&handle, FENCE, web_server()).await.unwrap();
         eventually("it listens", async || listens(&world.provider, &handle).await).await;
         assert!(get(&endpoint, "/").is_some());
     }
@@ -105,7 +105,7 @@ async fn a_program_that_cannot_be_started_is_not_recorded_as_running() {
     for mode in MODES {
         let world = World::new(mode);
         let handle = world.session().await;
-        match world.provider.serve(&handle, argv(&["no-such-program"])).await {
+        match world.provider.serve(&handle, FENCE, argv(&["no-such-program"])).await {
             Err(error) => assert!(error.to_string().contains("no-such-program"), "{error}"),
             // It took longer to find out than to record it.
             Ok(_) => eventually("it has ended", async || world.provider.inspect(handle.session).await.unwrap() == Status::Idle).await,
@@ -120,11 +120,11 @@ async fn a_program_that_was_started_and_never_recorded_is_replaced() {
     for mode in MODES {
         let world = World::new(mode);
         let handle = world.session().await;
-        world.provider.serve(&handle, sh("exec sleep 1005")).await.unwrap();
+        world.provider.serve(&handle, FENCE, sh("exec sleep 1005")).await.unwrap();
         let sandbox = world.sandbox(&handle);
         sandbox.write_meta(&Meta { served: None, ..sandbox.meta().unwrap() }).unwrap();
         eventually("the first runs", async || has_argument(&world, &handle, "1005")).await;
-        world.provider.serve(&handle, sh("exec sleep 1006")).await.unwrap();
+        world.provider.serve(&handle, FENCE, sh("exec sleep 1006")).await.unwrap();
         eventually("the second runs", async || has_argument(&world, &handle, "1006")).await;
         assert!(!has_argument(&world, &handle, "1005"));
     }
@@ -135,7 +135,7 @@ async fn the_program_gets_host_and_port_and_its_own_terminal_session() {
     for mode in MODES {
         let world = World::new(mode);
         let handle = world.session().await;
-        let endpoint = world.provider.serve(&handle, argv(&["sh", "-c", "env; echo port $PORT; exec sleep 1000"])).await.unwrap();
+        let endpoint = world.provider.serve(&handle, FENCE, argv(&["sh", "-c", "env; echo port $PORT; exec sleep 1000"])).await.unwrap();
         let wanted = [format!("HOST={}\n", endpoint.host), format!("PORT={}\n", endpoint.port), format!("port {}\n", endpoint.port)];
         eventually("its output is kept", async || {
             let text = world.provider.served_output(&handle, 10_000).await.unwrap();
@@ -152,6 +152,6 @@ async fn a_port_taken_by_a_stranger_is_not_given_out() {
     let slot = world.sandbox(&handle).meta().unwrap().slot;
     let port = world.provider.inner.slots.free_port(slot).unwrap();
     let _stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let endpoint = world.provider.serve(&handle, sh("exec sleep 1000")).await.unwrap();
+    let endpoint = world.provider.serve(&handle, FENCE, sh("exec sleep 1000")).await.unwrap();
     assert_ne!(endpoint.port, port);
 }

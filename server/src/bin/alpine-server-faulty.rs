@@ -1,0 +1,8 @@
+//! `alpine-server` in the build that can be told to go wrong (`ALPINE_FAULTS`). For tests only.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    alpine_server::program::main().await
+}

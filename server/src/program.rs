@@ -1,0 +1,49 @@
+//! The program: what was asked for on the command line, done and told.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::{
+    app::{self, AppError},
+    config::{Cli, Command, Surroundings, describe},
+    http,
+};
+
+pub async fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let surroundings = Surroundings::read();
+    let outcome = match cli.command {
+        Command::Serve(args) => app::serve(*args, surroundings).await,
+        Command::Dev(args) => app::dev(*args, surroundings).await,
+        Command::Migrate { database } => app::migrate(&database).await,
+        Command::Openapi => print(&http::document_json()),
+        Command::CheckConfig(_) => print(&matches.subcommand_matches("check-config").map(describe).unwrap_or_default().join("\n")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn print(text: &str) -> Result<(), AppError> {
+    println!("{text}");
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a program that ends")]
+fn report(error: &AppError) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        eprintln!("  because: {cause}");
+        source = cause.source();
+    }
+    eprintln!("next: {}", error.next_step());
+    ExitCode::FAILURE
+}

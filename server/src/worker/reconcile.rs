@@ -1,0 +1,164 @@
+//! The reconciler: what the provider has against what the ledger says. A sandbox that no session can use any
+//! more is destroyed; a session whose sandbox is lost fails. What is between the two is the operations' own.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use alpine_api::SessionId;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::{
+    domain::{failure, lifecycle},
+    ledger::Ready,
+    lifecycle::PhaseError,
+    sandbox::{Handle, Listed, Provider, ProviderError, Status},
+};
+
+const STEP: &str = "reconcile";
+/// A provider that does not answer must not end all reconciling.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a sandbox that seems to be lost.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// Looks at once: they share what reading the host's processes costs.
+const AT_ONCE: usize = 32;
+
+/// What earlier rounds have seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Sandboxes of nobody, and since when.
+    strangers: HashMap<SessionId, Instant>,
+    /// Orphans that are counted already.
+    counted: HashSet<SessionId>,
+}
+
+impl Worker {
+    pub(super) async fn reconcile(self, stop: CancellationToken) {
+        let mut seen = Seen::default();
+        while stop.run_until_cancelled(tokio::time::sleep(self.settings.reconcile)).await.is_some() {
+            let round = async {
+                self.destroy_orphans(&mut seen).await?;
+                self.fail_lost().await
+            };
+            // At the end of the server a round is not waited for: another one does the same again.
+            if let Some(Err(error)) = stop.run_until_cancelled(round).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "reconciling failed");
+            }
+        }
+    }
+
+    fn provider(&self) -> &Arc<dyn Provider> {
+        self.engine.provider()
+    }
+
+    async fn destroy_orphans(&self, seen: &mut Seen) -> Result<(), PhaseError> {
+        // The ledger is asked after the provider: a session is on record before its sandbox is made.
+        let listed = in_time(self.provider().list()).await?;
+        let keys: Vec<_> = listed.iter().map(|sandbox| (sandbox.tenant.clone(), sandbox.session)).collect();
+        let standings = self.ledger.standings(&keys).await?;
+        let there: HashSet<SessionId> = listed.iter().map(|sandbox| sandbox.session).collect();
+        seen.strangers.retain(|session, _| there.contains(session) && !standings.contains_key(session));
+        seen.counted.retain(|session| there.contains(session));
+        for sandbox in &listed {
+            let fence = match standings.get(&sandbox.session) {
+                Some(standing) if !lifecycle::is_final(standing.state) => continue,
+                Some(standing) => standing.fence.max(sandbox.fence),
+                None if self.is_nobodys(sandbox, seen).await? => sandbox.fence,
+                None => continue,
+            };
+            if let Err(error) = self.destroy_orphan(sandbox, fence, seen).await {
+                tracing::warn!(session = %sandbox.session, error = &error as &dyn std::error::Error, "an orphan is still there");
+            }
+        }
+        Ok(())
+    }
+
+    /// Of no session, for longer than a mistake of an operator's would take to be noticed.
+    async fn is_nobodys(&self, sandbox: &Listed, seen: &mut Seen) -> Result<bool, PhaseError> {
+        let since = *seen.strangers.entry(sandbox.session).or_insert_with(Instant::now);
+        if since.elapsed() < self.settings.orphan_grace {
+            return Ok(false);
+        }
+        // Its label may have been lost, and with it the tenant.
+        Ok(!self.ledger.exists(sandbox.session).await?)
+    }
+
+    /// Under the highest fence that is known of: no worker has a higher one, and if a ledger is brought back
+    /// that knows the session after all, the next claim there has.
+    async fn destroy_orphan(&self, sandbox: &Listed, fence: i64, seen: &mut Seen) -> Result<(), PhaseError> {
+        let session = sandbox.session;
+        // The operation that ended the session may have removed it since it was listed.
+        if in_time(self.provider().inspect(session)).await? == Status::Absent {
+            return Ok(());
+        }
+        if seen.counted.insert(session) {
+            self.metrics.orphan();
+            tracing::warn!(%session, tenant = %sandbox.tenant, "a sandbox without a session that could use it is destroyed");
+        }
+        in_time(self.provider().destroy(session, fence)).await
+    }
+
+    async fn fail_lost(&self) -> Result<(), PhaseError> {
+        let mut last = None;
+        loop {
+            let (page, more) = self.ledger.ready_sessions(last.as_ref()).await?;
+            last = page.last().cloned();
+            let suspects: Vec<Ready> = self.look(page).await.into_iter().map(|(suspect, _)| suspect).collect();
+            if !suspects.is_empty() {
+                tokio::time::sleep(SECOND_LOOK).await;
+                for (lost, found) in self.look(suspects).await {
+                    if self.ledger.lose(&lost.tenant, lost.session, &failure::sandbox_lost(found)).await? {
+                        tracing::warn!(session = %lost.session, found, "the sandbox of a ready session is lost");
+                    }
+                }
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Those of these sessions whose sandbox is this provider's and cannot serve any more, and why.
+    async fn look(&self, sessions: Vec<Ready>) -> Vec<(Ready, &'static str)> {
+        let mut own = sessions.into_iter().filter(|ready| self.is_own(ready)).peekable();
+        let mut lost = Vec::new();
+        while own.peek().is_some() {
+            let mut looks = JoinSet::new();
+            for ready in own.by_ref().take(AT_ONCE) {
+                let provider = Arc::clone(self.provider());
+                looks.spawn(async move {
+                    let status = in_time(provider.inspect(ready.session)).await;
+                    (ready, status)
+                });
+            }
+            while let Some(looked) = looks.join_next().await {
+                let Ok((ready, status)) = looked else { continue };
+                match status {
+                    Ok(Status::Absent) => lost.push((ready, "the sandbox is gone")),
+                    Ok(Status::Idle) => lost.push((ready, "it serves nothing any more")),
+                    Ok(Status::Serving { .. }) => {}
+                    Err(error) => {
+                        tracing::warn!(session = %ready.session, error = &error as &dyn std::error::Error, "a sandbox cannot be looked at")
+                    }
+                }
+            }
+        }
+        lost
+    }
+
+    fn is_own(&self, ready: &Ready) -> bool {
+        let handle = ready.sandbox.clone().map(serde_json::from_value::<Handle>);
+        handle.is_some_and(|handle| handle.is_ok_and(|handle| self.provider().reaches(&handle)))
+    }
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, PhaseError> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(answer) => answer.map_err(|error| PhaseError::provider(STEP, error)),
+        Err(_) => Err(PhaseError::transient(STEP, "the provider did not answer in time")),
+    }
+}
