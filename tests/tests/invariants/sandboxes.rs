@@ -9,9 +9,9 @@ use std::{
 
 use alpine_api::SessionId;
 use alpine_tests::{World, cli::text, invariants};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
-use crate::{LIMIT, caught, connect, shown};
+use crate::{LIMIT, caught, connect, execute, shown};
 
 /// What is done to a world with a ready and a stopped session; what it returns is undone.
 pub struct Mutant {
@@ -130,6 +130,11 @@ async fn a_sandbox_that_is_missing_left_or_unknown_is_seen() {
         caught(mutant.check, mutant.what, &found);
         agrees(&mut connection, &world).await;
     }
+    let mut transaction = connection.begin().await.unwrap();
+    execute(&mut transaction, "UPDATE sessions SET opencode_url = 'http://127.0.0.1:1/' WHERE state = 'ready'").await;
+    let found = invariants::sandboxes(&mut transaction, &world.data_dir).await.unwrap();
+    caught(READY, "nothing listens", &found);
+    transaction.rollback().await.unwrap();
     for pid in alpine_tests::sandboxes::processes(&place.ready) {
         let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
     }

@@ -57,20 +57,34 @@ async fn broken(world: &World) -> Vec<Violation> {
     invariants::always(&mut connect(world).await, &limits).await.unwrap()
 }
 
+/// A server that wakes up writes its result, or learns before that its lease is lost: which is a matter of luck.
+const TRIES: usize = 4;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_writes_nothing() {
-    let (world, session) = stubborn().await;
-    let _second = zombie(&world, &session).await;
-    let found = broken(&world).await;
-    assert!(found.is_empty(), "{}", shown(&found));
-    let refused = world.server.metric("alpine_fenced_writes_total", &[]).await.unwrap_or_default();
-    assert!(refused >= 1.0, "it did not try to write, so that nothing is shown");
+    for _ in 0..TRIES {
+        let (world, session) = stubborn().await;
+        let _second = zombie(&world, &session).await;
+        let found = broken(&world).await;
+        assert!(found.is_empty(), "{}", shown(&found));
+        if world.server.metric("alpine_fenced_writes_total", &[]).await.unwrap_or_default() >= 1.0 {
+            return;
+        }
+    }
+    panic!("it never tried to write, so that nothing is shown");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_zombie_writes_without_the_fence_is_seen() {
-    let (world, session) = stubborn().await;
-    world.db.execute(NO_FENCE).await;
-    let _second = zombie(&world, &session).await;
-    caught("fences_only_grow", "every lease is held", &broken(&world).await);
+    let mut found = Vec::new();
+    for _ in 0..TRIES {
+        let (world, session) = stubborn().await;
+        world.db.execute(NO_FENCE).await;
+        let _second = zombie(&world, &session).await;
+        found = broken(&world).await;
+        if !found.is_empty() {
+            break;
+        }
+    }
+    caught("fences_only_grow", "every lease is held", &found);
 }

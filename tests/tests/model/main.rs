@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
 
+mod guards;
 mod protocol;
 
-use protocol::{Action, Faults, Guards, Session, State, Step, Worker};
+use guards::Guards;
+use protocol::{Action, Faults, Session, State, Step, Worker};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 const NO_STALE_WRITE: &str = "no write is taken from a non-holder";
