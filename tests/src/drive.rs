@@ -87,21 +87,21 @@ impl Drive {
     }
 
     /// The session is where it should be at last, and so is its sandbox.
-    pub async fn assert_rests(self, world: &World, session: &str) {
+    pub async fn assert_rests(self, at: &str, world: &World, session: &str) {
         let resting = ["ready", "failed", "stopped", "cleanup_failed", "close_failed", "stopped_unpersisted", "persist_failed"];
         let on_the_way = if self == Self::Down { &resting[1..] } else { &resting[..] };
         let state = world.db.wait_for_state(session, on_the_way, LIMIT).await;
-        assert_eq!(state, self.rests());
-        assert_eq!(world.db.path(session).await, self.path(), "each state once");
+        assert_eq!(state, self.rests(), "{at}");
+        assert_eq!(world.db.path(session).await, self.path(), "{at}: each state once");
         let live = world.db.count("operations WHERE status IN ('queued', 'running')").await;
         let records = world.db.count("session_records").await;
-        assert_eq!((live, records), (0, i64::from(self == Self::Down)), "live operations and records");
+        assert_eq!((live, records), (0, i64::from(self == Self::Down)), "{at}: live operations and records");
         if self == Self::Up {
-            assert_eq!(crate::sandboxes::directories(&world.data_dir), [session], "one sandbox");
+            assert_eq!(crate::sandboxes::directories(&world.data_dir), [session], "{at}: one sandbox");
             world.answers(&json!({ "opencode_url": world.db.one::<String>("SELECT opencode_url FROM sessions").await })).await;
         } else {
             world.assert_nothing_left(session);
-            assert_eq!(crate::sandboxes::directories(&world.data_dir), Vec::<String>::new());
+            assert_eq!(crate::sandboxes::directories(&world.data_dir), Vec::<String>::new(), "{at}: sandboxes left");
         }
     }
 }

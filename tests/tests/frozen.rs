@@ -148,7 +148,7 @@ async fn a_commit_comes_too_late(phase: Phase) {
     alpine_tests::until("it gives up", LIMIT, || async { (given_up(&world.server) >= 1).then_some(()) }).await;
     assert_eq!(snapshot(&world).await, before, "{phase}: what the sleeper wrote");
     other.thaw();
-    drive.assert_rests(&world, &session).await;
+    drive.assert_rests(phase.as_str(), &world, &session).await;
     assert_eq!(stale(&world).await, 0);
     // Its heartbeat may have told it just before it tried.
     eprintln!("{phase}.after: refused at a write: {}", fenced(&world.server).await);

@@ -272,17 +272,3 @@ async fn the_databases_transition_table_is_the_codes() {
     }
     assert_eq!(allowed, 1 + lifecycle::TRANSITIONS.iter().map(|(_, next)| next.len()).sum::<usize>());
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_database_refuses_an_illegal_transition() {
-    let db = Db::new(cluster::database().await);
-    db.execute(
-        "INSERT INTO tenants (tenant_id) VALUES ('t');
-         INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id)
-         VALUES ('t', '00000000-0000-0000-0000-000000000001', 'ann', 'https://h/r', 'main', true, 'requested', gen_random_uuid())",
-    )
-    .await;
-    let refused = db.try_execute("UPDATE sessions SET state = 'installing'").await.unwrap_err();
-    assert!(refused.contains("cannot go from requested to installing"), "{refused}");
-    db.execute("UPDATE sessions SET state = 'provisioning'").await;
-}

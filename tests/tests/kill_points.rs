@@ -52,7 +52,7 @@ async fn a_kill_is_survived(phase: Phase, place: &'static str) {
         alpine_tests::until(&format!("{at}: adoption"), limit, || async { (fence(&world).await > fence_then).then_some(()) }).await;
         assert!(died.elapsed() < limit, "{at}: adopted after {:?}", died.elapsed());
     }
-    drive.assert_rests(&world, &session).await;
+    drive.assert_rests(&at, &world, &session).await;
     for each in Phase::ALL {
         let done = done(&other, *each).await;
         assert_eq!(done, usize::from(left.contains(each)), "{at}: how often {each} was done by who went on");

@@ -18,7 +18,7 @@ async fn goes_well_all_the_same(drive: Drive) {
     let rules = of_it.iter().map(|phase| rules(*phase)).collect::<Vec<_>>().join(",");
     let world = World::with_faults(&rules, &[("ALPINE_SANDBOX_SERVE", CHEAP_SERVE)]).await;
     let session = drive.begin(&world).await;
-    drive.assert_rests(&world, &session).await;
+    drive.assert_rests(&rules, &world, &session).await;
     for phase in of_it {
         for (place, act) in [("before", "error"), ("after", "error"), ("after", "again")] {
             let (point, act) = (format!("point=\"{phase}.{place}\""), format!("act=\"{act}\""));
