@@ -74,6 +74,11 @@ BEGIN
     THEN
         PERFORM refuse('transitions_follow_lease', format('fence %s is not the lease''s', NEW.fence));
     END IF;
+    IF NOT EXISTS (
+        SELECT FROM sessions s WHERE s.tenant_id = NEW.tenant_id AND s.session_id = NEW.session_id AND s.transition_seq >= NEW.seq)
+    THEN
+        PERFORM refuse('transitions_follow_lease', 'a transition is of its session''s state');
+    END IF;
     IF NEW.seq > 1 AND NOT EXISTS (
         SELECT FROM transitions t
         WHERE t.tenant_id = NEW.tenant_id AND t.session_id = NEW.session_id AND t.seq = NEW.seq - 1 AND t.to_state = NEW.from_state)

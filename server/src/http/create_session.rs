@@ -1,6 +1,6 @@
 //! `up`.
 
-use alpine_api::{Operation, UpSession};
+use alpine_api::{Operation, OperationStatus, SessionState, UpSession};
 use axum::{extract::State, response::Response};
 use secrecy::SecretString;
 use tracing::Instrument;
@@ -55,10 +55,18 @@ pub async fn create_session(
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
     let accepted = tokio::spawn(async move { ledger.accept_up(up).await }.in_current_span());
     let operation = match accepted.await.map_err(|_| ApiError::Panicked)?? {
-        UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => wait::settle(&state, &principal, operation, wait).await?,
+        UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => not_over(wait::settle(&state, &principal, operation, wait).await?)?,
         UpAnswer::Ready(operation) | UpAnswer::Failed(operation) => operation,
     };
     Ok(wait::answer(operation, wait))
+}
+
+/// A `down` may have come between the end of an `up` that was waited for and the look at it.
+fn not_over(operation: Operation) -> Result<Operation, Fault> {
+    if operation.status == OperationStatus::Succeeded && operation.state != SessionState::Ready {
+        return Err(Fault::SessionOver { operation: operation.operation_id });
+    }
+    Ok(operation)
 }
 
 /// Checked in this order, which is part of the contract: branch, URL, credentials.

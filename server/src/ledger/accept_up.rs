@@ -4,7 +4,7 @@ use alpine_api::{Operation, OperationId, OperationKind, SessionId};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{Error, TenantLedger, views};
+use super::{Error, TenantLedger};
 use crate::domain::{
     idempotency::{self, Earlier, IdempotencyKey, Replay},
     operation::Phase,
@@ -36,20 +36,27 @@ impl TenantLedger {
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
         let (session, operation) = (SessionId::generate(), OperationId::generate());
-        let first = loop {
+        let (id, stored) = loop {
             if self.insert_up(&up, &fingerprint, session, operation).await? {
                 self.ledger.hub.work();
                 return Ok(UpAnswer::Accepted(self.view_operation(operation).await?));
             }
             // The key is taken, and what it names is committed: a new statement sees it, unless the key was
             // swept just now and is free again.
-            if let Some(first) = self.earlier(&up).await? {
+            if let Some(first) = self.first(&up).await? {
                 break first;
             }
         };
-        let answer = idempotency::replay(&first, &fingerprint)?;
-        let operation = self.view_operation(first.operation_id).await?;
-        Ok(match answer {
+        // Decided by the very look that is shown: between two of them a `down` may come.
+        let operation = self.view_operation(id).await?;
+        let earlier = Earlier {
+            operation_id: id,
+            fingerprint: stored,
+            status: operation.status,
+            failure: operation.error.clone(),
+            session_state: operation.state,
+        };
+        Ok(match idempotency::replay(&earlier, &fingerprint)? {
             Replay::Running => UpAnswer::Running(operation),
             Replay::Ready => UpAnswer::Ready(operation),
             Replay::Failed(_) => UpAnswer::Failed(operation),
@@ -105,28 +112,17 @@ impl TenantLedger {
         Ok(inserted == 1)
     }
 
-    async fn earlier(&self, up: &NewUp) -> Result<Option<Earlier>, Error> {
+    /// The operation that a key names, and the fingerprint of the request that it came with.
+    async fn first(&self, up: &NewUp) -> Result<Option<(OperationId, Vec<u8>)>, Error> {
         let row = sqlx::query!(
-            r#"SELECT k.fingerprint, o.operation_id, o.status, o.error, s.state
-               FROM idempotency_keys k
-               JOIN operations o USING (tenant_id, operation_id)
-               JOIN sessions s USING (tenant_id, session_id)
-               WHERE k.tenant_id = $1 AND k.principal_id = $2 AND k.action = 'up' AND k.key = $3"#,
+            "SELECT operation_id, fingerprint FROM idempotency_keys
+             WHERE tenant_id = $1 AND principal_id = $2 AND action = 'up' AND key = $3",
             self.tenant.as_str(),
             up.principal.id.as_str(),
             up.key.as_str(),
         )
         .fetch_optional(self.statements())
         .await?;
-        row.map(|row| {
-            Ok(Earlier {
-                operation_id: OperationId::from_uuid(row.operation_id),
-                fingerprint: row.fingerprint,
-                status: views::read(&row.status)?,
-                failure: views::read_failure(row.error)?,
-                session_state: views::read(&row.state)?,
-            })
-        })
-        .transpose()
+        Ok(row.map(|row| (OperationId::from_uuid(row.operation_id), row.fingerprint)))
     }
 }

@@ -41,7 +41,8 @@ impl Pools {
         let options = PgConnectOptions::from_str(settings.database_url.expose_secret())
             .map_err(Error::Database)?
             .application_name("alpine-server")
-            .options([("lock_timeout", "5s"), ("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "20s")]);
+            // A server that is frozen in a transaction holds its locks no longer than this.
+            .options([("lock_timeout", "5s"), ("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "5s")]);
         // A ping costs as much as a query: only connections that have rested are tried first.
         let pool = |max: u32| {
             PgPoolOptions::new().max_connections(max).acquire_timeout(settings.acquire_timeout).test_before_acquire(false).before_acquire(
