@@ -154,9 +154,9 @@ const APPENDS: &[(&str, &str)] = &[
     ),
     (
         "a transition begins where the last one ended",
-        "UPDATE sessions SET transition_seq = 99 WHERE session_id = {ready};
+        "UPDATE sessions SET transition_seq = transition_seq + 1 WHERE session_id = {ready};
          INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, actor, reason, operation_id, fence)
-         SELECT tenant_id, session_id, 99, 'ready', 'failing', 'x', 'x', s.operation_id, l.fence
+         SELECT tenant_id, session_id, transition_seq, 'installing', 'ready', 'x', 'x', s.operation_id, l.fence
          FROM sessions s JOIN leases l USING (tenant_id, session_id) WHERE session_id = {ready}",
     ),
     (
