@@ -9,6 +9,7 @@
 pub mod api;
 pub mod base;
 pub mod bins;
+pub mod chaos;
 pub mod cli;
 pub mod cluster;
 pub mod db;
