@@ -9,14 +9,17 @@
 pub mod api;
 pub mod base;
 pub mod bins;
+pub mod chaos;
 pub mod cli;
 pub mod cluster;
 pub mod db;
 pub mod drive;
 pub mod git_repo;
 pub mod git_server;
+pub mod ground;
 pub mod invariants;
 pub mod pki;
+pub mod postgres;
 pub mod sandboxes;
 pub mod server;
 pub mod wait;

@@ -29,9 +29,14 @@ pub struct Server {
 impl Server {
     /// `alpine-server serve` with this environment, ready.
     pub async fn start(env: BTreeMap<String, String>, port: u16, log: PathBuf, pki: &Pki) -> Self {
-        let mut server = Self { port, log, client: pki.client(), env, child: None };
+        let mut server = Self::prepare(env, port, log, pki);
         server.start_again().await;
         server
+    }
+
+    /// The place of a server that is not started yet.
+    pub fn prepare(env: BTreeMap<String, String>, port: u16, log: PathBuf, pki: &Pki) -> Self {
+        Self { port, log, client: pki.client(), env, child: None }
     }
 
     pub fn base(&self) -> String {
@@ -90,7 +95,7 @@ impl Server {
 
     /// SIGTERM; how it ended and how long that took.
     pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
-        self.signal(Signal::TERM);
+        self.ask_to_end();
         let begun = Instant::now();
         (self.ended().await, begun.elapsed())
     }
@@ -99,8 +104,7 @@ impl Server {
     pub async fn ended(&mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.as_mut().expect("the server runs").try_wait().unwrap() {
-                self.child = None;
+            if let Some(status) = self.exited() {
                 return status;
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "alpine-server does not end:\n{}", self.log_tail());
@@ -108,10 +112,36 @@ impl Server {
         }
     }
 
+    /// SIGTERM, and nothing waited for.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// How the process ended, if it did since it was started; it can then be started again.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut().and_then(|child| child.try_wait().unwrap());
+        if status.is_some() {
+            self.child = None;
+        }
+        status
+    }
+
+    /// The process, if it was started and has not been seen to end.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Settings of the next start.
+    pub fn configure(&mut self, name: &str, value: Option<String>) {
+        match value {
+            Some(value) => self.env.insert(name.to_owned(), value),
+            None => self.env.remove(name),
+        };
+    }
+
     /// Whether SIGSTOP has reached it.
     pub fn is_frozen(&self) -> bool {
-        let pid = self.child.as_ref().expect("the server runs").id();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = self.pid().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
@@ -127,10 +157,7 @@ impl Server {
     /// The value of one sample of `/metrics`; `labels` are those that must be in it.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let text = self.client.get(format!("{}/metrics", self.base())).send().await.unwrap().text().await.unwrap();
-        let matching = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|l| line.contains(l))
-        });
-        matching.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).reduce(|a, b| a + b)
+        sample(&text, name, labels)
     }
 
     pub fn log_text(&self) -> String {
@@ -149,6 +176,14 @@ impl Drop for Server {
         }
         self.kill();
     }
+}
+
+/// The sum of the samples of `text`, as of `/metrics`, that have this name and these labels.
+pub fn sample(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let matching = text.lines().filter(|line| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
+    });
+    matching.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).reduce(|a, b| a + b)
 }
 
 /// The last 100 lines of a file.

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::Permissions,
-    os::unix::fs::PermissionsExt,
+    ops::Deref,
     path::{Path, PathBuf},
 };
 
@@ -11,14 +10,12 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
-    LIGHT_SERVE,
-    api::{self, Api},
+    api::Api,
     base,
     cli::{Alpine, Answer, text},
     cluster,
     db::Db,
-    git_server::GitServer,
-    pki::Pki,
+    ground::{Ground, write_secret},
     sandboxes,
     server::{FAULTS, Server},
 };
@@ -28,16 +25,21 @@ static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 #[derive(Debug)]
 pub struct World {
-    pub dir: PathBuf,
-    pub data_dir: PathBuf,
     pub db: Db,
-    pub git: GitServer,
     pub server: Server,
-    pub pki: Pki,
+    ground: Ground,
     env: BTreeMap<String, String>,
     config_dir: PathBuf,
-    secret: Vec<u8>,
     _permit: SemaphorePermit<'static>,
+}
+
+/// A world has what its servers stand on.
+impl Deref for World {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
 }
 
 impl World {
@@ -66,29 +68,24 @@ impl World {
 
     async fn make(settings: &[(&str, &str)]) -> Self {
         let permit = AT_ONCE.acquire().await.unwrap();
-        let dir = base::fresh("t");
-        let pki = Pki::create(&dir);
-        let git = GitServer::start(dir.join("git"), &pki);
+        let ground = Ground::prepare();
+        let dir = ground.dir.clone();
         let db = Db::new(cluster::database().await);
-        let data_dir = dir.join("data");
         let config_dir = dir.join("config");
-        for path in [&data_dir, &config_dir, &dir.join("home")] {
+        for path in [&config_dir, &dir.join("home")] {
             std::fs::create_dir(path).unwrap();
             base::open_for_passage(path);
         }
-        let secret = uuid::Uuid::new_v4().simple().to_string().repeat(2).into_bytes();
-        write_secret(&dir.join("jwt.key"), &secret);
-        write_secret(&dir.join("credential.key"), &[*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat());
-        let mut env = environment(&dir, &data_dir, &db, &git, &pki);
+        let mut env = ground.environment(&db.url);
         for (name, value) in settings {
             match *value {
                 "" => env.remove(*name),
                 value => env.insert((*name).to_owned(), value.to_owned()),
             };
         }
-        let server = Server::start(env.clone(), base::free_port(), dir.join("server.log"), &pki).await;
-        write_profile(&config_dir, &server.base(), &pki, &dir.join("jwt.key"));
-        Self { dir, data_dir, db, git, server, pki, env, config_dir, secret, _permit: permit }
+        let server = Server::start(env.clone(), base::free_port(), dir.join("server.log"), &ground.pki).await;
+        write_profile(&config_dir, &server.base(), &ground);
+        Self { db, server, ground, env, config_dir, _permit: permit }
     }
 
     /// One more server on the same database and data directory.
@@ -141,12 +138,12 @@ impl World {
     }
 
     pub fn api_of(&self, tenant: &str, principal: &str, roles: &[&str]) -> Api {
-        Api::new(self.pki.client(), self.server.base(), api::token(&self.secret, tenant, principal, roles))
+        Api::new(self.pki.client(), self.server.base(), self.ground.token(tenant, principal, roles))
     }
 
     /// The same caller at another server, on connections of its own.
     pub fn api_at(&self, base: &str, principal: &str) -> Api {
-        Api::new(self.pki.client(), base.to_owned(), api::token(&self.secret, "dev", principal, &[]))
+        Api::new(self.pki.client(), base.to_owned(), self.token("dev", principal, &[]))
     }
 
     /// Where the provider keeps one session.
@@ -185,40 +182,11 @@ impl Drop for World {
     }
 }
 
-fn environment(dir: &Path, data_dir: &Path, db: &Db, git: &GitServer, pki: &Pki) -> BTreeMap<String, String> {
-    let path = |path: &Path| path.display().to_string();
-    let settings = [
-        ("DATABASE_URL", db.url.clone()),
-        ("ALPINE_DATA_DIR", path(data_dir)),
-        ("ALPINE_TLS_CERT", path(&pki.cert)),
-        ("ALPINE_TLS_KEY", path(&pki.key)),
-        ("ALPINE_JWT_ISSUER", "alpine-dev".to_owned()),
-        ("ALPINE_JWT_AUDIENCE", "alpine".to_owned()),
-        ("ALPINE_JWT_ALGORITHM", "HS256".to_owned()),
-        ("ALPINE_JWT_KEY_FILE", path(&dir.join("jwt.key"))),
-        ("ALPINE_CREDENTIAL_KEY_FILE", path(&dir.join("credential.key"))),
-        ("ALPINE_PROVIDER", "local".to_owned()),
-        ("ALPINE_GIT_REWRITE", git.rewrites()),
-        ("ALPINE_GIT_CA_FILE", path(&pki.ca)),
-        ("ALPINE_GIT_ALLOW_HOSTS", "127.0.0.1,localhost".to_owned()),
-        ("ALPINE_SANDBOX_SERVE", LIGHT_SERVE.to_owned()),
-        ("ALPINE_STOP_GRACE_SECONDS", "5".to_owned()),
-        ("ALPINE_LOG", "info".to_owned()),
-        ("ALPINE_LOG_FORMAT", "json".to_owned()),
-    ];
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn write_secret(path: &Path, secret: &[u8]) {
-    std::fs::write(path, secret).unwrap();
-    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
-}
-
-fn write_profile(config_dir: &Path, server: &str, pki: &Pki, key: &Path) {
+fn write_profile(config_dir: &Path, server: &str, ground: &Ground) {
     let text = format!(
         "default_profile = \"dev\"\n\n[profiles.dev]\nserver = \"{server}\"\nca_file = \"{}\"\ndev_signing_key_file = \"{}\"\n",
-        pki.ca.display(),
-        key.display()
+        ground.pki.ca.display(),
+        ground.signing_key().display()
     );
     write_secret(&config_dir.join("config.toml"), text.as_bytes());
 }

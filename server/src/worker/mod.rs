@@ -64,6 +64,8 @@ impl Worker {
 
     /// Work until `stop`; then claim nothing more, give running phases a moment, and hand the rest over.
     pub async fn run(self, stop: CancellationToken) {
+        // Leases name their owner by this.
+        tracing::info!(worker = %self.settings.id, "works");
         let done = CancellationToken::new();
         let beat = tokio::spawn(self.clone().beat(done.clone()));
         let sweep = tokio::spawn(self.clone().sweep(stop.clone()));

@@ -1,0 +1,74 @@
+//! What servers under test stand on: directories, keys, a git server, and the settings that name them.
+
+use std::{
+    collections::BTreeMap,
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{LIGHT_SERVE, api, base, git_server::GitServer, pki::Pki};
+
+#[derive(Debug)]
+pub struct Ground {
+    pub dir: PathBuf,
+    pub data_dir: PathBuf,
+    pub git: GitServer,
+    pub pki: Pki,
+    secret: Vec<u8>,
+}
+
+impl Ground {
+    pub fn prepare() -> Self {
+        let dir = base::fresh("t");
+        let pki = Pki::create(&dir);
+        let git = GitServer::start(dir.join("git"), &pki);
+        let data_dir = dir.join("data");
+        std::fs::create_dir(&data_dir).unwrap();
+        base::open_for_passage(&data_dir);
+        let secret = uuid::Uuid::new_v4().simple().to_string().repeat(2).into_bytes();
+        write_secret(&dir.join("jwt.key"), &secret);
+        write_secret(&dir.join("credential.key"), &[*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat());
+        Self { dir, data_dir, git, pki, secret }
+    }
+
+    /// Where the issuer's secret is.
+    pub fn signing_key(&self) -> PathBuf {
+        self.dir.join("jwt.key")
+    }
+
+    /// A bearer token.
+    pub fn token(&self, tenant: &str, principal: &str, roles: &[&str]) -> String {
+        api::token(&self.secret, tenant, principal, roles)
+    }
+
+    /// A server's settings.
+    pub fn environment(&self, database_url: &str) -> BTreeMap<String, String> {
+        let path = |path: &Path| path.display().to_string();
+        let settings = [
+            ("DATABASE_URL", database_url.to_owned()),
+            ("ALPINE_DATA_DIR", path(&self.data_dir)),
+            ("ALPINE_TLS_CERT", path(&self.pki.cert)),
+            ("ALPINE_TLS_KEY", path(&self.pki.key)),
+            ("ALPINE_JWT_ISSUER", "alpine-dev".to_owned()),
+            ("ALPINE_JWT_AUDIENCE", "alpine".to_owned()),
+            ("ALPINE_JWT_ALGORITHM", "HS256".to_owned()),
+            ("ALPINE_JWT_KEY_FILE", path(&self.signing_key())),
+            ("ALPINE_CREDENTIAL_KEY_FILE", path(&self.dir.join("credential.key"))),
+            ("ALPINE_PROVIDER", "local".to_owned()),
+            ("ALPINE_GIT_REWRITE", self.git.rewrites()),
+            ("ALPINE_GIT_CA_FILE", path(&self.pki.ca)),
+            ("ALPINE_GIT_ALLOW_HOSTS", "127.0.0.1,localhost".to_owned()),
+            ("ALPINE_SANDBOX_SERVE", LIGHT_SERVE.to_owned()),
+            ("ALPINE_STOP_GRACE_SECONDS", "5".to_owned()),
+            ("ALPINE_LOG", "info".to_owned()),
+            ("ALPINE_LOG_FORMAT", "json".to_owned()),
+        ];
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+pub fn write_secret(path: &Path, secret: &[u8]) {
+    std::fs::write(path, secret).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
