@@ -1,6 +1,7 @@
 //! The accept of a `down`: decided by the domain under the session's locked lease, in one transaction.
 
 use alpine_api::{Operation, OperationId, OperationKind, SessionId, SessionState};
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgTransaction};
 
 use super::{Error, Ledger, TenantLedger, views};
@@ -44,11 +45,15 @@ pub(super) struct Begin<'a> {
     pub actor: &'a str,
     pub reason: Option<&'a str>,
     pub traceparent: Option<&'a str>,
+    /// The time of everything that begins here, read when the lease was locked: the transaction's own is older
+    /// if it had to wait, and what it waited for would seem to come after it.
+    pub at: DateTime<Utc>,
 }
 
 struct Found {
     owner: String,
     situation: Situation,
+    at: DateTime<Utc>,
 }
 
 impl TenantLedger {
@@ -64,7 +69,7 @@ impl TenantLedger {
         };
         self.revoke(&mut tx, down.session).await?;
         if let Some(live) = cancel {
-            self.cancel(&mut tx, live).await?;
+            self.cancel(&mut tx, live, found.at).await?;
         }
         let begin = Begin {
             tenant: &self.tenant,
@@ -77,10 +82,11 @@ impl TenantLedger {
             actor: down.principal.id.as_str(),
             reason: down.reason.as_deref(),
             traceparent: down.traceparent.as_deref(),
+            at: found.at,
         };
         let operation = self.ledger.begin_operation(&mut tx, &begin).await?;
         if access == Access::AsAdmin {
-            self.audit(&mut tx, &down, &found.owner).await?;
+            self.audit(&mut tx, &down, &found).await?;
         }
         tx.commit().await?;
         self.ledger.hub.work();
@@ -109,7 +115,8 @@ impl TenantLedger {
             .await?
             .ok_or(Fault::SessionNotFound)?;
         let row = sqlx::query!(
-            "SELECT principal_id, state, persist_attempt, operation_id FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE",
+            r#"SELECT principal_id, state, persist_attempt, operation_id, clock_timestamp() AS "at!"
+               FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE"#,
             tenant,
             id
         )
@@ -123,7 +130,7 @@ impl TenantLedger {
             last_down: known.iter().rfind(|op| op.kind == OperationKind::Down).copied(),
             latest: OperationId::from_uuid(row.operation_id),
         };
-        Ok(Found { owner: row.principal_id, situation })
+        Ok(Found { owner: row.principal_id, situation, at: row.at })
     }
 
     /// The live operation and the latest `down`, oldest first.
@@ -159,7 +166,7 @@ impl TenantLedger {
     }
 
     /// End an operation that a `down` overtakes. One that had failed already keeps its own error.
-    async fn cancel(&self, tx: &mut PgTransaction<'_>, operation: OperationId) -> Result<(), Error> {
+    async fn cancel(&self, tx: &mut PgTransaction<'_>, operation: OperationId, at: DateTime<Utc>) -> Result<(), Error> {
         let cancelled = serde_json::to_value(failure::cancelled()).unwrap_or_default();
         sqlx::query!(
             "WITH token AS (
@@ -168,26 +175,28 @@ impl TenantLedger {
                 UPDATE sessions SET last_error = coalesce(last_error, $3) WHERE tenant_id = $1 AND operation_id = $2
              )
              UPDATE operations SET status = CASE WHEN error IS NULL THEN 'cancelled' ELSE 'failed' END,
-                 error = coalesce(error, $3), finished_at = now()
+                 error = coalesce(error, $3), finished_at = $4
              WHERE tenant_id = $1 AND operation_id = $2 AND status IN ('queued', 'running')",
             self.tenant.as_str(),
             operation.uuid(),
-            cancelled
+            cancelled,
+            at
         )
         .execute(&mut **tx)
         .await?;
         Ok(())
     }
 
-    async fn audit(&self, tx: &mut PgTransaction<'_>, down: &NewDown, owner: &str) -> Result<(), Error> {
+    async fn audit(&self, tx: &mut PgTransaction<'_>, down: &NewDown, found: &Found) -> Result<(), Error> {
         sqlx::query!(
-            "INSERT INTO audit_log (tenant_id, actor, action, session_id, owner, reason, request_id) VALUES ($1, $2, 'down', $3, $4, $5, $6)",
+            "INSERT INTO audit_log (tenant_id, actor, action, session_id, owner, reason, request_id, at) VALUES ($1, $2, 'down', $3, $4, $5, $6, $7)",
             self.tenant.as_str(),
             down.principal.id.as_str(),
             down.session.uuid(),
-            owner,
+            found.owner,
             down.reason,
-            down.request_id
+            down.request_id,
+            found.at
         )
         .execute(&mut **tx)
         .await?;
@@ -202,17 +211,18 @@ impl Ledger {
         let reason = begin.reason.map_or_else(|| format!("{} accepted", begin.kind.as_str()), str::to_owned);
         sqlx::query!(
             r#"WITH operation AS (
-                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, persist_attempt, force, actor, reason, traceparent, deadline_at)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now() + make_interval(secs => $11))
+                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, persist_attempt, force, actor, reason, traceparent,
+                    deadline_at, created_at, available_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $14::timestamptz + make_interval(secs => $11), $14, $14)
             ), session AS (
-                UPDATE sessions SET operation_id = $2, persist_attempt = $6, updated_at = now(), sweep_at = NULL,
+                UPDATE sessions SET operation_id = $2, persist_attempt = $6, updated_at = $14, sweep_at = NULL,
                     state = coalesce($12, state), transition_seq = transition_seq + CASE WHEN $12::text IS NULL THEN 0 ELSE 1 END,
                     opencode_url = CASE WHEN $12::text IS NULL THEN opencode_url END
                 WHERE tenant_id = $1 AND session_id = $3
                 RETURNING transition_seq
             )
-            INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, actor, reason, operation_id, fence)
-            SELECT $1, $3, s.transition_seq, old.state, $12, $8, $13, $2, l.fence
+            INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, at, actor, reason, operation_id, fence)
+            SELECT $1, $3, s.transition_seq, old.state, $12, $14, $8, $13, $2, l.fence
             FROM session s, leases l, sessions old
             WHERE $12::text IS NOT NULL AND l.tenant_id = $1 AND l.session_id = $3 AND old.tenant_id = $1 AND old.session_id = $3"#,
             begin.tenant.as_str(),
@@ -228,6 +238,7 @@ impl Ledger {
             self.deadlines.of_operation(begin.kind).as_secs_f64(),
             begin.to.map(SessionState::as_str),
             reason,
+            begin.at,
         )
         .execute(&mut **tx)
         .await?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use alpine_api::{Failure, OperationKind, SessionId, SessionState};
+use chrono::{DateTime, Utc};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
@@ -91,7 +92,7 @@ impl Ledger {
     /// no longer ready, or somebody works on it.
     pub async fn lose(&self, tenant: &TenantId, session: SessionId, why: &Failure) -> Result<bool, Error> {
         let mut tx = self.pools.transactions.begin().await?;
-        let Some(persist_attempt) = lock_ready(&mut tx, tenant, session).await? else {
+        let Some((persist_attempt, at)) = lock_ready(&mut tx, tenant, session).await? else {
             tx.rollback().await?;
             return Ok(false);
         };
@@ -106,6 +107,7 @@ impl Ledger {
             actor: SYSTEM_ACTOR,
             reason: Some(&why.cause),
             traceparent: None,
+            at,
         };
         self.begin_operation(&mut tx, &begin).await?;
         sqlx::query!(
@@ -122,8 +124,8 @@ impl Ledger {
     }
 }
 
-/// Lock the lease of a session that is still ready and rests; its persist attempt.
-async fn lock_ready(tx: &mut PgTransaction<'_>, tenant: &TenantId, session: SessionId) -> Result<Option<i32>, Error> {
+/// Lock the lease of a session that is still ready and rests; its persist attempt, and the time.
+async fn lock_ready(tx: &mut PgTransaction<'_>, tenant: &TenantId, session: SessionId) -> Result<Option<(i32, DateTime<Utc>)>, Error> {
     let (tenant, id) = (tenant.as_str(), session.uuid());
     let locked =
         sqlx::query_scalar!("SELECT fence FROM leases WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE SKIP LOCKED", tenant, id)
@@ -132,16 +134,16 @@ async fn lock_ready(tx: &mut PgTransaction<'_>, tenant: &TenantId, session: Sess
     if locked.is_none() {
         return Ok(None);
     }
-    let attempt = sqlx::query_scalar!(
-        "SELECT persist_attempt FROM sessions s
+    let row = sqlx::query!(
+        r#"SELECT persist_attempt, clock_timestamp() AS "at!" FROM sessions s
          WHERE tenant_id = $1 AND session_id = $2 AND state = 'ready' AND NOT EXISTS (
              SELECT 1 FROM operations o
              WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.status IN ('queued', 'running'))
-         FOR UPDATE OF s",
+         FOR UPDATE OF s"#,
         tenant,
         id
     )
     .fetch_optional(&mut **tx)
     .await?;
-    Ok(attempt)
+    Ok(row.map(|row| (row.persist_attempt, row.at)))
 }

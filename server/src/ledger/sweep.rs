@@ -1,6 +1,7 @@
 //! What nobody asks for and must happen all the same: another try at a clean-up or a close that failed.
 
 use alpine_api::{OperationKind, SessionId, SessionState};
+use chrono::{DateTime, Utc};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ struct Due {
     session: SessionId,
     state: SessionState,
     persist_attempt: i32,
+    at: DateTime<Utc>,
 }
 
 impl Ledger {
@@ -58,6 +60,7 @@ impl Ledger {
             actor: SYSTEM_ACTOR,
             reason: Some(reason),
             traceparent: None,
+            at: due.at,
         };
         self.begin_operation(&mut tx, &begin).await?;
         tx.commit().await?;
@@ -75,8 +78,8 @@ async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid) -> Re
         return Ok(None);
     }
     let row = sqlx::query!(
-        "SELECT state, persist_attempt FROM sessions
-         WHERE tenant_id = $1 AND session_id = $2 AND sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') FOR UPDATE",
+        r#"SELECT state, persist_attempt, clock_timestamp() AS "at!" FROM sessions
+           WHERE tenant_id = $1 AND session_id = $2 AND sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') FOR UPDATE"#,
         tenant,
         session
     )
@@ -88,6 +91,7 @@ async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid) -> Re
             session: SessionId::from_uuid(session),
             state: views::read(&row.state)?,
             persist_attempt: row.persist_attempt,
+            at: row.at,
         })
     })
     .transpose()

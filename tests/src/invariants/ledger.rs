@@ -61,11 +61,22 @@ pub const ALWAYS: &[Check] = &[
               FROM session_records r JOIN leases l USING (tenant_id, session_id) WHERE r.fence > l.fence",
     },
     Check {
+        // By transactions, which follow each other under the lease: one that waited for it is dated earlier than
+        // the one that it waited for.
         name: "ended_operations_write_nothing",
-        sql: "SELECT format('event %s of %s (%s) at %s is of %s, which ended at %s', seq, t.session_id, to_state, at, operation_id, finished_at)
-                  AS what
+        sql: "SELECT format('event %s of %s (%s, transaction %s) is of %s, which ended in transaction %s', seq, t.session_id, to_state, t.xmin,
+                  operation_id, o.xmin) AS what
               FROM transitions t JOIN operations o USING (tenant_id, operation_id)
-              WHERE o.finished_at < t.at OR o.session_id <> t.session_id",
+              WHERE (finished_at IS NOT NULL AND age(t.xmin) < age(o.xmin)) OR o.session_id <> t.session_id",
+    },
+    Check {
+        name: "time_never_runs_backwards",
+        sql: "SELECT format('event %s of %s (%s) is of %s, the one before it of %s', seq, session_id, to_state, at, before) AS what
+              FROM (SELECT *, lag(at) OVER (PARTITION BY tenant_id, session_id ORDER BY seq) AS before FROM transitions) AS events
+              WHERE at < before
+              UNION ALL
+              SELECT format('%s of %s ended at %s, its event %s is of %s', operation_id, o.session_id, finished_at, seq, at)
+              FROM transitions JOIN operations o USING (tenant_id, operation_id) WHERE finished_at < at",
     },
     Check {
         name: "transitions_within_the_table",

@@ -73,6 +73,16 @@ pub const MUTANTS: &[Mutant] = &[
                FROM sessions WHERE session_id = {ready}",
     },
     Mutant {
+        check: "time_never_runs_backwards",
+        without: REWRITTEN,
+        does: "UPDATE transitions SET at = at - interval '1 hour' WHERE session_id = {ready} AND to_state = 'ready'",
+    },
+    Mutant {
+        check: "time_never_runs_backwards",
+        without: "ALTER TABLE operations DISABLE TRIGGER operations_final",
+        does: "UPDATE operations SET finished_at = finished_at - interval '1 microsecond' WHERE session_id = {stopped}",
+    },
+    Mutant {
         check: "transitions_within_the_table",
         without: "ALTER TABLE transitions DROP CONSTRAINT transitions_path",
         does: "INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, actor, reason, operation_id, fence)
