@@ -9,6 +9,17 @@ CREATE TRIGGER operations_final BEFORE UPDATE ON operations
     FOR EACH ROW WHEN (OLD.finished_at IS NOT NULL)
     EXECUTE FUNCTION operations_guard_final();
 
+CREATE FUNCTION operations_guard_identity() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM refuse('operations_identity', 'what an operation is, and of which session, does not change');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER operations_identity BEFORE UPDATE ON operations
+    FOR EACH ROW WHEN (
+        (OLD.tenant_id, OLD.operation_id, OLD.session_id, OLD.kind, OLD.persist_attempt, OLD.actor, OLD.created_at)
+            IS DISTINCT FROM (NEW.tenant_id, NEW.operation_id, NEW.session_id, NEW.kind, NEW.persist_attempt, NEW.actor, NEW.created_at))
+    EXECUTE FUNCTION operations_guard_identity();
+
 CREATE FUNCTION operations_guard_destroy() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (

@@ -28,6 +28,7 @@ CREATE TRIGGER transitions_append_only BEFORE UPDATE ON transitions FOR EACH ROW
 CREATE TRIGGER transitions_kept BEFORE DELETE ON transitions FOR EACH ROW EXECUTE FUNCTION guard_history();
 CREATE TRIGGER transitions_not_truncated BEFORE TRUNCATE ON transitions EXECUTE FUNCTION guard_append_only();
 CREATE TRIGGER operations_kept BEFORE DELETE ON operations FOR EACH ROW EXECUTE FUNCTION guard_history();
+CREATE TRIGGER leases_not_truncated BEFORE TRUNCATE ON leases EXECUTE FUNCTION guard_append_only();
 CREATE TRIGGER leases_kept BEFORE DELETE ON leases FOR EACH ROW EXECUTE FUNCTION guard_history();
 
 CREATE FUNCTION guard_session_kept() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -52,7 +53,9 @@ CREATE TRIGGER idempotency_keys_insert_only BEFORE UPDATE ON idempotency_keys FO
 CREATE TRIGGER idempotency_keys_kept BEFORE DELETE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION guard_key_kept();
 CREATE TRIGGER idempotency_keys_not_truncated BEFORE TRUNCATE ON idempotency_keys EXECUTE FUNCTION guard_append_only();
 
--- A record is written once; that it was verified is added once.
+-- A record is written once, unverified; that it was verified is added once.
+CREATE TRIGGER session_records_begin_unverified BEFORE INSERT ON session_records
+    FOR EACH ROW WHEN (NEW.verified_at IS NOT NULL) EXECUTE FUNCTION guard_append_only();
 CREATE TRIGGER session_records_write_once BEFORE UPDATE ON session_records
     FOR EACH ROW WHEN (
         (OLD.verified_at IS NOT NULL AND OLD.verified_at IS DISTINCT FROM NEW.verified_at)
@@ -77,15 +80,27 @@ BEGIN
     IF NOT EXISTS (
         SELECT FROM sessions s WHERE s.tenant_id = NEW.tenant_id AND s.session_id = NEW.session_id AND s.transition_seq >= NEW.seq)
     THEN
-        PERFORM refuse('transitions_follow_lease', 'a transition is of its session''s state');
+        PERFORM refuse('transitions_continue', 'a transition is of its session''s state');
     END IF;
     IF NEW.seq > 1 AND NOT EXISTS (
         SELECT FROM transitions t
         WHERE t.tenant_id = NEW.tenant_id AND t.session_id = NEW.session_id AND t.seq = NEW.seq - 1 AND t.to_state = NEW.from_state)
     THEN
-        PERFORM refuse('transitions_follow_lease', 'a transition begins where the last one ended');
+        PERFORM refuse('transitions_continue', 'a transition begins where the last one ended');
     END IF;
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER transitions_follow_lease AFTER INSERT ON transitions DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION transitions_check_lease();
+
+CREATE FUNCTION session_records_check_lease() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM leases l WHERE l.tenant_id = NEW.tenant_id AND l.session_id = NEW.session_id AND l.fence = NEW.fence)
+    THEN
+        PERFORM refuse('session_records_follow_lease', format('fence %s is not the lease''s', NEW.fence));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER session_records_follow_lease AFTER INSERT ON session_records DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION session_records_check_lease();

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use alpine_api::SessionId;
 use alpine_server::{
     domain::{
         idempotency::IdempotencyKey,
@@ -41,6 +42,10 @@ fn up(key: &str) -> NewUp {
     }
 }
 
+fn down(session: SessionId) -> NewDown {
+    NewDown { principal: ann(), session, retry_persist: false, force: false, reason: None, request_id: "r".into(), traceparent: None }
+}
+
 /// Not through HTTP, where a task of its own protects the ledger's work: here the work itself is dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
@@ -57,23 +62,15 @@ async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
     let mut random = fastrand::Rng::with_seed(42);
     // Follows the machine's pace, so that about half are dropped, at every point of the work.
     let mut longest = Duration::from_millis(5);
-    let (mut dropped, mut done) = (0, 0);
+    let (mut dropped, mut done, mut last) = (0, 0, None);
     for n in 0..600 {
         let session = match tenant.accept_up(up(&format!("k{n}"))).await.unwrap() {
             alpine_server::ledger::UpAnswer::Accepted(operation) => operation.session_id,
             other => panic!("{other:?}"),
         };
-        let down = || NewDown {
-            principal: ann(),
-            session,
-            retry_persist: false,
-            force: false,
-            reason: None,
-            request_id: "r".into(),
-            traceparent: None,
-        };
+        last = Some(session);
         let patience = longest.mul_f64(random.f64());
-        match tokio::time::timeout(patience, tenant.accept_down(down())).await {
+        match tokio::time::timeout(patience, tenant.accept_down(down(session))).await {
             Err(_) => {
                 dropped += 1;
                 // Or the next borrower would work in it, with its time and under its settings.
@@ -87,11 +84,22 @@ async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
             }
         }
         // What the next borrower is told was written is written, for everyone to see.
-        let next = tenant.accept_down(down()).await.unwrap().operation;
+        let next = tenant.accept_down(down(session)).await.unwrap().operation;
         let sql = format!("operations WHERE operation_id = '{}' AND kind = 'down'", next.operation_id.uuid());
         assert_eq!(db.count(&sql).await, 1, "trial {n}: acknowledged and not there");
     }
     assert!(dropped > 100 && done > 100, "{dropped} dropped, {done} done");
+    // The guard throws away what is torn, and nothing else.
+    let connections = || {
+        db.one::<String>("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE application_name = 'alpine-server'")
+    };
+    let session = last.unwrap();
+    tenant.accept_down(down(session)).await.unwrap();
+    let before = connections().await;
+    for _ in 0..20 {
+        tenant.accept_down(down(session)).await.unwrap();
+    }
+    assert_eq!(connections().await, before, "an undisturbed connection was not kept");
     assert_eq!(db.count("sessions").await, 600);
     assert_eq!(db.count("operations WHERE kind = 'down'").await, 600);
 }

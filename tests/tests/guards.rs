@@ -113,6 +113,7 @@ const SESSIONS: &[(&str, &str)] = &[
     ("a fence only grows", "UPDATE leases SET fence = fence - 1 WHERE session_id = {installing}"),
     ("leases_held", "UPDATE leases SET owner = NULL WHERE session_id = {installing}"),
     ("still needed", "DELETE FROM leases WHERE session_id = {ready}"),
+    ("is only added to", "TRUNCATE leases"),
 ];
 
 const OPERATIONS: &[(&str, &str)] = &[
@@ -138,6 +139,11 @@ const OPERATIONS: &[(&str, &str)] = &[
         "an operation that has ended does not change",
         "UPDATE operations SET status = 'running', finished_at = NULL WHERE session_id = {ready} AND kind = 'up'",
     ),
+    (
+        "does not change",
+        "UPDATE operations SET session_id = (SELECT session_id FROM sessions WHERE session_id = {ready}) WHERE session_id = {installing}",
+    ),
+    ("does not change", "UPDATE operations SET persist_attempt = 7 WHERE session_id = {installing}"),
     ("nothing is destroyed before the record is verified", "UPDATE operations SET phase = 'destroy' WHERE session_id = {installing}"),
     ("still needed", "DELETE FROM operations WHERE session_id = {ready}"),
 ];
@@ -198,6 +204,17 @@ const APPENDS: &[(&str, &str)] = &[
     (
         "session_records_digest",
         "INSERT INTO session_records SELECT tenant_id, session_id, 9, 'rec_x', 'x', sha256('y'), operation_id, 1, now()
+         FROM sessions WHERE session_id = {ready}",
+    ),
+    // Verified is what was read back, not what somebody says.
+    (
+        "session_records is only added to",
+        "INSERT INTO session_records SELECT tenant_id, session_id, 9, 'rec_x', 'x', sha256('x'), operation_id, 1, now(), now()
+         FROM sessions WHERE session_id = {ready}",
+    ),
+    (
+        "is not the lease's",
+        "INSERT INTO session_records SELECT tenant_id, session_id, 9, 'rec_x', 'x', sha256('x'), operation_id, 99, now()
          FROM sessions WHERE session_id = {ready}",
     ),
     (

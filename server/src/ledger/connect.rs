@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    Connection, PgPool,
+    Connection, PgConnection, PgPool, Row as _,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -31,8 +31,15 @@ pub struct PoolSettings {
 pub struct Pools {
     pub(super) statements: PgPool,
     pub(super) transactions: PgPool,
-    /// Heartbeats, and the read-back of records on a connection that did not write them.
+    /// Heartbeats, and nothing else.
     pub(super) vital: PgPool,
+}
+
+/// sqlx 0.9.0: a `begin()` that is dropped half way can leave its transaction open on the pooled connection
+/// (launchbadge/sqlx#4393). Outside a transaction now() is the statement's own time: in the simple protocol alone, since
+/// otherwise the messages that parse, bind and execute have each their own.
+async fn is_idle(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(connection).await?.try_get(0)
 }
 
 impl Pools {
@@ -51,11 +58,7 @@ impl Pools {
                 },
             )
         };
-        // sqlx 0.9.0: a `begin()` that is dropped half way can leave its transaction open on the pooled
-        // connection (launchbadge/sqlx#4393). Outside a transaction now() is the statement's own time.
-        let guarded = pool(settings.transactions).after_release(|connection, _| {
-            Box::pin(async move { sqlx::query_scalar!(r#"SELECT now() = statement_timestamp() AS "idle!""#).fetch_one(connection).await })
-        });
+        let guarded = pool(settings.transactions).after_release(|connection, _| Box::pin(is_idle(connection)));
         Ok(Self {
             statements: pool(settings.statements).connect_lazy_with(options.clone()),
             transactions: guarded.connect_lazy_with(options.clone()),

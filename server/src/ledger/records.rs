@@ -65,7 +65,8 @@ impl Ledger {
 
     /// Read the record back on a connection that did not write it, compare, and mark it verified.
     pub async fn verify_record(&self, job: &Job, written: &Written) -> Result<(), Error> {
-        let mut other = self.pools.vital.acquire().await?;
+        // Another pool than the one that wrote, so another connection.
+        let mut other = self.statements().acquire().await?;
         let stored = find(&mut other, job).await?.ok_or(Error::RecordDiffers)?;
         drop(other);
         if stored != *written || record::digest(&stored.payload).as_slice() != written.sha256 {

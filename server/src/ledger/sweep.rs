@@ -31,7 +31,11 @@ impl Ledger {
         .await?;
         let mut begun = 0;
         for row in due {
-            begun += usize::from(self.sweep_one(&row.tenant_id, row.session_id).await?);
+            match self.sweep_one(&row.tenant_id, row.session_id).await {
+                Ok(one) => begun += usize::from(one),
+                // It must not keep the others waiting.
+                Err(error) => tracing::warn!(session = %row.session_id, error = &error as &dyn std::error::Error, "cannot be tried again"),
+            }
         }
         if begun > 0 {
             self.hub().work();

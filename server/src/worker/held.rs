@@ -47,10 +47,11 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn insert(&self, lease: Lease) -> Hold {
+    /// `asked`: when the lease was asked for, which is before it began.
+    pub fn insert(&self, lease: Lease, asked: Instant) -> Hold {
         let key = (lease.session, lease.fence);
         let (lost, hand_over) = (CancellationToken::new(), CancellationToken::new());
-        let entry = Entry { lease, renewed: Instant::now(), lost: lost.clone(), hand_over: hand_over.clone() };
+        let entry = Entry { lease, renewed: asked, lost: lost.clone(), hand_over: hand_over.clone() };
         self.lock().insert(key, entry);
         Hold { key, held: self.clone(), lost, hand_over }
     }
@@ -102,9 +103,9 @@ mod tests {
     #[test]
     fn a_lease_that_is_not_renewed_is_lost_and_the_others_are_not() {
         let held = Held::default();
-        let (kept, gone) = (held.insert(lease(1)), held.insert(lease(2)));
+        let (kept, gone) = (held.insert(lease(1), Instant::now()), held.insert(lease(2), Instant::now()));
         let asked = held.leases();
-        let late = held.insert(lease(3));
+        let late = held.insert(lease(3), Instant::now());
         held.keep_only(&asked, &[kept.key], Instant::now());
         assert!(!kept.lost.is_cancelled() && gone.lost.is_cancelled());
         assert!(!late.lost.is_cancelled(), "it was not asked for yet");
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn without_a_database_leases_are_given_up_before_they_run_out() {
         let held = Held::default();
-        let hold = held.insert(lease(1));
+        let hold = held.insert(lease(1), Instant::now());
         held.drop_overdue(Duration::from_secs(60));
         assert!(!hold.lost.is_cancelled());
         held.drop_overdue(Duration::ZERO);

@@ -101,6 +101,7 @@ impl Worker {
             return;
         }
         let limit = i64::try_from(free.min(32)).unwrap_or(32);
+        let asked = Instant::now();
         let jobs = match self.ledger.claim(&self.settings.id, limit, self.settings.lease).await {
             Ok(jobs) => jobs,
             Err(error) => {
@@ -116,7 +117,7 @@ impl Worker {
             }
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { continue };
             let (worker, stop) = (self.clone(), stop.clone());
-            let held = self.held.insert(job.lease.clone());
+            let held = self.held.insert(job.lease.clone(), asked);
             self.jobs.spawn(async move {
                 worker.carry_on(job, held, stop).await;
                 drop(place);

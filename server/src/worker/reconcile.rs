@@ -40,12 +40,9 @@ impl Worker {
     pub(super) async fn reconcile(self, stop: CancellationToken) {
         let mut seen = Seen::default();
         while stop.run_until_cancelled(tokio::time::sleep(self.settings.reconcile)).await.is_some() {
-            let round = async {
-                self.destroy_orphans(&mut seen).await?;
-                self.fail_lost().await
-            };
+            let round = async { [self.destroy_orphans(&mut seen).await, self.fail_lost().await] };
             // At the end of the server a round is not waited for: another one does the same again.
-            if let Some(Err(error)) = stop.run_until_cancelled(round).await {
+            for error in stop.run_until_cancelled(round).await.into_iter().flatten().filter_map(Result::err) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "reconciling failed");
             }
         }

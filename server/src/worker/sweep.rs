@@ -14,18 +14,24 @@ const HISTORIES: i64 = 100;
 impl Worker {
     pub(super) async fn sweep(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
-            match self.sweep_once(&stop).await {
-                Ok(()) | Err(ledger::Error::Unavailable(_)) => {}
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
+            for swept in [self.try_again().await, self.forget(&stop).await] {
+                match swept {
+                    Ok(()) | Err(ledger::Error::Unavailable(_)) => {}
+                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
+                }
             }
         }
     }
 
-    async fn sweep_once(&self, stop: &CancellationToken) -> Result<(), ledger::Error> {
+    async fn try_again(&self) -> Result<(), ledger::Error> {
         let begun = self.ledger.sweep(SESSIONS).await?;
         if begun > 0 {
             tracing::info!(begun, "another try at what had failed");
         }
+        Ok(())
+    }
+
+    async fn forget(&self, stop: &CancellationToken) -> Result<(), ledger::Error> {
         let (mut keys, mut histories) = (0, 0);
         while !stop.is_cancelled() {
             let (swept_keys, swept_histories) =

@@ -71,7 +71,7 @@ mod tests {
             for _ in 0..asked {
                 scope.spawn(|| {
                     let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
-                    let id = Started::find(i32::try_from(child.id()).unwrap()).unwrap();
+                    let id = Started::find(i32::try_from(child.id()).unwrap()).unwrap().unwrap();
                     assert!(host.table().unwrap().find(id).is_some(), "a process that was there before the question");
                     child.kill().unwrap();
                     child.wait().unwrap();

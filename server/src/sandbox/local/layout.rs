@@ -64,8 +64,16 @@ impl Served {
         [Some(self.process), self.init].into_iter().flatten()
     }
 
-    pub fn alive(&self) -> bool {
-        self.boot == super::processes::boot_id() && self.seeds().any(Started::alive)
+    pub fn alive(&self) -> io::Result<bool> {
+        if self.boot != super::processes::boot_id()? {
+            return Ok(false);
+        }
+        for seed in self.seeds() {
+            if seed.alive()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

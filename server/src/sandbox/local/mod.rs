@@ -173,13 +173,18 @@ impl Inner {
         Ok(self.handle(label.session))
     }
 
-    fn meta(&self, session: SessionId) -> Option<Meta> {
-        Sandbox::of(&self.root, session).meta().ok()
+    /// `None`: it is not there, or is no meta. What cannot be read now is not gone for that.
+    fn meta(&self, session: SessionId) -> Result<Option<Meta>, ProviderError> {
+        match Sandbox::of(&self.root, session).meta() {
+            Ok(meta) => Ok(Some(meta)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => Ok(None),
+            Err(error) => Err(io("reading the sandbox's meta.json")(error)),
+        }
     }
 
     /// From what is there of it: the making or the removal may have been interrupted.
     fn owner(&self, session: SessionId) -> Result<Owner, ProviderError> {
-        if let Some(meta) = self.meta(session) {
+        if let Some(meta) = self.meta(session)? {
             return Ok(meta.owner());
         }
         let slot = self.slots.find(session).map_err(io("reading the slots"))?;
@@ -194,8 +199,9 @@ impl Inner {
     fn status(&self, session: SessionId) -> Result<Status, ProviderError> {
         let sandbox = Sandbox::of(&self.root, session);
         let owner = self.owner(session)?;
-        if let Some(meta) = self.meta(session)
-            && let Some(served) = meta.served.as_ref().filter(|served| served.alive())
+        if let Some(meta) = self.meta(session)?
+            && let Some(served) = &meta.served
+            && served.alive().map_err(io("looking at the served program"))?
         {
             // Whoever looks often also keeps the log from growing for ever.
             sandbox.trim_log().map_err(io("cutting served.log"))?;
@@ -232,7 +238,7 @@ impl Inner {
     }
 
     fn listed(&self, session: SessionId) -> Option<Listed> {
-        let label = self.meta(session).map(|meta| meta.label).or_else(|| self.slots.label(session));
+        let label = self.meta(session).ok().flatten().map(|meta| meta.label).or_else(|| self.slots.label(session));
         // Unlabelled it is nobody's, and must be seen to be removed.
         let label = label.unwrap_or_else(|| {
             tracing::warn!(%session, "a sandbox without a label");

@@ -35,22 +35,23 @@ pub(super) struct Started {
 }
 
 impl Started {
-    pub fn find(pid: i32) -> Option<Self> {
-        Process::read(pid).map(|process| process.id)
+    pub fn find(pid: i32) -> io::Result<Option<Self>> {
+        Ok(Process::read(pid)?.map(|process| process.id))
     }
 
-    pub fn alive(self) -> bool {
-        Self::find(self.pid) == Some(self)
+    /// What cannot be read (too many open files, say) is not dead for that.
+    pub fn alive(self) -> io::Result<bool> {
+        Ok(Self::find(self.pid)? == Some(self))
     }
 
     pub fn signal(self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
         // With the descriptor held the pid cannot be reused between the check and the signal.
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(descriptor) if self.alive() => {
+            Ok(descriptor) if matches!(self.alive(), Ok(true)) => {
                 let _ = rustix::process::pidfd_send_signal(descriptor, signal);
             }
-            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if self.alive() => {
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) if matches!(self.alive(), Ok(true)) => {
                 let _ = rustix::process::kill_process(pid, signal);
             }
             _ => {}
@@ -76,16 +77,23 @@ pub(super) struct Process {
 
 impl Process {
     /// `None` for one that is gone or a zombie.
-    fn read(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    fn read(pid: i32) -> io::Result<Option<Self>> {
+        let read = |what: &str| match fs::read(format!("/proc/{pid}/{what}")) {
+            Err(error) if is_gone(&error) => Ok(None),
+            read => read.map(Some),
+        };
+        let (Some(stat), Some(status)) = (read("stat")?, read("status")?) else { return Ok(None) };
+        // Its name need not be UTF-8.
+        Ok(Self::parse(pid, &String::from_utf8_lossy(&stat), &String::from_utf8_lossy(&status)))
+    }
+
+    fn parse(pid: i32, stat: &str, status: &str) -> Option<Self> {
         // The name, in parentheses, may hold anything.
         let (name, fields) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
         if matches!(*fields.first()?, "Z" | "X" | "x") {
             return None;
         }
-        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-        let status = String::from_utf8_lossy(&status);
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace);
         let namespaces: Vec<&str> = line("NSpid:").map(Iterator::collect).unwrap_or_default();
         Some(Self {
@@ -207,7 +215,7 @@ impl Table {
         for entry in fs::read_dir("/proc")? {
             let pid = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
             if let Some(pid) = pid.filter(|pid| *pid > 1 && u32::try_from(*pid) != Ok(own)) {
-                all.extend(Process::read(pid));
+                all.extend(Process::read(pid)?);
             }
         }
         let details = all.iter().map(|_| Details::default()).collect();
@@ -302,8 +310,12 @@ fn fence_of(run: &str) -> i64 {
 }
 
 /// Changes with every boot, from which start times are counted.
-pub(super) fn boot_id() -> String {
-    fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default().trim().to_owned()
+pub(super) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))?.trim().to_owned())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 #[cfg(test)]
@@ -312,21 +324,35 @@ mod tests {
 
     #[test]
     fn a_reused_pid_is_not_the_same_process() {
-        let own = Started::find(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(own.alive());
-        assert!(!Started { start: own.start + 1, ..own }.alive());
+        let own = Started::find(i32::try_from(std::process::id()).unwrap()).unwrap().unwrap();
+        assert!(own.alive().unwrap());
+        assert!(!Started { start: own.start + 1, ..own }.alive().unwrap());
+    }
+
+    #[test]
+    fn a_process_whose_name_is_not_text_is_one_all_the_same() {
+        // The kernel cuts names after 15 bytes, in the middle of a letter too.
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join("fourteen-bytes\u{e9}");
+        fs::copy("/bin/sleep", &named).unwrap();
+        let mut child = std::process::Command::new(&named).arg("30").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(fs::read_to_string(format!("/proc/{pid}/stat")).is_err(), "the name is text");
+        assert!(Started::find(pid).unwrap().is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
     fn a_zombie_is_dead() {
         let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
-        let id = Started::find(i32::try_from(child.id()).unwrap()).unwrap();
+        let id = Started::find(i32::try_from(child.id()).unwrap()).unwrap().unwrap();
         id.signal(Signal::KILL);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        while id.alive() && std::time::Instant::now() < deadline {
+        while id.alive().unwrap() && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        assert!(!id.alive(), "killed and not yet waited for");
+        assert!(!id.alive().unwrap(), "killed and not yet waited for");
         child.wait().unwrap();
     }
 }

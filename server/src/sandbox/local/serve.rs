@@ -35,7 +35,9 @@ pub(super) fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, command: &C
     drop(fence.hold(Act::Run)?);
     let _lock = sandbox.lock().map_err(io("locking the sandbox"))?;
     let mut meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
-    if let Some(served) = meta.served.as_ref().filter(|served| served.alive()) {
+    if let Some(served) = &meta.served
+        && served.alive().map_err(io("looking at the served program"))?
+    {
         return Ok(endpoint(served.port));
     }
     // What a dead program left behind, or what was started and never recorded.
@@ -76,9 +78,11 @@ fn record(inner: &Inner, sandbox: &Sandbox, meta: &mut Meta, child: &mut Child, 
         let log = sandbox.log_tail(SHOWN).unwrap_or_default();
         transient(format!("the served program ended at once: {}", log.trim()))
     };
-    let process = pid.and_then(Started::find).ok_or_else(at_once)?;
+    let found = pid.map(Started::find).transpose().map_err(io("looking at the served program"))?;
+    let process = found.flatten().ok_or_else(at_once)?;
     let init = if inner.launcher.isolates() { Some(await_init(inner, process, child)?.ok_or_else(at_once)?) } else { None };
-    meta.served = Some(Served { port, boot: boot_id(), process, init });
+    let boot = boot_id().map_err(io("reading the boot's id"))?;
+    meta.served = Some(Served { port, boot, process, init });
     sandbox.write_meta(meta).map_err(io("recording the served program"))
 }
 
