@@ -8,24 +8,19 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read as _},
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use alpine_api::SessionId;
 
-use super::{io as failed, layout::Sandbox};
+use super::{flock::Held, io as failed, layout::Sandbox};
 use crate::sandbox::ProviderError;
 
 const DIRECTORY: &str = ".fences";
-/// How long a lock is waited for. Only a frozen server keeps one for long.
-const PATIENCE: Duration = Duration::from_secs(15);
-const PAUSE: Duration = Duration::from_millis(2);
-
 /// What is about to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
@@ -76,17 +71,6 @@ pub(super) struct Fence {
     value: i64,
 }
 
-/// As long as this lives nobody else begins anything with the session.
-#[derive(Debug)]
-pub(super) struct Held(File);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Closing alone would leave the lock with a child that is just being started.
-        let _ = self.0.unlock();
-    }
-}
-
 impl Fence {
     pub fn of(sandbox: &Sandbox, value: i64) -> Self {
         Self { file: file(sandbox), value }
@@ -96,13 +80,14 @@ impl Fence {
         self.value
     }
 
-    /// Refuses what comes too late; from then on everything under a lower fence comes too late. Blocks.
+    /// Refuses what comes too late; from then on everything under a lower fence comes too late. As long as the
+    /// answer lives nobody else begins anything with the session. Blocks.
     pub fn hold(&self, act: Act) -> Result<Held, ProviderError> {
         let held = open_locked(&self.file).map_err(failed("locking the session's fence"))?;
-        let before = Memory::read(&held.0).map_err(failed("reading the session's fence"))?;
+        let before = Memory::read(&held).map_err(failed("reading the session's fence"))?;
         let after = before.after(self.value, act)?;
         if after != before {
-            after.write(&held.0).map_err(failed("raising the session's fence"))?;
+            after.write(&held).map_err(failed("raising the session's fence"))?;
         }
         Ok(held)
     }
@@ -124,10 +109,9 @@ pub(super) fn highest(sandbox: &Sandbox) -> i64 {
 fn open_locked(path: &Path) -> io::Result<Held> {
     loop {
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
-        lock(&file)?;
-        let held = Held(file);
+        let held = Held::lock(file)?;
         // While it was waited for it may have been forgotten.
-        if is_at(&held.0, path)? {
+        if is_at(&held, path)? {
             return Ok(held);
         }
     }
@@ -140,34 +124,18 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Locks a file, unless another holds it for too long.
-pub(super) fn lock(file: &File) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
-                return Err(io::Error::new(ErrorKind::TimedOut, "another server holds it"));
-            }
-            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
-        }
-    }
-}
-
 /// Removes what is older than `age` and of none of these sessions.
 pub(super) fn forget(root: &Path, there: &BTreeSet<SessionId>, age: Duration) -> io::Result<()> {
     for entry in fs::read_dir(root.join(DIRECTORY))? {
         let path = entry?.path();
         let session = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
         if session.is_some_and(|session| !there.contains(&session)) && is_older(&path, age) {
-            let file = File::open(&path)?;
             // Whoever holds it is about to raise it.
-            if file.try_lock().is_ok() {
-                let held = Held(file);
-                if is_at(&held.0, &path)? && is_older(&path, age) {
-                    fs::remove_file(&path)?;
-                }
+            if let Some(held) = Held::try_lock(File::open(&path)?)
+                && is_at(&held, &path)?
+                && is_older(&path, age)
+            {
+                fs::remove_file(&path)?;
             }
         }
     }
@@ -181,6 +149,8 @@ fn is_older(path: &Path, age: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     fn sandbox(root: &tempfile::TempDir) -> (SessionId, Sandbox) {

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    flock::Held,
     processes::{Owner, Started, User},
     slots::Label,
 };
@@ -114,10 +115,8 @@ impl Sandbox {
 
     /// Held while `meta.json` is read and written again, and while the program is started: by one server
     /// at a time, and by none that died.
-    pub fn lock(&self) -> io::Result<File> {
-        let directory = File::open(&self.dir)?;
-        super::fences::lock(&directory)?;
-        Ok(directory)
+    pub fn lock(&self) -> io::Result<Held> {
+        Held::lock(File::open(&self.dir)?)
     }
 
     pub fn meta(&self) -> io::Result<Meta> {

@@ -9,6 +9,7 @@
 
 mod exec;
 mod fences;
+mod flock;
 mod host;
 mod launch;
 mod layout;

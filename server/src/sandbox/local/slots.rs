@@ -12,7 +12,7 @@ use alpine_api::SessionId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::processes::User;
+use super::{flock::Held, processes::User};
 use crate::sandbox::SandboxSpec;
 
 /// Live sessions a root has room for.
@@ -76,9 +76,8 @@ impl Slots {
     /// The session's slot; if it has none yet, the lowest free one that is also `usable`. `None`: there is
     /// none left.
     pub fn reserve(&self, label: &Label, usable: impl Fn(u32) -> bool) -> io::Result<Option<u32>> {
-        // Two servers may share a root; the lock goes when the file is closed, so a crash cannot leave it.
-        let directory = File::open(&self.dir)?;
-        super::fences::lock(&directory)?;
+        // Two servers may share a root.
+        let directory = Held::lock(File::open(&self.dir)?)?;
         let held = self.names()?;
         if let Some((slot, _)) = held.iter().find(|(_, session)| *session == label.session) {
             return Ok(Some(*slot));
