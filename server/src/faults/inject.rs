@@ -18,7 +18,7 @@ use super::{
 use crate::{domain::operation::Phase, lifecycle::PhaseError, metrics::Metrics, sandbox::Provider};
 
 /// The signal may take another thread first: until it has stopped them all, this one must not go on.
-const SETTLE: Duration = Duration::from_millis(10);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// One object a process, handed round.
 #[derive(Debug, Clone)]
