@@ -35,7 +35,7 @@ async fn a_sandbox_that_dies_makes_its_session_fail_by_itself() {
     let second = world.another_server(&[]).await;
     let (dies, lives) = (text(&world.ready("ann").await, "session_id"), world.ready("ann").await);
     sandboxes::kill(&dies);
-    assert_lost(&world, &dies, "lost: it serves nothing any more").await;
+    assert_lost(&world, &dies, "lost: nothing serves it any more, so it is removed").await;
     assert_eq!(orphans(&world.server).await + orphans(&second).await, 0.0, "lost, not an orphan");
     assert_eq!(world.status("ann", &text(&lives, "session_id")).await.ok()["state"], "ready");
     world.answers(&lives).await;
@@ -47,7 +47,7 @@ async fn a_session_whose_files_vanish_fails_and_its_processes_end() {
     let session = text(&world.ready("ann").await, "session_id");
     std::fs::remove_dir_all(world.sandbox(&session)).unwrap();
     assert!(!sandboxes::processes(&session).is_empty());
-    assert_lost(&world, &session, "lost: it serves nothing any more").await;
+    assert_lost(&world, &session, "lost: nothing serves it any more, so it is removed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,6 +67,18 @@ async fn an_orphan_of_a_final_session_is_destroyed_and_counted() {
     assert_eq!(orphans(&world.server).await, 1.0);
     assert_eq!(world.status("ann", &lives).await.ok()["state"], "ready");
     assert!(!sandboxes::processes(&lives).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_about_under_the_name_of_a_session_that_is_over_is_removed_after_the_grace() {
+    let world = World::with(&[OFTEN, ("ALPINE_ORPHAN_GRACE_SECONDS", "2")]).await;
+    let session = text(&world.ready("ann").await, "session_id");
+    world.down("ann", &session, &[]).await.ok();
+    // Without a label that would say whose it is.
+    std::fs::create_dir_all(world.workspace(&session)).unwrap();
+    until("it is gone", LIMIT, || async { (!world.sandbox(&session).exists()).then_some(()) }).await;
+    assert_eq!(orphans(&world.server).await, 1.0);
+    assert_eq!(world.db.state(&session).await, "stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

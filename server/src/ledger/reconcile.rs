@@ -53,12 +53,15 @@ impl Ledger {
         Ok(standings)
     }
 
-    /// Whether any tenant has this session. No index serves it: for the rare sandbox of nobody.
-    pub async fn exists(&self, session: SessionId) -> Result<bool, Error> {
-        let exists = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT 1 FROM sessions WHERE session_id = $1) AS "exists!""#, session.uuid())
-            .fetch_one(self.statements())
-            .await?;
-        Ok(exists)
+    /// How a session of whatever tenant stands. No index serves it: for the rare sandbox of nobody.
+    pub async fn standing(&self, session: SessionId) -> Result<Option<Standing>, Error> {
+        let row = sqlx::query!(
+            "SELECT s.state, l.fence FROM sessions s JOIN leases l USING (tenant_id, session_id) WHERE s.session_id = $1",
+            session.uuid()
+        )
+        .fetch_optional(self.statements())
+        .await?;
+        row.map(|row| Ok(Standing { state: views::read(&row.state)?, fence: row.fence })).transpose()
     }
 
     /// A page of the ready sessions without a live operation; `None` after it is the first one. A page that is

@@ -64,8 +64,10 @@ impl Worker {
             let fence = match standings.get(&sandbox.session) {
                 Some(standing) if !lifecycle::is_final(standing.state) => continue,
                 Some(standing) => standing.fence.max(sandbox.fence),
-                None if self.is_nobodys(sandbox, seen).await? => sandbox.fence,
-                None => continue,
+                None => match self.nobodys(sandbox, seen).await? {
+                    Some(fence) => fence,
+                    None => continue,
+                },
             };
             if let Err(error) = self.destroy_orphan(sandbox, fence, seen).await {
                 tracing::warn!(session = %sandbox.session, error = &error as &dyn std::error::Error, "an orphan is still there");
@@ -74,14 +76,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Of no session, for longer than a mistake of an operator's would take to be noticed.
-    async fn is_nobodys(&self, sandbox: &Listed, seen: &mut Seen) -> Result<bool, PhaseError> {
+    /// The fence under which to destroy what is of no session, or of one that is over, for longer than a mistake
+    /// of an operator's would take to be noticed.
+    async fn nobodys(&self, sandbox: &Listed, seen: &mut Seen) -> Result<Option<i64>, PhaseError> {
         let since = *seen.strangers.entry(sandbox.session).or_insert_with(Instant::now);
         if since.elapsed() < self.settings.orphan_grace {
-            return Ok(false);
+            return Ok(None);
         }
         // Its label may have been lost, and with it the tenant.
-        Ok(!self.ledger.exists(sandbox.session).await?)
+        Ok(match self.ledger.standing(sandbox.session).await? {
+            None => Some(sandbox.fence),
+            Some(standing) if lifecycle::is_final(standing.state) => Some(standing.fence.max(sandbox.fence)),
+            Some(_) => None,
+        })
     }
 
     /// Under the highest fence that is known of: no worker has a higher one, and if a ledger is brought back
@@ -136,7 +143,7 @@ impl Worker {
                 let Ok((ready, status)) = looked else { continue };
                 match status {
                     Ok(Status::Absent) => lost.push((ready, "the sandbox is gone")),
-                    Ok(Status::Idle) => lost.push((ready, "it serves nothing any more")),
+                    Ok(Status::Idle) => lost.push((ready, "nothing serves it any more, so it is removed")),
                     Ok(Status::Serving { .. }) => {}
                     Err(error) => {
                         tracing::warn!(session = %ready.session, error = &error as &dyn std::error::Error, "a sandbox cannot be looked at")
