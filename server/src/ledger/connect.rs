@@ -36,8 +36,8 @@ pub struct Pools {
 }
 
 /// sqlx 0.9.0: a `begin()` that is dropped half way can leave its transaction open on the pooled connection
-/// (launchbadge/sqlx#4393). Outside a transaction now() is the statement's own time: in the simple protocol alone, since
-/// otherwise the messages that parse, bind and execute have each their own.
+/// (launchbadge/sqlx#4393). Outside a transaction now() is the statement's own time; asked in the
+/// simple protocol, where a statement is one message and so has one time.
 async fn is_idle(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(connection).await?.try_get(0)
 }
