@@ -53,8 +53,12 @@ catalogue! {
     CallerIdentityRequired = "ERR_CALLER_IDENTITY_REQUIRED", 401, 1, false, "Caller identity required";
     /// The principal may not do this to that session.
     SessionForbidden = "ERR_SESSION_FORBIDDEN", 403, 1, false, "Session forbidden";
+    /// The caller's roles, or the scopes of its token, do not allow it.
+    Forbidden = "ERR_FORBIDDEN", 403, 1, false, "Forbidden";
     /// There is no such session or operation for this tenant.
     SessionNotFound = "ERR_SESSION_NOT_FOUND", 404, 1, false, "Session not found";
+    /// There is no such token, credential or tenant for this caller.
+    NotFound = "ERR_NOT_FOUND", 404, 1, false, "Not found";
     /// No branch was given.
     BranchRequired = "ERR_BRANCH_REQUIRED", 400, 1, false, "Branch required";
     /// The branch breaks git's naming rules.

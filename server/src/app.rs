@@ -15,7 +15,7 @@ use crate::{
     dev,
     domain::operation::Deadlines,
     http,
-    ledger::{Ledger, PoolSettings, Pools, Sealer},
+    ledger::{self, Ledger, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
     metrics::Metrics,
     shutdown, telemetry,
@@ -53,7 +53,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         role: args.role,
         listener: assemble::listen(args.listen)?,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| http::TlsFiles { cert, key }),
-        pools: pool_settings(&args.database),
+        pools: pool_settings(&args.database, args.role),
         issuers: vec![assemble::issuer(&args.auth)?],
         credential_key: assemble::read(&args.auth.credential_key_file)?,
         deadlines: assemble::deadlines(&args.common.worker),
@@ -123,6 +123,7 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
             statements: 16,
             transactions: 6,
             acquire_timeout: Duration::from_secs(5),
+            serves: true,
         },
         issuers: vec![assemble::dev_issuer(&assemble::read(&environment.jwt_secret_file)?)],
         credential_key: assemble::read(&environment.credential_key_file)?,
@@ -136,18 +137,16 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
 }
 
 pub async fn migrate(args: &DatabaseArgs) -> Result<(), AppError> {
-    let pools = Pools::connect(&pool_settings(args))?;
-    pools.migrate().await?;
-    pools.close().await;
-    Ok(())
+    Ok(ledger::migrate(&args.database_url).await?)
 }
 
-fn pool_settings(args: &DatabaseArgs) -> PoolSettings {
+fn pool_settings(args: &DatabaseArgs, role: RoleArg) -> PoolSettings {
     PoolSettings {
         database_url: SecretString::clone(&args.database_url),
         statements: args.db_connections,
         transactions: args.db_transaction_connections,
         acquire_timeout: Duration::from_secs(args.db_acquire_seconds),
+        serves: role != RoleArg::Worker,
     }
 }
 
@@ -164,12 +163,12 @@ async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
 
 async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(), AppError> {
     let metrics = Arc::new(Metrics::new());
-    let pools = Pools::connect(&plan.pools)?;
     if migrate {
-        pools.migrate().await?;
+        ledger::migrate(&plan.pools.database_url).await?;
     }
+    let pools = Pools::connect(&plan.pools)?;
     let sealer = Sealer::new(&plan.credential_key).map_err(AppError::CredentialKey)?;
-    let ledger = Ledger::new(pools.clone(), sealer, plan.deadlines);
+    let ledger = Ledger::new(pools.clone(), sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
     let http = &plan.common.http;
     let state = http::AppState::new(http::Parts {
         ledger: ledger.clone(),

@@ -87,6 +87,8 @@ pub struct CommonArgs {
     #[command(flatten)]
     pub git: GitArgs,
     #[command(flatten)]
+    pub tenants: TenantArgs,
+    #[command(flatten)]
     pub worker: WorkerArgs,
     #[command(flatten)]
     pub http: HttpArgs,
@@ -151,6 +153,31 @@ pub struct AuthArgs {
     /// 32 bytes that seal stored credentials; the same for all replicas.
     #[arg(long, env = "ALPINE_CREDENTIAL_KEY_FILE")]
     pub credential_key_file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tenants")]
+pub struct TenantArgs {
+    /// When a tenant comes to be: when a token first names it, or only when an operator makes it.
+    #[arg(long, env = "ALPINE_TENANTS", value_enum, default_value_t = TenantsArg::FirstSight)]
+    pub tenants: TenantsArg,
+    /// Sessions that are not final, a tenant made on first sight; unset: no limit.
+    #[arg(long, env = "ALPINE_QUOTA_SESSIONS", value_parser = clap::value_parser!(i32).range(0..))]
+    pub quota_sessions: Option<i32>,
+    /// The same for each of its principals.
+    #[arg(long, env = "ALPINE_QUOTA_SESSIONS_PER_PRINCIPAL", value_parser = clap::value_parser!(i32).range(0..))]
+    pub quota_sessions_per_principal: Option<i32>,
+    /// Operations in flight, a tenant made on first sight; unset: no limit.
+    #[arg(long, env = "ALPINE_QUOTA_OPERATIONS", value_parser = clap::value_parser!(i32).range(0..))]
+    pub quota_operations: Option<i32>,
+    #[arg(long, env = "ALPINE_QUOTA_OPERATIONS_PER_PRINCIPAL", help = "The same for each of its principals.", value_parser = clap::value_parser!(i32).range(0..))]
+    pub quota_operations_per_principal: Option<i32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TenantsArg {
+    FirstSight,
+    Operator,
 }
 
 #[derive(Debug, Clone, Args)]

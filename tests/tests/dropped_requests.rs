@@ -9,7 +9,8 @@ use alpine_server::{
     domain::{
         idempotency::IdempotencyKey,
         operation::Deadlines,
-        principal::{Principal, PrincipalId, Role, TenantId},
+        principal::{Caller, Principal, PrincipalId, Roles, TenantId},
+        tenant::TenantPolicy,
     },
     ledger::{Ledger, NewDown, NewUp, PoolSettings, Pools, Sealer},
 };
@@ -27,7 +28,7 @@ async fn no_transaction_stays_open(db: &Db) {
 }
 
 fn ann() -> Principal {
-    Principal { tenant: TenantId::parse("t").unwrap(), id: PrincipalId::parse("ann").unwrap(), role: Role::Member }
+    Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), Roles::default())
 }
 
 fn up(key: &str) -> NewUp {
@@ -43,7 +44,8 @@ fn up(key: &str) -> NewUp {
 }
 
 fn down(session: SessionId) -> NewDown {
-    NewDown { principal: ann(), session, retry_persist: false, force: false, reason: None, request_id: "r".into(), traceparent: None }
+    let caller = Caller { principal: ann(), request_id: "r".into() };
+    NewDown { caller, session, retry_persist: false, force: false, reason: None, traceparent: None }
 }
 
 /// Not through HTTP, where a task of its own protects the ledger's work: here the work itself is dropped.
@@ -56,8 +58,10 @@ async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
         // One: whoever comes next gets the connection that was just given back.
         transactions: 1,
         acquire_timeout: Duration::from_secs(5),
+        serves: true,
     };
-    let ledger = Ledger::new(Pools::connect(&settings).unwrap(), Sealer::new(&[7; 32]).unwrap(), Deadlines::default());
+    let ledger =
+        Ledger::new(Pools::connect(&settings).unwrap(), Sealer::new(&[7; 32]).unwrap(), Deadlines::default(), TenantPolicy::default());
     let tenant = ledger.tenant(&ann().tenant);
     let mut random = fastrand::Rng::with_seed(42);
     // Follows the machine's pace, so that about half are dropped, at every point of the work.

@@ -15,9 +15,12 @@ use uuid::Uuid;
 use super::AppError;
 use crate::{
     auth::{Issuer, KeySource},
-    config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, WorkerArgs},
+    config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs},
     dev::tools::in_path,
-    domain::operation::Deadlines,
+    domain::{
+        operation::Deadlines,
+        tenant::{Quotas, TenantPolicy},
+    },
     faults::Faults,
     http, lifecycle,
     lifecycle::{GitSettings, Rewrite},
@@ -101,6 +104,18 @@ pub fn dev_issuer(secret: &[u8]) -> Issuer {
         roles_claim: "roles".to_owned(),
         default_tenant: None,
         cloudflare: false,
+    }
+}
+
+pub fn tenants(args: &TenantArgs) -> TenantPolicy {
+    TenantPolicy {
+        on_first_sight: args.tenants == TenantsArg::FirstSight,
+        quotas: Quotas {
+            max_active_sessions: args.quota_sessions,
+            max_active_sessions_per_principal: args.quota_sessions_per_principal,
+            max_operations: args.quota_operations,
+            max_operations_per_principal: args.quota_operations_per_principal,
+        },
     }
 }
 

@@ -3,13 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::{AuthError, issuer::Trusted};
-use crate::domain::principal::{Principal, PrincipalId, Role, SYSTEM_ACTOR, TenantId};
+use crate::domain::principal::{Principal, PrincipalId, Roles, SYSTEM_ACTOR, TenantId};
 
 pub(super) type Claims = Map<String, Value>;
 
 /// Clocks of issuer and server may differ by this much.
 const LEEWAY_SECONDS: f64 = 30.0;
 const ADMIN: &str = "alpine.admin";
+const OPERATOR: &str = "alpine.operator";
 
 /// `now` in seconds since 1970.
 pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<Principal, AuthError> {
@@ -24,7 +25,7 @@ pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<
     if id.as_str() == SYSTEM_ACTOR {
         return Err(AuthError::Subject);
     }
-    Ok(Principal { tenant: tenant(claims, trusted)?, id, role: role(claims, &trusted.roles_claim) })
+    Ok(Principal::new(tenant(claims, trusted)?, id, roles(claims, &trusted.roles_claim)))
 }
 
 fn check_audience(claims: &Claims, wanted: &str) -> Result<(), AuthError> {
@@ -64,11 +65,11 @@ fn tenant(claims: &Claims, trusted: &Trusted) -> Result<TenantId, AuthError> {
 }
 
 /// A list of strings, or one string with spaces between (as OAuth scopes). Anything else grants nothing.
-fn role(claims: &Claims, claim: &str) -> Role {
-    let admin = match claims.get(claim) {
-        Some(Value::String(words)) => words.split(' ').any(|word| word == ADMIN),
-        Some(Value::Array(list)) => list.iter().any(|word| word == ADMIN),
+fn roles(claims: &Claims, claim: &str) -> Roles {
+    let has = |role: &str| match claims.get(claim) {
+        Some(Value::String(words)) => words.split(' ').any(|word| word == role),
+        Some(Value::Array(list)) => list.iter().any(|word| word == role),
         _ => false,
     };
-    if admin { Role::Admin } else { Role::Member }
+    Roles { admin: has(ADMIN), operator: has(OPERATOR) }
 }

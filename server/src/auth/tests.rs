@@ -12,7 +12,7 @@ use secrecy::SecretSlice;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::principal::Role;
+use crate::domain::principal::Roles;
 
 const NOW: i64 = 1_800_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -175,7 +175,7 @@ fn a_good_token_of_each_algorithm_is_its_principal() {
         ("ec", Some("other"), "several"),
     ] {
         let principal = now().authenticate(&headers(&signed(key, kid, &claims(issuer)))).unwrap();
-        assert_eq!((principal.id.as_str(), principal.tenant.as_str(), principal.role), ("ann", "acme", Role::Member));
+        assert_eq!((principal.id.as_str(), principal.tenant.as_str(), principal.roles), ("ann", "acme", Roles::default()));
     }
 }
 
@@ -191,7 +191,7 @@ fn claims_may_take_every_form_that_the_standard_allows() {
         json!({"jti": "x", "iat": NOW}),
     ] {
         let principal = now().authenticate(&headers(&hs(changes.clone()))).unwrap_or_else(|e| panic!("{changes}: {e}"));
-        assert_eq!(principal.role, Role::Member);
+        assert_eq!(principal.roles, Roles::default());
     }
     let scheme = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("bEARER  {}", hs(json!({})))).unwrap())]);
     assert!(now().authenticate(&scheme).is_ok());

@@ -1,6 +1,6 @@
 //! Refusals, free of transport: a public cause, and what the caller can do. Details stay in the logs.
 
-use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, SessionState};
+use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, Scope, SessionState};
 
 /// Why the domain refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,8 +9,19 @@ pub enum Fault {
     NotOwner,
     #[error("listing every owner's sessions needs the role alpine.admin")]
     NotAdmin,
+    /// The caller's token is good for less than this.
+    #[error("the token lacks the scope {0}")]
+    ScopeMissing(Scope),
+    #[error("this needs the role {0}")]
+    RoleMissing(&'static str),
+    /// Where tenants are made by operators only.
+    #[error("the tenant is not known here")]
+    TenantUnknown,
     #[error("session not found")]
     SessionNotFound,
+    /// What is not there.
+    #[error("{0} not found")]
+    NotFound(&'static str),
     #[error("operation not found")]
     OperationNotFound,
     #[error("session has no record")]
@@ -61,6 +72,8 @@ impl Fault {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotOwner | Self::NotAdmin => ErrorCode::SessionForbidden,
+            Self::ScopeMissing(_) | Self::RoleMissing(_) | Self::TenantUnknown => ErrorCode::Forbidden,
+            Self::NotFound(_) => ErrorCode::NotFound,
             Self::SessionNotFound | Self::OperationNotFound | Self::NoRecord => ErrorCode::SessionNotFound,
             Self::BranchRequired => ErrorCode::BranchRequired,
             Self::InvalidBranch => ErrorCode::InvalidBranch,
@@ -79,6 +92,10 @@ impl Fault {
         match self {
             Self::NotOwner => "ask the session's owner or an admin of your tenant",
             Self::NotAdmin => "list your own sessions, or ask an admin of your tenant",
+            Self::ScopeMissing(_) => "use a token with that scope: alpine token create --scope",
+            Self::RoleMissing(_) => "ask somebody who has that role",
+            Self::TenantUnknown => "ask an operator to make your tenant known",
+            Self::NotFound(_) => "check the id, and that it is yours",
             Self::SessionNotFound | Self::OperationNotFound => "check the id with alpine list",
             Self::NoRecord => "a record exists once the session is stopped; run alpine status",
             Self::BranchRequired => "give --branch <branch>",

@@ -8,6 +8,7 @@ pub mod principal;
 pub mod record;
 pub mod repo;
 pub mod session;
+pub mod tenant;
 
 mod error;
 

@@ -1,8 +1,8 @@
 //! Who asks, and what they may do.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
-use crate::domain::Fault;
+pub use alpine_api::Scope;
 
 /// The team that a principal belongs to; the outermost wall.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,11 +48,55 @@ name!(PrincipalId);
 /// The actor of what the control plane does by itself.
 pub const SYSTEM_ACTOR: &str = "system";
 
+/// What the identity provider says that somebody is, besides a member of the tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Roles {
+    /// `alpine.admin`: may see and stop every session of its tenant.
+    pub admin: bool,
+    /// `alpine.operator`: runs the control plane; may see every tenant's limits and audit log, and set the limits.
+    pub operator: bool,
+}
+
+/// What a caller's credential is good for: all that the caller may do, or less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Member,
-    /// May see and stop every session of its tenant.
-    Admin,
+pub struct Scopes {
+    pub sessions_read: bool,
+    pub sessions_write: bool,
+    /// Without it the roles count for nothing.
+    pub admin: bool,
+}
+
+impl Scopes {
+    pub const ALL: Self = Self { sessions_read: true, sessions_write: true, admin: true };
+
+    #[must_use]
+    pub const fn has(self, scope: Scope) -> bool {
+        match scope {
+            Scope::SessionsRead => self.sessions_read,
+            Scope::SessionsWrite => self.sessions_write,
+            Scope::Admin => self.admin,
+        }
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<T: IntoIterator<Item = Scope>>(scopes: T) -> Self {
+        let none = Self { sessions_read: false, sessions_write: false, admin: false };
+        scopes.into_iter().fold(none, |held, scope| match scope {
+            Scope::SessionsRead => Self { sessions_read: true, ..held },
+            Scope::SessionsWrite => Self { sessions_write: true, ..held },
+            Scope::Admin => Self { admin: true, ..held },
+        })
+    }
+}
+
+/// With what a caller has shown who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// A token of an identity provider.
+    Jwt,
+    /// A personal access token.
+    AccessToken,
 }
 
 /// An authenticated caller.
@@ -60,30 +104,62 @@ pub enum Role {
 pub struct Principal {
     pub tenant: TenantId,
     pub id: PrincipalId,
-    pub role: Role,
+    pub roles: Roles,
+    pub scopes: Scopes,
+    pub via: Via,
 }
 
-/// Whose session an allowed action touches; the second kind is written to the audit log.
+/// Who asks, in which request: what an entry of the audit log says of its actor.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub principal: Principal,
+    pub request_id: String,
+}
+
+impl Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+/// Whose session an action touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Own,
+    /// Another's, by the role of an admin; written to the audit log.
     AsAdmin,
+    /// Another's; written to the audit log, and refused.
+    Denied,
 }
 
 impl Principal {
+    /// A member of a tenant, with a token of an identity provider.
     #[must_use]
-    pub fn is_admin(&self) -> bool {
-        self.role == Role::Admin
+    pub const fn new(tenant: TenantId, id: PrincipalId, roles: Roles) -> Self {
+        Self { tenant, id, roles, scopes: Scopes::ALL, via: Via::Jwt }
+    }
+
+    #[must_use]
+    pub const fn is_admin(&self) -> bool {
+        self.roles.admin && self.scopes.admin
+    }
+
+    #[must_use]
+    pub const fn is_operator(&self) -> bool {
+        self.roles.operator && self.scopes.admin
     }
 
     /// May this principal act on a session of `owner` (in its own tenant)?
-    pub fn authorize(&self, owner: &str) -> Result<Access, Fault> {
+    #[must_use]
+    pub fn access(&self, owner: &str) -> Access {
         if self.id.as_str() == owner {
-            Ok(Access::Own)
+            Access::Own
         } else if self.is_admin() {
-            Ok(Access::AsAdmin)
+            Access::AsAdmin
         } else {
-            Err(Fault::NotOwner)
+            Access::Denied
         }
     }
 }
@@ -92,15 +168,26 @@ impl Principal {
 mod tests {
     use super::*;
 
-    fn principal(role: Role) -> Principal {
-        Principal { tenant: TenantId::parse("t").unwrap(), id: PrincipalId::parse("ann").unwrap(), role }
+    fn principal(roles: Roles) -> Principal {
+        Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), roles)
     }
+
+    const ADMIN: Roles = Roles { admin: true, operator: false };
 
     #[test]
     fn owners_and_admins_may_act_and_others_may_not() {
-        assert_eq!(principal(Role::Member).authorize("ann").unwrap(), Access::Own);
-        assert_eq!(principal(Role::Admin).authorize("bob").unwrap(), Access::AsAdmin);
-        assert!(matches!(principal(Role::Member).authorize("bob"), Err(Fault::NotOwner)));
+        assert_eq!(principal(Roles::default()).access("ann"), Access::Own);
+        assert_eq!(principal(ADMIN).access("bob"), Access::AsAdmin);
+        assert_eq!(principal(Roles::default()).access("bob"), Access::Denied);
+        assert_eq!(principal(Roles { admin: false, operator: true }).access("bob"), Access::Denied, "an operator is no admin");
+    }
+
+    #[test]
+    fn a_role_counts_only_with_the_scope_for_it() {
+        let scopes = [Scope::SessionsRead, Scope::SessionsWrite].into_iter().collect();
+        let script = Principal { scopes, via: Via::AccessToken, ..principal(Roles { admin: true, operator: true }) };
+        assert!(!script.is_admin() && !script.is_operator());
+        assert_eq!(script.access("bob"), Access::Denied);
     }
 
     #[test]

@@ -44,18 +44,20 @@ const TOKEN_MAX_BYTES: usize = 4096;
 )]
 pub async fn create_session(
     State(state): State<AppState>,
-    Caller(principal): Caller,
+    Caller(caller): Caller,
     wait: Wait,
     key: Result<Key, ApiError>,
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
-    let up = new_up(principal.clone(), key?.0, body)?;
-    let ledger = state.ledger.tenant(&principal.tenant);
+    let up = new_up(caller.principal.clone(), key?.0, body)?;
+    let ledger = state.ledger.tenant(&caller.tenant);
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
     let accepted = tokio::spawn(async move { ledger.accept_up(up).await }.in_current_span());
     let operation = match accepted.await.map_err(|_| ApiError::Panicked)?? {
-        UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => not_over(wait::settle(&state, &principal, operation, wait).await?)?,
+        UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
+            not_over(wait::settle(&state, &caller.tenant, operation, wait).await?)?
+        }
         UpAnswer::Ready(operation) | UpAnswer::Failed(operation) => operation,
     };
     Ok(wait::answer(operation, wait))
@@ -103,10 +105,10 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::domain::principal::{PrincipalId, Role, TenantId};
+    use crate::domain::principal::{PrincipalId, Roles, TenantId};
 
     fn up(repo_url: &str, branch: &str, public: bool, repo_token: Option<&str>) -> Result<NewUp, ApiError> {
-        let principal = Principal { tenant: TenantId::parse("t").unwrap(), id: PrincipalId::parse("ann").unwrap(), role: Role::Member };
+        let principal = Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), Roles::default());
         let body = UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
         new_up(principal, IdempotencyKey::parse("k").unwrap(), body)
     }

@@ -1,16 +1,12 @@
 //! `down`.
 
 use alpine_api::{DownSession, Operation, SessionId};
-use axum::{
-    extract::{Extension, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
     extract::{ApiJsonOrDefault, Caller, Prefer, SessionPath, Wait},
-    layers::RequestId,
     openapi::DownRefusals,
     wait,
 };
@@ -38,30 +34,28 @@ const REASON_MAX_CHARS: usize = 500;
 )]
 pub async fn down_session(
     State(state): State<AppState>,
-    Caller(principal): Caller,
+    Caller(caller): Caller,
     SessionPath(session): SessionPath,
-    Extension(request_id): Extension<RequestId>,
     wait: Wait,
     ApiJsonOrDefault(body): ApiJsonOrDefault<DownSession>,
 ) -> Result<Response, ApiError> {
     let DownSession { retry_persist, force, reason } = body;
     let down = NewDown {
-        principal: principal.clone(),
+        caller: caller.clone(),
         session,
         retry_persist,
         force,
         reason: checked(reason)?,
-        request_id: request_id.as_str().to_owned(),
         traceparent: telemetry::current_traceparent(),
     };
-    let ledger = state.ledger.tenant(&principal.tenant);
+    let ledger = state.ledger.tenant(&caller.tenant);
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
     let accepted = tokio::spawn(async move { ledger.accept_down(down).await }.in_current_span());
     let answer = accepted.await.map_err(|_| ApiError::Panicked)??;
     if let Some(overtaken) = &answer.ended {
         state.metrics.operation_ended(overtaken.kind, overtaken.status, overtaken.error.as_ref());
     }
-    let operation = wait::settle(&state, &principal, answer.operation, wait).await?;
+    let operation = wait::settle(&state, &caller.tenant, answer.operation, wait).await?;
     Ok(wait::answer(operation, wait))
 }
 

@@ -29,11 +29,11 @@ use super::{
 )]
 pub async fn get_operation(
     State(state): State<AppState>,
-    Caller(principal): Caller,
+    Caller(caller): Caller,
     OperationPath(id): OperationPath,
     wait: Wait,
 ) -> Result<Response, ApiError> {
-    let operation = state.ledger.tenant(&principal.tenant).operation(&principal, id).await?;
-    let operation = wait::settle(&state, &principal, operation, wait).await?;
+    let operation = state.ledger.tenant(&caller.tenant).operation(&caller, id).await?;
+    let operation = wait::settle(&state, &caller.tenant, operation, wait).await?;
     Ok(wait.applied(Json(operation).into_response()))
 }

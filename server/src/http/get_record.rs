@@ -17,8 +17,8 @@ use super::{
 )]
 pub async fn get_record(
     State(state): State<AppState>,
-    Caller(principal): Caller,
+    Caller(caller): Caller,
     SessionPath(id): SessionPath,
 ) -> Result<Json<StoredRecord>, ApiError> {
-    Ok(Json(state.ledger.tenant(&principal.tenant).record(&principal, id).await?))
+    Ok(Json(state.ledger.tenant(&caller.tenant).record(&caller, id).await?))
 }

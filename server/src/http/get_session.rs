@@ -17,8 +17,8 @@ use super::{
 )]
 pub async fn get_session(
     State(state): State<AppState>,
-    Caller(principal): Caller,
+    Caller(caller): Caller,
     SessionPath(id): SessionPath,
 ) -> Result<Json<Session>, ApiError> {
-    Ok(Json(state.ledger.tenant(&principal.tenant).session(&principal, id).await?))
+    Ok(Json(state.ledger.tenant(&caller.tenant).session(&caller, id).await?))
 }

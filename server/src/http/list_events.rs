@@ -33,7 +33,7 @@ pub struct Parameters {
 )]
 pub async fn list_events(
     State(state): State<AppState>,
-    Caller(principal): Caller,
+    Caller(caller): Caller,
     SessionPath(id): SessionPath,
     ApiQuery(parameters): ApiQuery<Parameters>,
 ) -> Result<Json<EventPage>, ApiError> {
@@ -41,5 +41,5 @@ pub async fn list_events(
     if after < 0 || !LIMIT.contains(&limit) {
         return Err(ApiError::malformed("after must not be negative; limit must be from 1 to 500"));
     }
-    Ok(Json(state.ledger.tenant(&principal.tenant).events(&principal, id, after, limit).await?))
+    Ok(Json(state.ledger.tenant(&caller.tenant).events(&caller, id, after, limit).await?))
 }

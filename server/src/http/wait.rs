@@ -10,16 +10,16 @@ use axum::{
 use tokio::time::Instant;
 
 use super::{ApiError, AppState, extract::Wait};
-use crate::domain::principal::Principal;
+use crate::domain::principal::TenantId;
 
 /// The operation as it stands when it has ended, when the wait is over, or when the server goes.
-pub(super) async fn settle(state: &AppState, by: &Principal, mut operation: Operation, wait: Wait) -> Result<Operation, ApiError> {
+pub(super) async fn settle(state: &AppState, tenant: &TenantId, mut operation: Operation, wait: Wait) -> Result<Operation, ApiError> {
     let deadline = Instant::now() + wait.duration();
-    let ledger = state.ledger.tenant(&by.tenant);
+    let ledger = state.ledger.tenant(tenant);
     while !operation.status.is_terminal() && Instant::now() < deadline && !state.shutdown.is_cancelled() {
         // Watched before it is read, so that an end between the two is not missed.
         let mut watch = ledger.watch(operation.operation_id);
-        operation = ledger.operation(by, operation.operation_id).await?;
+        operation = ledger.view_operation(operation.operation_id).await?;
         if operation.status.is_terminal() {
             break;
         }
@@ -28,7 +28,7 @@ pub(super) async fn settle(state: &AppState, by: &Principal, mut operation: Oper
             () = tokio::time::sleep_until(deadline) => {}
             () = state.shutdown.cancelled() => {}
         }
-        operation = ledger.operation(by, operation.operation_id).await?;
+        operation = ledger.view_operation(operation.operation_id).await?;
     }
     Ok(operation)
 }

@@ -1,26 +1,25 @@
 //! The accept of a `down`: decided by the domain under the session's locked lease, in one transaction.
 
-use alpine_api::{Operation, OperationId, OperationKind, SessionId, SessionState};
+use alpine_api::{AuditOutcome, Operation, OperationId, OperationKind, SessionId, SessionState};
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgTransaction};
 
-use super::{Error, Ledger, TenantLedger, views};
+use super::{Error, Ledger, TenantLedger, audit::Deed, scope::in_tenant, views};
 use crate::domain::{
     Fault,
     down::{Decision, Known, Situation, decide},
     failure,
     operation::Phase,
-    principal::{Access, Principal, TenantId},
+    principal::{Access, Caller, TenantId},
 };
 
 #[derive(Debug)]
 pub struct NewDown {
-    pub principal: Principal,
+    pub caller: Caller,
     pub session: SessionId,
     pub retry_persist: bool,
     pub force: bool,
     pub reason: Option<String>,
-    pub request_id: String,
     pub traceparent: Option<String>,
 }
 
@@ -59,9 +58,14 @@ struct Found {
 impl TenantLedger {
     /// The operation that stops the session: a new one, or the one that did or does.
     pub async fn accept_down(&self, down: NewDown) -> Result<DownAnswer, Error> {
-        let mut tx = self.ledger.pools.transactions.begin().await?;
+        let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let found = self.lock_session(&mut tx, down.session).await?;
-        let access = down.principal.authorize(&found.owner)?;
+        let access = down.caller.access(&found.owner);
+        if access == Access::Denied {
+            self.audit(&mut tx, &down, &found, AuditOutcome::Denied).await?;
+            tx.commit().await?;
+            return Err(Fault::NotOwner.into());
+        }
         let decision = decide(&found.situation, down.retry_persist)?;
         let Decision::Begin { cancel, to, phase, persist_attempt } = decision else {
             tx.rollback().await?;
@@ -79,14 +83,14 @@ impl TenantLedger {
             to,
             persist_attempt,
             force: down.force,
-            actor: down.principal.id.as_str(),
+            actor: down.caller.id.as_str(),
             reason: down.reason.as_deref(),
             traceparent: down.traceparent.as_deref(),
             at: found.at,
         };
         let operation = self.ledger.begin_operation(&mut tx, &begin).await?;
         if access == Access::AsAdmin {
-            self.audit(&mut tx, &down, &found).await?;
+            self.audit(&mut tx, &down, &found, AuditOutcome::Done).await?;
         }
         tx.commit().await?;
         self.ledger.hub.work();
@@ -110,7 +114,8 @@ impl TenantLedger {
     /// Lock the lease, then read what the decision needs.
     async fn lock_session(&self, tx: &mut PgTransaction<'_>, session: SessionId) -> Result<Found, Error> {
         let (tenant, id) = (self.tenant.as_str(), session.uuid());
-        sqlx::query_scalar!("SELECT fence FROM leases WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE", tenant, id)
+        // The transaction's first statement says for whom it is.
+        in_tenant!(query_scalar("SELECT fence FROM leases WHERE tenant_id = tenant.id AND session_id = $2 FOR UPDATE"), tenant, id)
             .fetch_optional(&mut **tx)
             .await?
             .ok_or(Fault::SessionNotFound)?;
@@ -187,20 +192,18 @@ impl TenantLedger {
         Ok(())
     }
 
-    async fn audit(&self, tx: &mut PgTransaction<'_>, down: &NewDown, found: &Found) -> Result<(), Error> {
-        sqlx::query!(
-            "INSERT INTO audit_log (tenant_id, actor, action, session_id, owner, reason, request_id, at) VALUES ($1, $2, 'down', $3, $4, $5, $6, $7)",
-            self.tenant.as_str(),
-            down.principal.id.as_str(),
-            down.session.uuid(),
-            found.owner,
-            down.reason,
-            down.request_id,
-            found.at
-        )
-        .execute(&mut **tx)
-        .await?;
-        Ok(())
+    async fn audit(&self, tx: &mut PgTransaction<'_>, down: &NewDown, found: &Found, outcome: AuditOutcome) -> Result<(), Error> {
+        let target = down.session.to_string();
+        let deed = Deed {
+            action: "session.down",
+            outcome,
+            target: &target,
+            session: Some(down.session),
+            owner: Some(&found.owner),
+            reason: down.reason.as_deref(),
+            at: Some(found.at),
+        };
+        self.record_deed(&mut **tx, &down.caller, &deed).await
     }
 }
 

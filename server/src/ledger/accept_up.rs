@@ -4,7 +4,7 @@ use alpine_api::{Operation, OperationId, OperationKind, SessionId};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{Error, TenantLedger};
+use super::{Error, TenantLedger, scope::in_tenant};
 use crate::domain::{
     idempotency::{self, Earlier, IdempotencyKey, Replay},
     operation::Phase,
@@ -65,16 +65,18 @@ impl TenantLedger {
 
     /// Whether the key was free.
     async fn insert_up(&self, up: &NewUp, fingerprint: &[u8; 32], session: SessionId, operation: OperationId) -> Result<bool, Error> {
-        let sealer = &self.ledger.sealer;
+        let (sealer, tenants) = (&self.ledger.sealer, &self.ledger.tenants);
         let sealed = up.repo_token.as_ref().map(|token| sealer.seal(&self.tenant, operation, token)).transpose()?;
         let inserted = sqlx::query_scalar!(
             r#"WITH key AS (
                 INSERT INTO idempotency_keys (tenant_id, principal_id, action, key, fingerprint, operation_id)
-                VALUES ($1, $2, 'up', $3, $4, $5)
+                -- All that follows needs this row, and this row the tenant (see `scope`).
+                SELECT tenant.id, $2, 'up', $3, $4, $5 FROM set_config('alpine.tenant', $1, true) AS tenant (id)
                 ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO NOTHING
                 RETURNING 1
             ), tenant AS (
-                INSERT INTO tenants (tenant_id) SELECT $1 FROM key ON CONFLICT DO NOTHING
+                INSERT INTO tenants (tenant_id, max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal)
+                SELECT $1, $17, $18, $19, $20 FROM key WHERE $16 ON CONFLICT DO NOTHING
             ), lease AS (
                 INSERT INTO leases (tenant_id, session_id) SELECT $1, $6 FROM key
             ), session AS (
@@ -106,6 +108,11 @@ impl TenantLedger {
             Uuid::now_v7(),
             sealer.key_id(),
             sealed,
+            tenants.on_first_sight,
+            tenants.quotas.max_active_sessions,
+            tenants.quotas.max_active_sessions_per_principal,
+            tenants.quotas.max_operations,
+            tenants.quotas.max_operations_per_principal,
         )
         .fetch_one(self.statements())
         .await?;
@@ -114,9 +121,11 @@ impl TenantLedger {
 
     /// The operation that a key names, and the fingerprint of the request that it came with.
     async fn first(&self, up: &NewUp) -> Result<Option<(OperationId, Vec<u8>)>, Error> {
-        let row = sqlx::query!(
-            "SELECT operation_id, fingerprint FROM idempotency_keys
-             WHERE tenant_id = $1 AND principal_id = $2 AND action = 'up' AND key = $3",
+        let row = in_tenant!(
+            query(
+                "SELECT operation_id, fingerprint FROM idempotency_keys
+                 WHERE tenant_id = tenant.id AND principal_id = $2 AND action = 'up' AND key = $3"
+            ),
             self.tenant.as_str(),
             up.principal.id.as_str(),
             up.key.as_str(),

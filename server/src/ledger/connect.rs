@@ -1,4 +1,4 @@
-//! Connections: three pools with one purpose each.
+//! Connections: pools with one purpose and one database role each.
 
 use std::{str::FromStr, time::Duration};
 
@@ -19,20 +19,36 @@ const RESTED: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct PoolSettings {
     pub database_url: SecretString,
-    /// For single statements: every read, and every write of a worker.
+    /// For the single statements of requests; and as many for those of a worker.
     pub statements: u32,
-    /// For the few transactions of several statements.
+    /// For the few transactions of several statements, of each too.
     pub transactions: u32,
     pub acquire_timeout: Duration,
+    /// Whether this process serves requests. One that only works need not be able to take on the API's role.
+    pub serves: bool,
 }
 
-/// Pools by purpose, so that none starves another.
+/// The database role of requests: one tenant at a time, by row-level security.
+const API: &str = "alpine_api";
+/// The database role of a worker.
+const WORKER: &str = "alpine_worker";
+
+/// Pools by purpose, so that none starves another. Connections are made when they are first needed: a server that
+/// serves no requests, or does no work, never takes on that role.
 #[derive(Debug, Clone)]
 pub struct Pools {
-    pub(super) statements: PgPool,
-    pub(super) transactions: PgPool,
+    pub(super) api: Pair,
+    pub(super) worker: Pair,
     /// Heartbeats, and nothing else.
     pub(super) vital: PgPool,
+    serves: bool,
+}
+
+/// Connections under one role.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    pub statements: PgPool,
+    pub transactions: PgPool,
 }
 
 /// sqlx 0.9.0: a `begin()` that is dropped half way can leave its transaction open on the pooled connection
@@ -50,6 +66,7 @@ impl Pools {
             .application_name("alpine-server")
             // A server that is frozen in a transaction holds its locks no longer than this.
             .options([("lock_timeout", "5s"), ("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "5s")]);
+        let (api, worker) = (options.clone().options([("role", API)]), options.options([("role", WORKER)]));
         // A ping costs as much as a query: only connections that have rested are tried first.
         let pool = |max: u32| {
             PgPoolOptions::new().max_connections(max).acquire_timeout(settings.acquire_timeout).test_before_acquire(false).before_acquire(
@@ -58,23 +75,23 @@ impl Pools {
                 },
             )
         };
-        let guarded = pool(settings.transactions).after_release(|connection, _| Box::pin(is_idle(connection)));
-        Ok(Self {
+        let guarded = || pool(settings.transactions).after_release(|connection, _| Box::pin(is_idle(connection)));
+        let pair = |options: PgConnectOptions| Pair {
             statements: pool(settings.statements).connect_lazy_with(options.clone()),
-            transactions: guarded.connect_lazy_with(options.clone()),
-            vital: pool(2).connect_lazy_with(options),
-        })
+            transactions: guarded().connect_lazy_with(options),
+        };
+        Ok(Self { vital: pool(2).connect_lazy_with(worker.clone()), api: pair(api), worker: pair(worker), serves: settings.serves })
     }
 
-    /// Bring the schema up to date, one server at a time (sqlx takes an advisory lock).
-    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        MIGRATOR.run(&self.statements).await
+    /// For what belongs to no tenant, under whichever role this process has.
+    pub(super) const fn any(&self) -> &PgPool {
+        if self.serves { &self.api.statements } else { &self.worker.statements }
     }
 
     /// The newest migration that is applied.
     #[expect(clippy::disallowed_methods, reason = "the table is sqlx's own and not in the schema that queries are checked against")]
-    pub(super) async fn schema_version(&self) -> Result<Option<i64>, Error> {
-        let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(&self.statements).await;
+    pub(super) async fn schema_version(pool: &PgPool) -> Result<Option<i64>, Error> {
+        let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(pool).await;
         match newest {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(None),
             other => Ok(other?),
@@ -84,11 +101,26 @@ impl Pools {
     /// Connections open, and of those idle.
     #[must_use]
     pub fn usage(&self) -> (u32, usize) {
-        let pools = [&self.statements, &self.transactions, &self.vital];
+        let pools = self.all();
         (pools.iter().map(|p| p.size()).sum(), pools.iter().map(|p| p.num_idle()).sum())
     }
 
     pub async fn close(&self) {
-        tokio::join!(self.statements.close(), self.transactions.close(), self.vital.close());
+        for pool in self.all() {
+            pool.close().await;
+        }
     }
+
+    const fn all(&self) -> [&PgPool; 5] {
+        [&self.api.statements, &self.api.transactions, &self.worker.statements, &self.worker.transactions, &self.vital]
+    }
+}
+
+/// Bring the schema up to date, one server at a time (sqlx takes an advisory lock). In the name of whoever logs in: the
+/// schema's owner.
+pub async fn migrate(database_url: &SecretString) -> Result<(), sqlx::migrate::MigrateError> {
+    let mut connection = PgConnection::connect(database_url.expose_secret()).await?;
+    MIGRATOR.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
 }

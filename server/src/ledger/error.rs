@@ -38,15 +38,20 @@ impl From<sqlx::Error> for Error {
             E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Io(_) | E::Tls(_) => Self::Unavailable(error),
             E::Database(database) => {
                 let state = database.code().unwrap_or_default().into_owned();
+                // A role that the migrations make is not there: they have not run.
+                if state == "22023" {
+                    return Self::SchemaBehind;
+                }
                 // Connection lost, resources, shutting down; a timeout of a lock, a statement or a transaction that was frozen.
                 let passing = ["08", "53", "57"].iter().any(|class| state.starts_with(class))
                     || matches!(state.as_str(), "55P03" | "40001" | "40P01" | "25P03");
                 match database.constraint() {
                     Some("session_records_digest" | "session_records_size") => Self::RecordDiffers,
                     Some("transitions_follow_lease" | "session_records_follow_lease") => Self::Fenced,
-                    Some("sessions_tenant_quota" | "sessions_principal_quota") => {
-                        Fault::QuotaExceeded(database.message().to_owned()).into()
-                    }
+                    Some(
+                        "sessions_tenant_quota" | "sessions_principal_quota" | "operations_tenant_quota" | "operations_principal_quota",
+                    ) => Fault::QuotaExceeded(database.message().to_owned()).into(),
+                    Some("sessions_tenant_fkey") => Fault::TenantUnknown.into(),
                     _ if passing => Self::Unavailable(error),
                     _ => Self::Database(error),
                 }

@@ -2,17 +2,19 @@
 
 use alpine_api::{EventPage, SessionId, Transition};
 
-use super::{Error, TenantLedger, views::TransitionRow};
-use crate::domain::principal::Principal;
+use super::{Error, TenantLedger, scope::in_tenant, views::TransitionRow};
+use crate::domain::principal::Caller;
 
 impl TenantLedger {
     /// Up to `limit` events that come after number `after`, oldest first.
-    pub async fn events(&self, by: &Principal, id: SessionId, after: i64, limit: i64) -> Result<EventPage, Error> {
-        self.authorize(by, id).await?;
-        let rows = sqlx::query_as!(
-            TransitionRow,
-            "SELECT seq, from_state, to_state, at, actor, reason, operation_id, fence FROM transitions
-             WHERE tenant_id = $1 AND session_id = $2 AND seq > $3 ORDER BY seq LIMIT $4",
+    pub async fn events(&self, by: &Caller, id: SessionId, after: i64, limit: i64) -> Result<EventPage, Error> {
+        self.authorize(by, "events.read", id).await?;
+        let rows = in_tenant!(
+            query_as(
+                TransitionRow,
+                "SELECT seq, from_state, to_state, at, actor, reason, operation_id, fence FROM transitions
+                 WHERE tenant_id = tenant.id AND session_id = $2 AND seq > $3 ORDER BY seq LIMIT $4"
+            ),
             self.tenant.as_str(),
             id.uuid(),
             after,

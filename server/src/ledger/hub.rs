@@ -171,14 +171,9 @@ impl Hub {
         if operations.is_empty() {
             return Ok(());
         }
-        let ended = sqlx::query_scalar!(
-            r#"SELECT o.operation_id FROM unnest($1::text[], $2::uuid[]) AS w (tenant_id, operation_id)
-               JOIN operations o USING (tenant_id, operation_id) WHERE o.finished_at IS NOT NULL"#,
-            &tenants,
-            &operations
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let ended = sqlx::query_scalar!(r#"SELECT ended AS "ended!" FROM ended_operations($1, $2) AS ended"#, &tenants, &operations)
+            .fetch_all(&self.pool)
+            .await?;
         for operation in ended {
             self.wake(OperationId::from_uuid(operation));
         }

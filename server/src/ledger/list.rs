@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-use alpine_api::{SessionId, SessionPage, SessionState, SessionSummary};
+use alpine_api::{AuditOutcome, SessionId, SessionPage, SessionState, SessionSummary};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Error, TenantLedger, views};
-use crate::domain::{Fault, principal::Principal};
+use super::{Error, TenantLedger, audit::Deed, scope::in_tenant, views};
+use crate::domain::{Fault, principal::Caller};
 
 /// Where a page ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,23 +66,25 @@ struct Row {
 /// `$owner` decides which pair of indexes serves.
 macro_rules! page {
     ($owner:literal, $($arguments:expr),*) => {
-        sqlx::query_as!(
-            Row,
-            r#"SELECT session_id AS "session_id!", principal_id AS "principal_id!", state AS "state!", repo_url AS "repo_url!",
-                   branch AS "branch!", created_at AS "created_at!", updated_at AS "updated_at!", opencode_url
-               FROM ("#
-                + "(SELECT * FROM sessions WHERE tenant_id = $1 AND " + $owner
+        in_tenant!(
+            query_as(
+                Row,
+                r#"SELECT session_id AS "session_id!", principal_id AS "principal_id!", state AS "state!", repo_url AS "repo_url!",
+                       branch AS "branch!", created_at AS "created_at!", updated_at AS "updated_at!", opencode_url
+                   FROM ("#
+                + "(SELECT * FROM sessions WHERE tenant_id = tenant.id AND " + $owner
                 + " AND state NOT IN ('stopped', 'failed')
                     AND ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR branch = $4) AND ($5::text IS NULL OR repo_url = $5)
                     AND (updated_at, session_id) < (coalesce($6, 'infinity'::timestamptz), coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
                     ORDER BY updated_at DESC, session_id DESC LIMIT $8)
                    UNION ALL
-                   (SELECT * FROM sessions WHERE tenant_id = $1 AND " + $owner
+                   (SELECT * FROM sessions WHERE tenant_id = tenant.id AND " + $owner
                 + " AND state IN ('stopped', 'failed') AND updated_at > now() - interval '24 hours'
                     AND ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR branch = $4) AND ($5::text IS NULL OR repo_url = $5)
                     AND (updated_at, session_id) < (coalesce($6, 'infinity'::timestamptz), coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
                     ORDER BY updated_at DESC, session_id DESC LIMIT $8)"
-                + ") AS page ORDER BY updated_at DESC, session_id DESC LIMIT $8",
+                + ") AS page ORDER BY updated_at DESC, session_id DESC LIMIT $8"
+            ),
             $($arguments),*
         )
     };
@@ -90,9 +92,9 @@ macro_rules! page {
 
 impl TenantLedger {
     /// A page, newest `updated_at` first, stable on ties.
-    pub async fn list(&self, by: &Principal, query: ListQuery) -> Result<SessionPage, Error> {
-        if query.all_owners && !by.is_admin() {
-            return Err(Fault::NotAdmin.into());
+    pub async fn list(&self, by: &Caller, query: ListQuery) -> Result<SessionPage, Error> {
+        if query.all_owners {
+            self.judge_all(by).await?;
         }
         let mut rows = self.rows(by, &query).await?;
         let more = rows.len() as i64 > query.limit;
@@ -103,7 +105,16 @@ impl TenantLedger {
         Ok(SessionPage { sessions, next_cursor })
     }
 
-    async fn rows(&self, by: &Principal, query: &ListQuery) -> Result<Vec<Row>, Error> {
+    /// Everybody's sessions are an admin's to see, and that is on record.
+    async fn judge_all(&self, by: &Caller) -> Result<(), Error> {
+        let outcome = if by.is_admin() { AuditOutcome::Done } else { AuditOutcome::Denied };
+        let target = self.tenant.as_str();
+        let deed = Deed { action: "session.list_all", outcome, target, session: None, owner: None, reason: None, at: None };
+        self.record_deed(self.statements(), by, &deed).await?;
+        if by.is_admin() { Ok(()) } else { Err(Fault::NotAdmin.into()) }
+    }
+
+    async fn rows(&self, by: &Caller, query: &ListQuery) -> Result<Vec<Row>, Error> {
         let tenant = self.tenant.as_str();
         let state = query.state.map(SessionState::as_str);
         let (updated_at, id) = (query.after.map(|c| c.updated_at), query.after.map(|c| c.session_id.uuid()));

@@ -6,6 +6,7 @@
 
 mod accept_down;
 mod accept_up;
+mod audit;
 mod commit;
 mod connect;
 mod error;
@@ -16,6 +17,7 @@ mod list;
 mod reconcile;
 mod records;
 mod retention;
+mod scope;
 mod seal;
 mod sweep;
 mod unreadable;
@@ -26,12 +28,12 @@ use std::sync::Arc;
 use alpine_api::{OperationId, SessionState};
 use sqlx::PgPool;
 
-use crate::domain::{operation::Deadlines, principal::TenantId};
+use crate::domain::{operation::Deadlines, principal::TenantId, tenant::TenantPolicy};
 
 pub use accept_down::{DownAnswer, NewDown};
 pub use accept_up::{NewUp, UpAnswer};
 pub use commit::{End, Findings, Step};
-pub use connect::{MIGRATOR, PoolSettings, Pools};
+pub use connect::{MIGRATOR, PoolSettings, Pools, migrate};
 pub use error::Error;
 pub use hub::{Hub, Watch};
 pub use leases::{Job, JobSession, Lease};
@@ -47,6 +49,7 @@ pub struct Ledger {
     hub: Hub,
     sealer: Arc<Sealer>,
     deadlines: Arc<Deadlines>,
+    tenants: Arc<TenantPolicy>,
 }
 
 /// The ledger as one tenant sees it.
@@ -58,9 +61,9 @@ pub struct TenantLedger {
 
 impl Ledger {
     #[must_use]
-    pub fn new(pools: Pools, sealer: Sealer, deadlines: Deadlines) -> Self {
-        let hub = Hub::new(pools.statements.clone());
-        Self { pools, hub, sealer: Arc::new(sealer), deadlines: Arc::new(deadlines) }
+    pub fn new(pools: Pools, sealer: Sealer, deadlines: Deadlines, tenants: TenantPolicy) -> Self {
+        let hub = Hub::new(pools.any().clone());
+        Self { pools, hub, sealer: Arc::new(sealer), deadlines: Arc::new(deadlines), tenants: Arc::new(tenants) }
     }
 
     #[must_use]
@@ -80,21 +83,25 @@ impl Ledger {
 
     /// Readiness: the database answers, and its schema is at least this program's.
     pub async fn check(&self) -> Result<(), Error> {
-        let applied = self.pools.schema_version().await?;
+        let applied = Pools::schema_version(self.pools.any()).await?;
         if applied >= MIGRATOR.iter().map(|m| m.version).max() { Ok(()) } else { Err(Error::SchemaBehind) }
     }
 
     /// How many sessions there are in each state that is not final, for the gauge.
     pub async fn session_counts(&self) -> Result<Vec<(SessionState, i64)>, Error> {
         let rows =
-            sqlx::query!(r#"SELECT state, count(*) AS "count!" FROM sessions WHERE state NOT IN ('stopped', 'failed') GROUP BY state"#)
-                .fetch_all(&self.pools.statements)
-                .await?;
+            sqlx::query!(r#"SELECT state AS "state!", count AS "count!" FROM session_counts()"#).fetch_all(self.statements()).await?;
         rows.into_iter().map(|row| Ok((views::read(&row.state)?, row.count))).collect()
     }
 
+    /// The worker's.
     const fn statements(&self) -> &PgPool {
-        &self.pools.statements
+        &self.pools.worker.statements
+    }
+
+    /// The worker's.
+    const fn transactions(&self) -> &PgPool {
+        &self.pools.worker.transactions
     }
 }
 
@@ -105,7 +112,8 @@ impl TenantLedger {
         self.ledger.hub.watch(&self.tenant, operation)
     }
 
+    /// The API's. A statement names its tenant itself: see `scope`.
     const fn statements(&self) -> &PgPool {
-        self.ledger.statements()
+        &self.ledger.pools.api.statements
     }
 }

@@ -94,7 +94,7 @@ impl Ledger {
     /// The sandbox of a ready session is lost: the session fails, and what is left is cleaned up. `false`: it is
     /// no longer ready, or somebody works on it.
     pub async fn lose(&self, tenant: &TenantId, session: SessionId, why: &Failure) -> Result<bool, Error> {
-        let mut tx = self.pools.transactions.begin().await?;
+        let mut tx = self.transactions().begin().await?;
         let Some((persist_attempt, at)) = lock_ready(&mut tx, tenant, session).await? else {
             tx.rollback().await?;
             return Ok(false);

@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use super::{
     Error, Job, Ledger, TenantLedger,
+    scope::in_tenant,
     views::{self, TransitionRow},
 };
 use crate::domain::{
     Fault,
-    principal::Principal,
+    principal::Caller,
     record::{self, RecordError},
 };
 
@@ -34,7 +35,7 @@ pub struct Written {
 impl Ledger {
     /// Store the record of this persist attempt, or find the one that an interrupted try stored.
     pub async fn write_record(&self, job: &Job) -> Result<Written, Error> {
-        let mut tx = self.pools.transactions.begin().await?;
+        let mut tx = self.transactions().begin().await?;
         lock_lease(&mut tx, job).await?;
         if let Some(written) = find(&mut tx, job).await? {
             tx.rollback().await?;
@@ -216,11 +217,13 @@ async fn operations(connection: &mut PgConnection, job: &Job) -> Result<Vec<Oper
 
 impl TenantLedger {
     /// The newest verified record.
-    pub async fn record(&self, by: &Principal, id: SessionId) -> Result<StoredRecord, Error> {
-        self.authorize(by, id).await?;
-        let row = sqlx::query!(
-            r#"SELECT durable_object_id, payload, sha256, persisted_at, verified_at AS "verified_at!" FROM session_records
-               WHERE tenant_id = $1 AND session_id = $2 AND verified_at IS NOT NULL ORDER BY persist_attempt DESC LIMIT 1"#,
+    pub async fn record(&self, by: &Caller, id: SessionId) -> Result<StoredRecord, Error> {
+        self.authorize(by, "record.read", id).await?;
+        let row = in_tenant!(
+            query(
+                r#"SELECT durable_object_id, payload, sha256, persisted_at, verified_at AS "verified_at!" FROM session_records
+                   WHERE tenant_id = tenant.id AND session_id = $2 AND verified_at IS NOT NULL ORDER BY persist_attempt DESC LIMIT 1"#
+            ),
             self.tenant.as_str(),
             id.uuid()
         )

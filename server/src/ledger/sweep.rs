@@ -44,7 +44,7 @@ impl Ledger {
     }
 
     async fn sweep_one(&self, tenant: &str, session: Uuid) -> Result<bool, Error> {
-        let mut tx = self.pools.transactions.begin().await?;
+        let mut tx = self.transactions().begin().await?;
         let Some(due) = lock_due(&mut tx, tenant, session).await? else {
             tx.rollback().await?;
             return Ok(false);

@@ -6,8 +6,8 @@ use serde::{Deserialize, de::IntoDeserializer};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Error, TenantLedger};
-use crate::domain::{Fault, principal::Principal, session::next_step};
+use super::{Error, TenantLedger, scope::in_tenant};
+use crate::domain::{Fault, principal::Caller, session::next_step};
 
 /// A name in a text column as its enum.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Error> {
@@ -103,24 +103,26 @@ impl TryFrom<OperationRow> for Operation {
 
 impl TenantLedger {
     /// An operation on a session that the principal may see.
-    pub async fn operation(&self, by: &Principal, id: OperationId) -> Result<Operation, Error> {
+    pub async fn operation(&self, by: &Caller, id: OperationId) -> Result<Operation, Error> {
         let row = self.operation_row(id).await?.ok_or(Fault::OperationNotFound)?;
-        by.authorize(&row.principal_id)?;
+        self.judge(by, "operation.read", SessionId::from_uuid(row.session_id), &row.principal_id).await?;
         row.try_into()
     }
 
     /// An operation, for one whose right to it is established.
-    pub(super) async fn view_operation(&self, id: OperationId) -> Result<Operation, Error> {
+    pub async fn view_operation(&self, id: OperationId) -> Result<Operation, Error> {
         self.operation_row(id).await?.ok_or(Fault::OperationNotFound)?.try_into()
     }
 
     async fn operation_row(&self, id: OperationId) -> Result<Option<OperationRow>, Error> {
-        let row = sqlx::query_as!(
-            OperationRow,
-            "SELECT o.operation_id, o.session_id, o.kind, o.status, o.phase, o.error, o.created_at, o.finished_at,
-                 s.principal_id, s.state, s.target_commit_sha, s.opencode_url, s.ready_at, s.durable_object_id, s.persisted_at
-             FROM operations o JOIN sessions s USING (tenant_id, session_id)
-             WHERE o.tenant_id = $1 AND o.operation_id = $2",
+        let row = in_tenant!(
+            query_as(
+                OperationRow,
+                "SELECT o.operation_id, o.session_id, o.kind, o.status, o.phase, o.error, o.created_at, o.finished_at,
+                     s.principal_id, s.state, s.target_commit_sha, s.opencode_url, s.ready_at, s.durable_object_id, s.persisted_at
+                 FROM operations o JOIN sessions s USING (tenant_id, session_id)
+                 WHERE o.tenant_id = tenant.id AND o.operation_id = $2"
+            ),
             self.tenant.as_str(),
             id.uuid()
         )
@@ -129,19 +131,21 @@ impl TenantLedger {
         Ok(row)
     }
 
-    pub async fn session(&self, by: &Principal, id: SessionId) -> Result<Session, Error> {
-        let row = sqlx::query!(
-            "SELECT s.*, t.seq, t.from_state, t.to_state, t.at, t.actor, t.reason, t.operation_id AS transition_operation_id, t.fence
-             FROM sessions s JOIN transitions t
-               ON t.tenant_id = s.tenant_id AND t.session_id = s.session_id AND t.seq = s.transition_seq
-             WHERE s.tenant_id = $1 AND s.session_id = $2",
+    pub async fn session(&self, by: &Caller, id: SessionId) -> Result<Session, Error> {
+        let row = in_tenant!(
+            query(
+                "SELECT s.*, t.seq, t.from_state, t.to_state, t.at, t.actor, t.reason, t.operation_id AS transition_operation_id, t.fence
+                 FROM sessions s JOIN transitions t
+                   ON t.tenant_id = s.tenant_id AND t.session_id = s.session_id AND t.seq = s.transition_seq
+                 WHERE s.tenant_id = tenant.id AND s.session_id = $2"
+            ),
             self.tenant.as_str(),
             id.uuid()
         )
         .fetch_optional(self.statements())
         .await?
         .ok_or(Fault::SessionNotFound)?;
-        by.authorize(&row.principal_id)?;
+        self.judge(by, "session.read", id, &row.principal_id).await?;
         let state = read(&row.state)?;
         let last_transition = TransitionRow {
             seq: row.seq,
@@ -175,17 +179,16 @@ impl TenantLedger {
         })
     }
 
-    /// Refuse what the principal may not see, as the other reads do.
-    pub(super) async fn authorize(&self, by: &Principal, id: SessionId) -> Result<(), Error> {
-        let owner = sqlx::query_scalar!(
-            "SELECT principal_id FROM sessions WHERE tenant_id = $1 AND session_id = $2",
+    /// Refuse what the caller may not see, as the other reads do.
+    pub(super) async fn authorize(&self, by: &Caller, action: &'static str, id: SessionId) -> Result<(), Error> {
+        let owner = in_tenant!(
+            query_scalar("SELECT principal_id FROM sessions WHERE tenant_id = tenant.id AND session_id = $2"),
             self.tenant.as_str(),
             id.uuid()
         )
         .fetch_optional(self.statements())
         .await?
         .ok_or(Fault::SessionNotFound)?;
-        by.authorize(&owner)?;
-        Ok(())
+        self.judge(by, action, id, &owner).await
     }
 }

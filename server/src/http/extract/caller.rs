@@ -1,15 +1,21 @@
 //! Who asks.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
-
-use crate::{
-    domain::principal::Principal,
-    http::{ApiError, AppState},
+use axum::{
+    extract::FromRequestParts,
+    http::{Method, request::Parts},
 };
 
-/// An authenticated caller. A handler that takes none is public.
+use crate::{
+    domain::{
+        Fault,
+        principal::{self, Scope},
+    },
+    http::{ApiError, AppState, layers::RequestId},
+};
+
+/// An authenticated caller whose credential is good for this method. A handler that takes none is public.
 #[derive(Debug, Clone)]
-pub struct Caller(pub Principal);
+pub struct Caller(pub principal::Caller);
 
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
@@ -18,6 +24,11 @@ impl FromRequestParts<AppState> for Caller {
         let principal = state.auth.authenticate(&parts.headers)?;
         let span = tracing::Span::current();
         span.record("tenant", principal.tenant.as_str()).record("principal", principal.id.as_str());
-        Ok(Self(principal))
+        let scope = if matches!(parts.method, Method::GET | Method::HEAD) { Scope::SessionsRead } else { Scope::SessionsWrite };
+        if !principal.scopes.has(scope) {
+            return Err(Fault::ScopeMissing(scope).into());
+        }
+        let request_id = parts.extensions.get::<RequestId>().map_or_else(String::new, |id| id.as_str().to_owned());
+        Ok(Self(principal::Caller { principal, request_id }))
     }
 }

@@ -24,7 +24,7 @@ use super::{AppState, Parts, Settings, router};
 use crate::{
     auth::{Algorithm, Authenticator, Issuer, KeySource},
     clock::Clock,
-    domain::operation::Deadlines,
+    domain::{operation::Deadlines, tenant::TenantPolicy},
     ledger::{Ledger, PoolSettings, Pools, Sealer},
     metrics::Metrics,
 };
@@ -58,9 +58,10 @@ fn state() -> AppState {
         statements: 1,
         transactions: 1,
         acquire_timeout: Duration::from_millis(100),
+        serves: true,
     };
     AppState::new(Parts {
-        ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default()),
+        ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default(), TenantPolicy::default()),
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed)).unwrap()),
         metrics: Arc::new(Metrics::new()),
         settings: Settings::default(),
