@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod base;
+pub mod bench;
 pub mod bins;
 pub mod chaos;
 pub mod cli;

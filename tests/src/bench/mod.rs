@@ -1,0 +1,47 @@
+//! Measurements as ratios in one run: what is compared takes turns, on one machine, in one process.
+
+mod load;
+mod pgbench;
+mod rls;
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+pub use rls::Report;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// Row-level security, on and off.
+    Rls,
+}
+
+#[derive(Debug, Parser)]
+pub struct Options {
+    pub what: What,
+    /// Rounds; each thing is measured once in each.
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = 2)]
+    pub seconds: u64,
+    /// Connections at once.
+    #[arg(long, default_value_t = 8)]
+    pub connections: usize,
+    /// Where the figures are written as JSON too.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+pub async fn run(options: &Options) -> anyhow::Result<Report> {
+    match options.what {
+        What::Rls => rls::run(options).await,
+    }
+}
+
+/// The middle one; the lower of two.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
