@@ -10,13 +10,14 @@ pub(super) type Claims = Map<String, Value>;
 /// Clocks of issuer and server may differ by this much.
 const LEEWAY_SECONDS: f64 = 30.0;
 const ADMIN: &str = "alpine.admin";
+const OPERATOR: &str = "alpine.operator";
 
 /// `now` in seconds since 1970.
 pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<Principal, AuthError> {
     if claims.get("iss").and_then(Value::as_str) != Some(&trusted.issuer) {
         return Err(AuthError::Claim("iss"));
     }
-    check_audience(claims, &trusted.audience)?;
+    check_audience(claims, &trusted.audiences)?;
     check_times(claims, now)?;
     let subject = claims.get("sub").and_then(Value::as_str).ok_or(AuthError::Claim("sub"))?;
     let id = PrincipalId::parse(subject).map_err(|_| AuthError::Subject)?;
@@ -24,13 +25,14 @@ pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<
     if id.as_str() == SYSTEM_ACTOR {
         return Err(AuthError::Subject);
     }
-    Ok(Principal { tenant: tenant(claims, trusted)?, id, role: role(claims, &trusted.roles_claim) })
+    let roles = roles(claims, &trusted.roles_claim);
+    Ok(Principal { tenant: tenant(claims, trusted)?, id, role: if roles.admin { Role::Admin } else { Role::Member } })
 }
 
-fn check_audience(claims: &Claims, wanted: &str) -> Result<(), AuthError> {
+fn check_audience(claims: &Claims, wanted: &[String]) -> Result<(), AuthError> {
     let named = match claims.get("aud") {
-        Some(Value::String(one)) => one == wanted,
-        Some(Value::Array(several)) if several.iter().all(Value::is_string) => several.iter().any(|aud| aud == wanted),
+        Some(Value::String(one)) => wanted.contains(one),
+        Some(Value::Array(several)) if several.iter().all(Value::is_string) => several.iter().any(|aud| wanted.iter().any(|w| aud == w)),
         _ => return Err(AuthError::Claim("aud")),
     };
     if named { Ok(()) } else { Err(AuthError::Audience) }
@@ -63,12 +65,21 @@ fn tenant(claims: &Claims, trusted: &Trusted) -> Result<TenantId, AuthError> {
     }
 }
 
+/// What a token's roles say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Roles {
+    /// Of its tenant.
+    pub(super) admin: bool,
+    /// Of the control plane, across tenants.
+    pub(super) operator: bool,
+}
+
 /// A list of strings, or one string with spaces between (as OAuth scopes). Anything else grants nothing.
-fn role(claims: &Claims, claim: &str) -> Role {
-    let admin = match claims.get(claim) {
-        Some(Value::String(words)) => words.split(' ').any(|word| word == ADMIN),
-        Some(Value::Array(list)) => list.iter().any(|word| word == ADMIN),
+pub(super) fn roles(claims: &Claims, claim: &str) -> Roles {
+    let has = |role: &str| match claims.get(claim) {
+        Some(Value::String(words)) => words.split(' ').any(|word| word == role),
+        Some(Value::Array(list)) => list.iter().any(|word| word == role),
         _ => false,
     };
-    if admin { Role::Admin } else { Role::Member }
+    Roles { admin: has(ADMIN), operator: has(OPERATOR) }
 }
