@@ -10,7 +10,7 @@ mod remote;
 mod ring;
 mod strict;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 use std::{fmt, sync::Arc};

@@ -1,5 +1,6 @@
 //! All that needs no database, through the whole router.
 
+mod bad_tokens;
 mod refusals;
 mod serving;
 mod surroundings;
