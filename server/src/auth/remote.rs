@@ -115,12 +115,12 @@ impl Remote {
     /// A key that is not known, asked for at the issuer as far as the rate allows.
     pub(super) async fn unknown(self: &Arc<Self>, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, AuthError> {
         // Without an id, a new set tells no more than the old one.
-        if id.is_some() || !self.ring().is_loaded() {
-            if let Ok(_waits) = self.waiters.try_acquire() {
-                if let Ok(Some(key)) = tokio::time::timeout(WAIT, self.look_again(id, algorithm)).await {
-                    return Ok(key);
-                }
-            }
+        let worth = id.is_some() || !self.ring().is_loaded();
+        if worth
+            && let Ok(_waits) = self.waiters.try_acquire()
+            && let Ok(Some(key)) = tokio::time::timeout(WAIT, self.look_again(id, algorithm)).await
+        {
+            return Ok(key);
         }
         // The wait may have ended just before the fetch did.
         let found = self.known(id, algorithm);

@@ -87,7 +87,7 @@ fn encodings() -> Vec<Bad> {
             let other = forms.into_iter().filter(|(what, token)| *token != good && (at > 0 || *what != "a space before"));
             all.extend(other.map(|(what, token)| bad("encoding", format!("{name}: part {at}: {what}"), token)));
             // The last character has bits that stand for nothing.
-            if bytes[at].len() % 3 != 0 {
+            if !bytes[at].len().is_multiple_of(3) {
                 const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
                 let last = ALPHABET.iter().position(|c| *c == *part.as_bytes().last().unwrap()).unwrap();
                 let same = format!("{}{}", &part[..part.len() - 1], char::from(ALPHABET[last ^ 1]));
