@@ -251,7 +251,7 @@ fn check_config_shows_the_issuers_and_refuses_to_have_none() {
     let ground = Ground::prepare();
     std::fs::write(ground.dir.join("hs.key"), SECRET).unwrap();
     let issuer = "[[issuer]]\nissuer = \"ci\"\naudience = \"alpine\"\nalgorithms = \"HS256\"\nkey_file = \"hs.key\"\n".to_owned();
-    let file = ground.file(&[issuer.clone()]);
+    let file = ground.file(std::slice::from_ref(&issuer));
     let (fine, said) = check(&[("ALPINE_ISSUERS_FILE", &file)]);
     assert!(fine && said.contains("issuer ci: audience=alpine algorithms=HS256 keys=[redacted]"), "{said}");
     assert!(said.contains(&format!("ALPINE_ISSUERS_FILE={file} (environment)")) && !said.contains("s3cr3t"), "{said}");
