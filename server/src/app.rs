@@ -54,7 +54,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         listener: assemble::listen(args.listen)?,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| http::TlsFiles { cert, key }),
         pools: pool_settings(&args.database, args.role),
-        issuers: vec![assemble::issuer(&args.auth)?],
+        issuers: assemble::issuers(&args.auth)?,
         credential_key: assemble::read(&args.auth.credential_key_file)?,
         deadlines: assemble::deadlines(&args.common.worker),
         work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings)?) },
@@ -136,6 +136,14 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
     })
 }
 
+/// The issuers that would be trusted, a line each; what is wrong with them is said as `serve` would.
+pub fn check_issuers(args: &ServeArgs) -> Result<Vec<String>, AppError> {
+    let issuers = assemble::issuers(&args.auth)?;
+    let lines = issuers.iter().map(ToString::to_string).collect();
+    Authenticator::new(issuers, Arc::new(SystemClock), Arc::new(Metrics::new()))?;
+    Ok(lines)
+}
+
 pub async fn migrate(args: &DatabaseArgs) -> Result<(), AppError> {
     Ok(ledger::migrate(&args.database_url).await?)
 }
@@ -170,9 +178,10 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     let sealer = Sealer::new(&plan.credential_key).map_err(AppError::CredentialKey)?;
     let ledger = Ledger::new(pools.clone(), sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
     let http = &plan.common.http;
+    let auth = Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock), Arc::clone(&metrics))?);
     let state = http::AppState::new(http::Parts {
         ledger: ledger.clone(),
-        auth: Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock))?),
+        auth: Arc::clone(&auth),
         metrics: Arc::clone(&metrics),
         settings: assemble::http(http),
         shutdown: soft.clone(),
@@ -181,6 +190,11 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     let hub = tokio::spawn({
         let (ledger, stop) = (ledger.clone(), background.clone());
         async move { ledger.hub().run(stop).await }
+    });
+    let keys = tokio::spawn({
+        let stop = background.clone();
+        // A process that only works asks nobody for keys.
+        async move { if plan.role == RoleArg::Worker { stop.cancelled().await } else { auth.keep_fresh(stop).await } }
     });
     let gauges = tokio::spawn(gauges(ledger.clone(), Arc::clone(&metrics), background.clone()));
     let worker = match plan.work {
@@ -204,6 +218,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     background.cancel();
     hub.await?;
     gauges.await?;
+    keys.await?;
     pools.close().await;
     Ok(served?)
 }

@@ -126,18 +126,21 @@ pub struct DatabaseArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Identity")]
 pub struct AuthArgs {
-    /// The `iss` that tokens must carry.
-    #[arg(long, env = "ALPINE_JWT_ISSUER")]
-    pub jwt_issuer: String,
+    /// A TOML file with an `[[issuer]]` for each issuer; beside the one that the ALPINE_JWT_* settings name, or in its place.
+    #[arg(long, env = "ALPINE_ISSUERS_FILE")]
+    pub issuers_file: Option<PathBuf>,
+    /// The `iss` that tokens must carry; required without ALPINE_ISSUERS_FILE.
+    #[arg(long, env = "ALPINE_JWT_ISSUER", required_unless_present = "issuers_file", requires = "jwt_algorithm")]
+    pub jwt_issuer: Option<String>,
     /// The `aud` that tokens must carry.
     #[arg(long, env = "ALPINE_JWT_AUDIENCE", default_value = "alpine")]
     pub jwt_audience: String,
-    /// The one algorithm that is accepted: RS256, ES256, EdDSA or HS256.
-    #[arg(long, env = "ALPINE_JWT_ALGORITHM")]
-    pub jwt_algorithm: String,
-    /// The key: a PEM public key or a JWKS; for HS256 the secret's bytes.
-    #[arg(long, env = "ALPINE_JWT_KEY_FILE")]
-    pub jwt_key_file: PathBuf,
+    /// The one algorithm that is accepted: RS256, ES256, EdDSA or HS256. Goes with ALPINE_JWT_ISSUER.
+    #[arg(long, env = "ALPINE_JWT_ALGORITHM", requires = "jwt_key_file")]
+    pub jwt_algorithm: Option<String>,
+    /// The key: a PEM public key or a JWKS; for HS256 the secret's bytes. Goes with ALPINE_JWT_ISSUER.
+    #[arg(long, env = "ALPINE_JWT_KEY_FILE", requires = "jwt_issuer")]
+    pub jwt_key_file: Option<PathBuf>,
     /// The claim that names the tenant.
     #[arg(long, env = "ALPINE_JWT_TENANT_CLAIM", default_value = "tenant")]
     pub jwt_tenant_claim: String,

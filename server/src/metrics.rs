@@ -93,6 +93,7 @@ pub struct Metrics {
     phases: Family<Labels<2>, Histogram, Buckets>,
     time_to_ready: Histogram,
     verifications: Counters<1>,
+    jwks_refreshes: Counters<1>,
     fenced_writes: Counter,
     lease_adoptions: Counter,
     orphans: Counter,
@@ -120,6 +121,10 @@ const fn verified(ok: bool) -> Labels<1> {
     [("outcome", if ok { "verified" } else { "failed" })]
 }
 
+const fn fetched(ok: bool) -> Labels<1> {
+    [("outcome", if ok { "fetched" } else { "failed" })]
+}
+
 const fn in_state(state: SessionState) -> Labels<1> {
     [("state", state.as_str())]
 }
@@ -143,6 +148,7 @@ impl Metrics {
             phases: add(r, "operation_phase_duration_seconds", "Time that a phase took", Family::new_with_constructor(STEPS)),
             time_to_ready: add(r, "time_to_ready_seconds", "Time from the accept of an up to ready", STEPS.new_metric()),
             verifications: add(r, "persist_verifications", "Records read back and compared", Family::default()),
+            jwks_refreshes: add(r, "jwks_refreshes", "Fetches of an issuer's keys", Family::default()),
             fenced_writes: add(r, "fenced_writes", "Writes refused because the lease was another's", Counter::default()),
             lease_adoptions: add(r, "lease_adoptions", "Operations taken over from a worker that was gone", Counter::default()),
             orphans: add(r, "orphans", "Sandboxes found that belong to no session", Counter::default()),
@@ -173,6 +179,7 @@ impl Metrics {
         }
         for ok in [true, false] {
             drop(self.verifications.get_or_create(&verified(ok)));
+            drop(self.jwks_refreshes.get_or_create(&fetched(ok)));
         }
         self.set_sessions(&[]);
         self.set_pool(0, 0);
@@ -205,6 +212,10 @@ impl Metrics {
 
     pub fn persist_verification(&self, ok: bool) {
         self.verifications.get_or_create(&verified(ok)).inc();
+    }
+
+    pub fn jwks_refresh(&self, ok: bool) {
+        self.jwks_refreshes.get_or_create(&fetched(ok)).inc();
     }
 
     pub fn fenced_write(&self) {
@@ -300,6 +311,7 @@ mod tests {
         metrics.phase_seconds("sync", "done", Duration::from_secs(2));
         metrics.time_to_ready(Duration::from_secs(9));
         metrics.persist_verification(true);
+        metrics.jwks_refresh(false);
         metrics.fenced_write();
         metrics.lease_adoption();
         metrics.orphan();
@@ -315,6 +327,8 @@ mod tests {
             ("alpine_time_to_ready_seconds_count", 1.0),
             ("alpine_persist_verifications_total{outcome=\"verified\"}", 1.0),
             ("alpine_persist_verifications_total{outcome=\"failed\"}", 0.0),
+            ("alpine_jwks_refreshes_total{outcome=\"fetched\"}", 0.0),
+            ("alpine_jwks_refreshes_total{outcome=\"failed\"}", 1.0),
             ("alpine_fenced_writes_total", 1.0),
             ("alpine_lease_adoptions_total", 1.0),
             ("alpine_orphans_total", 1.0),

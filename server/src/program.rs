@@ -22,7 +22,10 @@ pub async fn main() -> ExitCode {
         Command::Dev(args) => app::dev(*args, surroundings).await,
         Command::Migrate { database } => app::migrate(&database).await,
         Command::Openapi => print(&http::document_json()),
-        Command::CheckConfig(_) => print(&matches.subcommand_matches("check-config").map(describe).unwrap_or_default().join("\n")),
+        Command::CheckConfig(args) => {
+            let settings = matches.subcommand_matches("check-config").map(describe).unwrap_or_default();
+            print(&settings.join("\n")).and_then(|()| print(&app::check_issuers(&args)?.join("\n")))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

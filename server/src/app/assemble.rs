@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::AppError;
 use crate::{
-    auth::{Issuer, KeySource},
+    auth::{Algorithm, Issuer, KeySource, SetupError},
     config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs},
     dev::tools::in_path,
     domain::{
@@ -67,44 +67,38 @@ pub fn make_data_dir(path: &Path) -> Result<(), AppError> {
     fs::create_dir_all(path).map_err(|source| AppError::File { path: path.to_owned(), source })
 }
 
-pub fn issuer(args: &AuthArgs) -> Result<Issuer, AppError> {
-    let algorithm = args.jwt_algorithm.parse().map_err(|error| AppError::Setting {
+/// The issuers that are configured, by the settings of one and by the file of several.
+pub fn issuers(args: &AuthArgs) -> Result<Vec<Issuer>, AppError> {
+    let mut issuers = Vec::new();
+    if let (Some(issuer), Some(algorithm), Some(key_file)) = (&args.jwt_issuer, &args.jwt_algorithm, &args.jwt_key_file) {
+        issuers.push(issuer_of(args, issuer, algorithm, key_file)?);
+    }
+    if let Some(path) = &args.issuers_file {
+        issuers.extend(Issuer::read_file(path).map_err(SetupError::from)?);
+    }
+    Ok(issuers)
+}
+
+fn issuer_of(args: &AuthArgs, issuer: &str, algorithm: &str, key_file: &Path) -> Result<Issuer, AppError> {
+    let algorithm = algorithm.parse().map_err(|error| AppError::Setting {
         what: format!("ALPINE_JWT_ALGORITHM: {error}"),
         next_step: "name the algorithm that the issuer signs with".to_owned(),
     })?;
-    let bytes = read(&args.jwt_key_file)?;
-    let keys = if algorithm == crate::auth::Algorithm::Hs256 {
-        KeySource::Secret(SecretSlice::from(bytes))
-    } else if bytes.trim_ascii_start().starts_with(b"{") {
-        KeySource::JwksFile(args.jwt_key_file.clone())
-    } else {
-        KeySource::PemFile(args.jwt_key_file.clone())
-    };
+    let unread = |source| AppError::File { path: key_file.to_owned(), source };
+    let keys = KeySource::of_file(key_file, &[algorithm]).map_err(unread)?;
     Ok(Issuer {
-        issuer: args.jwt_issuer.clone(),
-        audience: args.jwt_audience.clone(),
-        algorithm,
-        keys,
         tenant_claim: args.jwt_tenant_claim.clone(),
         roles_claim: args.jwt_roles_claim.clone(),
         default_tenant: args.jwt_default_tenant.clone(),
         cloudflare: args.jwt_cloudflare,
+        ..Issuer::new(issuer, &args.jwt_audience, algorithm, keys)
     })
 }
 
 /// The issuer that the CLI itself is, in the profile `dev`.
 #[must_use]
 pub fn dev_issuer(secret: &[u8]) -> Issuer {
-    Issuer {
-        issuer: "alpine-dev".to_owned(),
-        audience: "alpine".to_owned(),
-        algorithm: crate::auth::Algorithm::Hs256,
-        keys: KeySource::Secret(SecretSlice::from(secret.to_vec())),
-        tenant_claim: "tenant".to_owned(),
-        roles_claim: "roles".to_owned(),
-        default_tenant: None,
-        cloudflare: false,
-    }
+    Issuer::new("alpine-dev", "alpine", Algorithm::Hs256, KeySource::Secret(SecretSlice::from(secret.to_vec())))
 }
 
 pub fn tenants(args: &TenantArgs) -> TenantPolicy {

@@ -17,7 +17,7 @@ pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<
     if claims.get("iss").and_then(Value::as_str) != Some(&trusted.issuer) {
         return Err(AuthError::Claim("iss"));
     }
-    check_audience(claims, &trusted.audience)?;
+    check_audience(claims, &trusted.audiences)?;
     check_times(claims, now)?;
     let subject = claims.get("sub").and_then(Value::as_str).ok_or(AuthError::Claim("sub"))?;
     let id = PrincipalId::parse(subject).map_err(|_| AuthError::Subject)?;
@@ -28,10 +28,10 @@ pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<
     Ok(Principal::new(tenant(claims, trusted)?, id, roles(claims, &trusted.roles_claim)))
 }
 
-fn check_audience(claims: &Claims, wanted: &str) -> Result<(), AuthError> {
+fn check_audience(claims: &Claims, wanted: &[String]) -> Result<(), AuthError> {
     let named = match claims.get("aud") {
-        Some(Value::String(one)) => one == wanted,
-        Some(Value::Array(several)) if several.iter().all(Value::is_string) => several.iter().any(|aud| aud == wanted),
+        Some(Value::String(one)) => wanted.contains(one),
+        Some(Value::Array(several)) if several.iter().all(Value::is_string) => several.iter().any(|aud| wanted.iter().any(|w| aud == w)),
         _ => return Err(AuthError::Claim("aud")),
     };
     if named { Ok(()) } else { Err(AuthError::Audience) }
@@ -65,7 +65,7 @@ fn tenant(claims: &Claims, trusted: &Trusted) -> Result<TenantId, AuthError> {
 }
 
 /// A list of strings, or one string with spaces between (as OAuth scopes). Anything else grants nothing.
-fn roles(claims: &Claims, claim: &str) -> Roles {
+pub(super) fn roles(claims: &Claims, claim: &str) -> Roles {
     let has = |role: &str| match claims.get(claim) {
         Some(Value::String(words)) => words.split(' ').any(|word| word == role),
         Some(Value::Array(list)) => list.iter().any(|word| word == role),

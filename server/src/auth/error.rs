@@ -35,6 +35,9 @@ pub enum AuthError {
     Subject,
     #[error("the token names no tenant")]
     Tenant,
+    /// The token may be good: the one reason that is not its own.
+    #[error("the keys of the token's issuer have not been had yet")]
+    Unavailable,
 }
 
 impl AuthError {
@@ -54,6 +57,7 @@ impl AuthError {
             Self::Claim(_) => "get a token with well-formed iss, aud, sub and exp (and nbf, where there is one)",
             Self::Subject => "get a token whose subject names a person or a script",
             Self::Tenant => "get a token that names your tenant",
+            Self::Unavailable => "try again in a moment",
         }
     }
 
@@ -73,24 +77,54 @@ impl AuthError {
 pub enum SetupError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{} is not a public key for {algorithm}", path.display())]
-    Pem { path: PathBuf, algorithm: super::Algorithm, source: jsonwebtoken::errors::Error },
-    #[error("{} is not a JWK set", path.display())]
-    JwkSet { path: PathBuf, source: serde_json::Error },
-    #[error("a key in {} cannot be used", path.display())]
-    Jwk { path: PathBuf, source: jsonwebtoken::errors::Error },
-    #[error("{} has no key for {algorithm}", path.display())]
-    NoKey { path: PathBuf, algorithm: super::Algorithm },
-    #[error("{} names the key id `{kid}` twice", path.display())]
-    KeyIdTwice { path: PathBuf, kid: String },
-    #[error("issuer {issuer}: {algorithm} does not go with this kind of key")]
-    WrongKind { issuer: String, algorithm: super::Algorithm },
+    #[error("{} is not a public key for an algorithm of its issuer", path.display())]
+    Pem { path: PathBuf },
+    #[error("{} cannot be used", path.display())]
+    Jwks { path: PathBuf, source: JwksError },
+    #[error("{} has no key for an algorithm of its issuer", path.display())]
+    NoKey { path: PathBuf },
+    #[error("issuer {issuer}: HS256 goes with a secret and with no other algorithm, the others with public keys")]
+    WrongKind { issuer: String },
     #[error("issuer {issuer}: a secret for HS256 has at least 32 bytes")]
     ShortSecret { issuer: String },
     #[error("issuer {issuer} is configured twice")]
     Twice { issuer: String },
     #[error("issuer {issuer}: `{value}` cannot be the default tenant")]
     DefaultTenant { issuer: String, value: String },
-    #[error("issuer and audience must not be empty")]
+    #[error("issuer, audience and algorithms must not be empty")]
     Blank,
+    #[error("issuer {issuer}: the JWKS URL {why}")]
+    Url { issuer: String, why: &'static str },
+    #[error("{} holds no certificate authority (PEM)", path.display())]
+    Authority { path: PathBuf, source: reqwest::Error },
+    #[error("the client that fetches keys cannot be made")]
+    Client(#[source] reqwest::Error),
+    #[error(transparent)]
+    File(#[from] super::issuers_file::FileError),
+}
+
+/// Bytes that are not a set of keys.
+#[derive(Debug, thiserror::Error)]
+pub enum JwksError {
+    #[error("not a JWK set")]
+    Json(#[from] serde_json::Error),
+    #[error("a key in it cannot be used")]
+    Key(#[from] jsonwebtoken::errors::Error),
+    #[error("it names the key id `{0}` twice")]
+    KeyIdTwice(String),
+    #[error("it has more keys than any issuer needs")]
+    TooMany,
+}
+
+/// An issuer's set of keys was not had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("the JWKS URL was not reached")]
+    Http(#[from] reqwest::Error),
+    #[error("the JWKS URL answered {0}")]
+    Status(u16),
+    #[error("the JWKS is larger than 512 KiB")]
+    TooLarge,
+    #[error(transparent)]
+    Set(#[from] JwksError),
 }

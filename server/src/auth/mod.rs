@@ -1,11 +1,17 @@
 //! From a request's headers to a principal. There is no anonymous caller and no fallback.
 
+mod algorithm;
 mod claims;
 mod error;
 mod issuer;
+mod issuers_file;
 mod keys;
+mod remote;
+mod ring;
+mod strict;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod token;
 
 use std::{fmt, sync::Arc};
 
@@ -14,73 +20,77 @@ use http::{
     header::{AUTHORIZATION, HeaderName},
 };
 use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, domain::principal::Principal};
-use claims::Claims;
+use crate::{clock::Clock, domain::principal::Principal, metrics::Metrics};
 use issuer::Trusted;
+use token::Token;
 
-pub use error::{AuthError, SetupError};
-pub use issuer::Issuer;
-pub use keys::{Algorithm, KeySource, UnknownAlgorithm};
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use error::{AuthError, JwksError, SetupError};
+pub use issuer::{Issuer, KeySource, LoginHints};
+pub use issuers_file::FileError;
+pub use remote::JwksUrl;
 
 /// Where Cloudflare Access puts its token.
 pub const CLOUDFLARE_ASSERTION: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
 
-const TOKEN_MAX_BYTES: usize = 8 * 1024;
-
 /// Knows the issuers that are trusted, and the time.
 pub struct Authenticator {
     issuers: Vec<Trusted>,
-    clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let issuers: Vec<_> = self.issuers.iter().map(|i| i.issuer.as_str()).collect();
-        f.debug_struct("Authenticator").field("issuers", &issuers).finish_non_exhaustive()
+        f.debug_struct("Authenticator").field("issuers", &issuers).finish()
     }
 }
 
 impl Authenticator {
-    /// Reads every key file; what cannot be used is refused here and not at the first request.
-    pub fn new(issuers: Vec<Issuer>, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+    /// Reads every key file; what cannot be used is refused here and not at the first request. Keys behind a URL are
+    /// fetched by [`Self::keep_fresh`], or when the first token needs them.
+    pub fn new(issuers: Vec<Issuer>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
         let mut trusted: Vec<Trusted> = Vec::with_capacity(issuers.len());
         for issuer in issuers {
             if trusted.iter().any(|known| known.issuer == issuer.issuer) {
                 return Err(SetupError::Twice { issuer: issuer.issuer });
             }
-            trusted.push(Trusted::load(issuer)?);
+            trusted.push(Trusted::load(issuer, Arc::clone(&clock), Arc::clone(&metrics))?);
         }
-        Ok(Self { issuers: trusted, clock })
+        Ok(Self { issuers: trusted })
+    }
+
+    /// Keeps the keys fresh that are behind URLs, until `stop`.
+    pub async fn keep_fresh(&self, stop: CancellationToken) {
+        let remotes = self.issuers.iter().filter_map(Trusted::remote);
+        let tasks: JoinSet<()> = remotes.map(|remote| Arc::clone(remote).keep_fresh(stop.clone())).collect();
+        tasks.join_all().await;
+    }
+
+    /// The issuers at which people can sign in with a program.
+    pub fn login_hints(&self) -> impl Iterator<Item = &LoginHints> {
+        self.issuers.iter().map(|issuer| &issuer.login).filter(|hints| hints.device_client_id.is_some())
     }
 
     /// The caller that a request's headers prove.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, AuthError> {
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, AuthError> {
         if let Some(credentials) = only(headers, &AUTHORIZATION)? {
-            return self.verify(bearer(credentials)?, |_| true);
+            return self.verify(bearer(credentials)?, |_| true).await;
         }
         match only(headers, &CLOUDFLARE_ASSERTION)? {
-            Some(token) if self.issuers.iter().any(|issuer| issuer.cloudflare) => self.verify(token, |issuer| issuer.cloudflare),
+            Some(token) if self.issuers.iter().any(|issuer| issuer.cloudflare) => self.verify(token, |issuer| issuer.cloudflare).await,
             _ => Err(AuthError::Missing),
         }
     }
 
     /// The issuer is the one that the token names; from then on only that issuer's word counts.
-    fn verify(&self, token: &str, eligible: impl Fn(&Trusted) -> bool) -> Result<Principal, AuthError> {
-        if token.len() > TOKEN_MAX_BYTES {
-            return Err(AuthError::TooLarge);
-        }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Malformed)?;
-        // Critical extensions must be understood or the token refused (RFC 7515, 4.1.11); none is.
-        let plain = header.typ.as_deref().is_none_or(|typ| typ.eq_ignore_ascii_case("jwt") || typ.eq_ignore_ascii_case("at+jwt"));
-        if header.crit.is_some() || !plain {
-            return Err(AuthError::Malformed);
-        }
-        let unverified: Claims = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| AuthError::Malformed)?;
-        let named = unverified.get("iss").and_then(Value::as_str).ok_or(AuthError::Claim("iss"))?;
+    async fn verify(&self, token: &str, eligible: impl Fn(&Trusted) -> bool) -> Result<Principal, AuthError> {
+        let token = Token::read(token)?;
+        let named = token.claims.get("iss").and_then(Value::as_str).ok_or(AuthError::Claim("iss"))?;
         let issuer = self.issuers.iter().find(|issuer| issuer.issuer == named && eligible(issuer)).ok_or(AuthError::Issuer)?;
-        let now = self.clock.now().timestamp_millis() as f64 / 1000.0;
-        issuer.verify(token, &header, now)
+        issuer.verify(&token).await
     }
 }
 

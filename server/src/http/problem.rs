@@ -77,6 +77,7 @@ const REPORT: &str = "try again; if it happens again, report it with its request
 fn refusal(error: &ApiError) -> Refusal {
     use ErrorCode as C;
     match error {
+        ApiError::Auth(error @ AuthError::Unavailable) => Refusal::new(C::Unavailable, error.to_string(), error.next_step()),
         ApiError::Auth(error) => Refusal::new(C::CallerIdentityRequired, "caller identity is required", error.next_step()),
         ApiError::Fault(fault) | ApiError::Ledger(ledger::Error::Fault(fault)) => {
             let refusal = Refusal { operation: fault.operation(), ..Refusal::new(fault.code(), fault.to_string(), fault.next_step()) };
@@ -118,7 +119,7 @@ impl IntoResponse for ApiError {
         }
         let counts = !matches!(self, Self::Operation { .. });
         let mut response = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
-        if let Self::Auth(error) = &self {
+        if let (Self::Auth(error), StatusCode::UNAUTHORIZED) = (&self, response.status()) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(error.challenge()));
         }
         if matches!(status, 429 | 503) {

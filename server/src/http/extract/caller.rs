@@ -21,7 +21,7 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let principal = state.auth.authenticate(&parts.headers)?;
+        let principal = state.auth.authenticate(&parts.headers).await?;
         let span = tracing::Span::current();
         span.record("tenant", principal.tenant.as_str()).record("principal", principal.id.as_str());
         let scope = if matches!(parts.method, Method::GET | Method::HEAD) { Scope::SessionsRead } else { Scope::SessionsWrite };

@@ -1,5 +1,6 @@
 //! All that needs no database, through the whole router.
 
+mod bad_tokens;
 mod refusals;
 mod serving;
 mod surroundings;
@@ -43,16 +44,9 @@ impl Clock for Fixed {
 
 /// A state whose database is not there.
 fn state() -> AppState {
-    let issuer = Issuer {
-        issuer: "https://issuer.test".into(),
-        audience: "alpine".into(),
-        algorithm: Algorithm::Hs256,
-        keys: KeySource::Secret(SecretSlice::from(SECRET.to_vec())),
-        tenant_claim: "tenant".into(),
-        roles_claim: "roles".into(),
-        default_tenant: None,
-        cloudflare: false,
-    };
+    let secret = KeySource::Secret(SecretSlice::from(SECRET.to_vec()));
+    let issuer = Issuer::new("https://issuer.test", "alpine", Algorithm::Hs256, secret);
+    let metrics = Arc::new(Metrics::new());
     let pools = PoolSettings {
         database_url: SecretString::from("postgres://nobody@127.0.0.1:1/none"),
         statements: 1,
@@ -62,8 +56,8 @@ fn state() -> AppState {
     };
     AppState::new(Parts {
         ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default(), TenantPolicy::default()),
-        auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed)).unwrap()),
-        metrics: Arc::new(Metrics::new()),
+        auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed), Arc::clone(&metrics)).unwrap()),
+        metrics,
         settings: Settings::default(),
         shutdown: CancellationToken::new(),
     })

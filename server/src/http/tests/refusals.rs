@@ -277,7 +277,8 @@ async fn faults_have_the_status_of_their_case() {
 #[tokio::test]
 async fn whoever_waits_is_released_when_the_server_goes() {
     let state = state();
-    let caller = state.auth.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, format!("Bearer {}", token()).parse().unwrap())]));
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Bearer {}", token()).parse().unwrap())]);
+    let caller = state.auth.authenticate(&headers).await;
     state.shutdown.cancel();
     // The database is not there: an answer without an error is one that did not ask it.
     let running = operation(OperationStatus::Running, None);
