@@ -23,7 +23,8 @@ if [ ! -x "$opencode/opencode" ]; then
   say "fetching $package@$version into $tools"
   npm install --prefix "$tools" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error "$package@$version" </dev/null
 fi
-export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode
+tests/oidc/fetch.sh "$tools/oidc"
+export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc
 
 step "Tests"
 # The committed .sqlx/ is what counts, whatever database the caller's shell names.

@@ -18,6 +18,7 @@ pub mod git_repo;
 pub mod git_server;
 pub mod ground;
 pub mod invariants;
+pub mod oidc;
 pub mod pki;
 pub mod postgres;
 pub mod sandboxes;
