@@ -9,20 +9,24 @@ mod event;
 mod ids;
 mod operation;
 mod problem;
+mod protected_resource;
 mod record;
 mod repo;
 mod session;
 mod state;
+mod whoami;
 
 pub use error_code::ErrorCode;
 pub use event::{EventPage, Transition};
 pub use ids::{IdError, OperationId, SessionId};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
+pub use protected_resource::{LoginHint, ProtectedResource};
 pub use record::{OperationSummary, RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionRecord, StoredRecord};
 pub use repo::{Branch, BranchError, RepoUrl, RepoUrlError, Scheme};
 pub use session::{DownSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
+pub use whoami::WhoAmI;
 
 /// The header that names an `up`; required by `POST /v1/sessions`.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

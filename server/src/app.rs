@@ -5,6 +5,7 @@ mod error;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
+use alpine_api::LoginHint;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,7 @@ struct Plan {
     tls: Option<http::TlsFiles>,
     pools: PoolSettings,
     issuers: Vec<Issuer>,
+    login: Vec<LoginHint>,
     credential_key: Vec<u8>,
     deadlines: Deadlines,
     /// `None`: no worker in this process.
@@ -55,6 +57,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| http::TlsFiles { cert, key }),
         pools: pool_settings(&args.database),
         issuers: vec![assemble::issuer(&args.auth)?],
+        login: assemble::login_hints(&args.auth),
         credential_key: assemble::read(&args.auth.credential_key_file)?,
         deadlines: assemble::deadlines(&args.common.worker),
         work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings)?) },
@@ -125,6 +128,8 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
             acquire_timeout: Duration::from_secs(5),
         },
         issuers: vec![assemble::dev_issuer(&assemble::read(&environment.jwt_secret_file)?)],
+        // The CLI signs its own.
+        login: Vec::new(),
         credential_key: assemble::read(&environment.credential_key_file)?,
         deadlines: assemble::deadlines(&args.common.worker),
         work: Some(Work {
@@ -174,6 +179,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     let state = http::AppState::new(http::Parts {
         ledger: ledger.clone(),
         auth: Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock))?),
+        login: plan.login,
         metrics: Arc::clone(&metrics),
         settings: assemble::http(http),
         shutdown: soft.clone(),

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use alpine_api::LoginHint;
 use secrecy::SecretSlice;
 use uuid::Uuid;
 
@@ -87,6 +88,18 @@ pub fn issuer(args: &AuthArgs) -> Result<Issuer, AppError> {
         default_tenant: args.jwt_default_tenant.clone(),
         cloudflare: args.jwt_cloudflare,
     })
+}
+
+/// Where `alpine login` is sent.
+#[must_use]
+pub fn login_hints(args: &AuthArgs) -> Vec<LoginHint> {
+    let hint = |client_id: &String| LoginHint {
+        issuer: args.jwt_issuer.clone(),
+        client_id: client_id.clone(),
+        scope: args.login_scope.clone(),
+        resource: args.login_resource.clone(),
+    };
+    args.login_client_id.iter().map(hint).collect()
 }
 
 /// The issuer that the CLI itself is, in the profile `dev`.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use alpine_api::LoginHint;
 use tokio_util::sync::CancellationToken;
 
 use crate::{auth::Authenticator, ledger::Ledger, metrics::Metrics};
@@ -32,6 +33,8 @@ impl Default for Settings {
 pub struct Parts {
     pub ledger: Ledger,
     pub auth: Arc<Authenticator>,
+    /// The issuers at which `alpine login` can get a token.
+    pub login: Vec<LoginHint>,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     /// Cancelled when the server goes: it is not ready any more, and whoever waits for an operation
@@ -43,6 +46,7 @@ pub struct Parts {
 pub struct AppState {
     pub(super) ledger: Ledger,
     pub(super) auth: Arc<Authenticator>,
+    pub(super) login: Arc<[LoginHint]>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: Settings,
     pub(super) shutdown: CancellationToken,
@@ -51,7 +55,7 @@ pub struct AppState {
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, metrics, settings, shutdown } = parts;
-        Self { ledger, auth, metrics, settings, shutdown }
+        let Parts { ledger, auth, login, metrics, settings, shutdown } = parts;
+        Self { ledger, auth, login: login.into(), metrics, settings, shutdown }
     }
 }

@@ -1,5 +1,6 @@
 //! All that needs no database, through the whole router.
 
+mod identity;
 mod refusals;
 mod serving;
 mod surroundings;
@@ -62,6 +63,12 @@ fn state() -> AppState {
     AppState::new(Parts {
         ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default()),
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed)).unwrap()),
+        login: vec![alpine_api::LoginHint {
+            issuer: "https://issuer.test".into(),
+            client_id: "alpine-cli".into(),
+            scope: "openid".into(),
+            resource: None,
+        }],
         metrics: Arc::new(Metrics::new()),
         settings: Settings::default(),
         shutdown: CancellationToken::new(),

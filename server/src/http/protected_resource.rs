@@ -1,0 +1,38 @@
+//! Where a caller can get a token.
+
+use alpine_api::ProtectedResource;
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, Uri, header::HOST, uri::Authority},
+};
+
+use super::{ApiError, AppState};
+
+/// The metadata of this server as an OAuth protected resource (RFC 9728).
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource", operation_id = "protectedResource", tag = "system", security(()),
+    responses(
+        (status = 200, body = ProtectedResource, description = "Where a token is to be had"),
+        (status = 400, body = alpine_api::Problem, content_type = "application/problem+json", description = "The request names no host")
+    )
+)]
+pub async fn protected_resource(State(state): State<AppState>, uri: Uri, headers: HeaderMap) -> Result<Json<ProtectedResource>, ApiError> {
+    Ok(Json(ProtectedResource {
+        resource: own_address(&uri, &headers)?,
+        authorization_servers: state.login.iter().map(|hint| hint.issuer.clone()).collect(),
+        bearer_methods_supported: vec!["header".to_owned()],
+        alpine_login: state.login.to_vec(),
+    }))
+}
+
+/// The name under which the client asked: a client compares it with the one that it used (RFC 9728, 3.3). Nothing is
+/// decided by it here. Whoever ends TLS, clients speak it.
+fn own_address(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
+    // HTTP/2 has it in the request line.
+    let host = uri.authority().cloned().or_else(|| headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok());
+    match host {
+        Some(host) if !host.as_str().contains('@') => Ok(format!("https://{host}")),
+        _ => Err(ApiError::malformed("the request names no host")),
+    }
+}
