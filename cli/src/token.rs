@@ -87,7 +87,13 @@ enum Source {
     Nobody,
     Login(Box<Saved>),
     Fixed(String),
-    Dev { key: EncodingKey, principal: String, tenant: String, roles: Vec<String>, last: Mutex<Option<(String, DateTime<Utc>)>> },
+    Dev {
+        key: EncodingKey,
+        principal: String,
+        tenant: String,
+        roles: Vec<String>,
+        last: Mutex<Option<(String, DateTime<Utc>)>>,
+    },
 }
 
 impl fmt::Debug for Identity {
@@ -127,8 +133,8 @@ impl Identity {
         if let Some(token) = token {
             return Ok(Self { source: Source::Fixed(token), now });
         }
-        let principal = principal.ok_or(TokenError::NoPrincipal)?;
         let path = key_file.ok_or(TokenError::NoCredential)?;
+        let principal = principal.ok_or(TokenError::NoPrincipal)?;
         let key = match fs::read(&path) {
             Ok(key) if !key.is_empty() => EncodingKey::from_secret(&key),
             Ok(_) => return Err(TokenError::Key { path, source: io::Error::new(io::ErrorKind::InvalidData, "it is empty") }),

@@ -65,14 +65,17 @@ impl LoginError {
             Self::Imposter { .. } => (C::InvalidRequest, "give the issuer's address exactly as its discovery document does".to_owned()),
             Self::NoDevices { .. } => (C::InvalidRequest, "have the device flow (RFC 8628) enabled there, or set ALPINE_TOKEN".to_owned()),
             Self::Unreachable { untrusted: true, .. } => {
-                let next = "its certificate is not trusted; name the authority's PEM file with ALPINE_CA_FILE, or as ca_file in the profile";
+                let next =
+                    "its certificate is not trusted; name the authority's PEM file with ALPINE_CA_FILE, or as ca_file in the profile";
                 return Report { retryable: false, ..Report::new(C::Unavailable, self, next) };
             }
             Self::Unreachable { .. } => (C::Unavailable, "try again in a moment".to_owned()),
             Self::Unreadable { .. } => (C::Unavailable, "try again; check that it is an OpenID issuer's address".to_owned()),
             Self::Denied => (C::CallerIdentityRequired, "run alpine login again and agree".to_owned()),
             Self::Expired => (C::CallerIdentityRequired, "run alpine login again and enter the code in time".to_owned()),
-            Self::Refused { .. } => (C::CallerIdentityRequired, format!("{AGAIN}; if it happens again, check client and scope with the issuer")),
+            Self::Refused { .. } => {
+                (C::CallerIdentityRequired, format!("{AGAIN}; if it happens again, check client and scope with the issuer"))
+            }
             Self::Over => (C::CallerIdentityRequired, AGAIN.to_owned()),
             Self::Busy => (C::Unavailable, "try again in a moment".to_owned()),
             Self::SignsItself => (C::InvalidRequest, "name the profile of a hosted server with --profile".to_owned()),

@@ -149,8 +149,7 @@ impl Issuer {
     /// Gives the token back (RFC 7009), if the issuer takes it; whether it did.
     pub async fn revoke(&self, about: &About, tokens: &Tokens) -> bool {
         let (Some(endpoint), Some(token)) = (&about.revocation_endpoint, &tokens.refresh_token) else { return false };
-        let client =
-            BasicClient::new(ClientId::new(about.client_id.clone())).set_revocation_url(RevocationUrl::from_url(endpoint.clone()));
+        let client = BasicClient::new(ClientId::new(about.client_id.clone())).set_revocation_url(RevocationUrl::from_url(endpoint.clone()));
         let Ok(request) = client.revoke_token(RefreshToken::new(token.clone()).into()) else { return false };
         let asked = tokio::time::timeout(REVOKE_TIMEOUT, request.request_async(&self.wire)).await;
         matches!(asked, Ok(Ok(())))
@@ -174,7 +173,10 @@ fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_loopback(url)
 }
 
-fn refusal<T: ErrorResponseType + fmt::Display + 'static>(error: RequestTokenError<WireError, StandardErrorResponse<T>>, at: &Url) -> LoginError {
+fn refusal<T: ErrorResponseType + fmt::Display + 'static>(
+    error: RequestTokenError<WireError, StandardErrorResponse<T>>,
+    at: &Url,
+) -> LoginError {
     match error {
         RequestTokenError::ServerResponse(error) => LoginError::Refused { code: code(&error.error().to_string()) },
         RequestTokenError::Request(error) => error.at(at),
