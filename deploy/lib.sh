@@ -82,6 +82,7 @@ ensure() {
       bwrap) command -v bwrap >/dev/null || missing+=(bubblewrap) ;;
       setsid) { command -v setsid && command -v setpriv; } >/dev/null || missing+=(util-linux) ;;
       ca) [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) ;;
+      keyring) { command -v dbus-daemon && command -v dbus-send && command -v gnome-keyring-daemon; } >/dev/null || missing+=(dbus gnome-keyring) ;;
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;

@@ -1,25 +1,25 @@
 //! The HTTP API, spoken: one method a call, and what may be tried again.
 
-use std::{error::Error as _, fs, io, path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use alpine_api::{DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, SessionId, UpSession};
+use alpine_api::{DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::{Method, RequestBuilder, StatusCode, header, redirect};
+use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    config::{Settings, is_loopback},
+    config::Settings,
     error::Report,
+    http::{self, HttpError},
     token::{Identity, TokenError},
     ui::Ui,
-    wire::{EventPage, Operation, Problem, Session, SessionPage, Word},
+    wire::{EventPage, Operation, Problem, Session, SessionPage, WhoAmI, Word},
 };
 
 /// How long one request waits for an operation to end.
 const WAIT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What an answer may take beyond the time it was asked to wait.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -61,10 +61,8 @@ pub enum ClientError {
     Unreadable { server: Url, source: serde_json::Error },
     #[error("{}", .0.cause)]
     Refused(Box<Refusal>),
-    #[error("cannot read the CA file {}", .path.display())]
-    CaFile { path: PathBuf, why: String },
-    #[error("the HTTP client could not be set up")]
-    SetUp(#[source] reqwest::Error),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error(transparent)]
     Token(#[from] TokenError),
 }
@@ -83,6 +81,7 @@ impl ClientError {
     fn is_transient(&self, patience: Patience) -> bool {
         match self {
             Self::Unreachable { .. } => true,
+            Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
             Self::Refused(refusal) => {
                 refusal.is_transient() || matches!(patience, Patience::Wait) && refusal.status == StatusCode::TOO_MANY_REQUESTS
@@ -96,6 +95,16 @@ impl ClientError {
             Self::Refused(refusal) => refusal.retry_after,
             _ => None,
         }
+    }
+
+    /// Whether the server knows no such caller.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::UNAUTHORIZED)
+    }
+
+    /// Whether the server has nothing at that path.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::NOT_FOUND)
     }
 
     pub fn report(&self) -> Report {
@@ -118,12 +127,7 @@ impl ClientError {
                 Report::new(ErrorCode::Internal, at, "check that the address is an Alpine server's and that alpine is as new as it")
             }
             Self::Refused(refusal) => refusal.report(),
-            Self::CaFile { why, .. } => {
-                Report::new(ErrorCode::InvalidRequest, self, format!("{why}; mend ALPINE_CA_FILE or ca_file in the profile"))
-            }
-            Self::SetUp(source) => {
-                Report::new(ErrorCode::Internal, format!("{self}: {}", innermost(source)), "check the machine's CA certificates")
-            }
+            Self::Http(error) => error.report(),
             Self::Token(error) => error.report(),
         }
     }
@@ -195,38 +199,21 @@ pub struct ListQuery {
 
 impl Client {
     pub fn new(settings: &Settings, identity: Identity) -> Result<Self, ClientError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("alpine/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A redirect would carry the token, or the body, to an address that nobody named.
-            .redirect(redirect::Policy::none());
-        if let Some(path) = &settings.ca_file {
-            let wrong = |why: String| ClientError::CaFile { path: path.clone(), why };
-            let pem = fs::read(path).map_err(|source| wrong(source.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| wrong("it is not PEM".to_owned()))?;
-            if certificates.is_empty() {
-                return Err(wrong("there is no certificate in it".to_owned()));
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if is_loopback(&settings.server) {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(ClientError::SetUp)?;
+        let http = http::client(settings.ca_file.as_deref(), &settings.server)?;
         Ok(Self { http, server: settings.server.clone(), identity, trace_id: Uuid::new_v4() })
     }
 
     /// Begins an `up`; every try carries the same key, so that it begins once. The answer comes at once,
     /// so that an interrupted wait can say which operation goes on.
     pub async fn up(&self, ui: &Ui, body: &UpSession, key: &str) -> Result<Operation, ClientError> {
-        let request = || Ok(self.request(Method::POST, "v1/sessions", None)?.header(IDEMPOTENCY_KEY, key).json(body));
+        let request = || self.request(Method::POST, "v1/sessions", None).header(IDEMPOTENCY_KEY, key).json(body);
         self.call(ui, Patience::Begin, request).await
     }
 
     /// Begins a `down`, which is the same one however often it is asked for.
     pub async fn down(&self, ui: &Ui, id: SessionId, body: &DownSession) -> Result<Operation, ClientError> {
         let path = format!("v1/sessions/{id}/down");
-        self.call(ui, Patience::Begin, || Ok(self.request(Method::POST, &path, None)?.json(body))).await
+        self.call(ui, Patience::Begin, || self.request(Method::POST, &path, None).json(body)).await
     }
 
     /// Waits a while for the operation to end.
@@ -241,37 +228,45 @@ impl Client {
     }
 
     pub async fn sessions(&self, ui: &Ui, query: &ListQuery) -> Result<SessionPage, ClientError> {
-        self.call(ui, Patience::Ask, || Ok(self.request(Method::GET, "v1/sessions", None)?.query(query))).await
+        self.call(ui, Patience::Ask, || self.request(Method::GET, "v1/sessions", None).query(query)).await
     }
 
     pub async fn events(&self, ui: &Ui, id: SessionId, after: i64, patience: Patience) -> Result<EventPage, ClientError> {
         let path = format!("v1/sessions/{id}/events");
-        self.call(ui, patience, || Ok(self.request(Method::GET, &path, None)?.query(&[("after", after)]))).await
+        self.call(ui, patience, || self.request(Method::GET, &path, None).query(&[("after", after)])).await
     }
 
-    fn request(&self, method: Method, path: &str, wait: Option<Duration>) -> Result<RequestBuilder, ClientError> {
+    pub async fn whoami(&self, ui: &Ui) -> Result<WhoAmI, ClientError> {
+        self.call(ui, Patience::Ask, || self.request(Method::GET, "v1/whoami", None)).await
+    }
+
+    /// Where a token for this server is to be had; anybody may ask.
+    pub async fn protected_resource(&self, ui: &Ui) -> Result<ProtectedResource, ClientError> {
+        self.call(ui, Patience::Ask, || self.request(Method::GET, ".well-known/oauth-protected-resource", None)).await
+    }
+
+    fn request(&self, method: Method, path: &str, wait: Option<Duration>) -> RequestBuilder {
         let mut url = self.server.clone();
         url.set_path(&format!("{}{path}", self.server.path()));
         let span_id = Uuid::new_v4().simple().to_string();
         let request = self
             .http
             .request(method, url)
-            .bearer_auth(self.identity.bearer()?)
             .header(header::ACCEPT, "application/json")
             .header("traceparent", format!("00-{}-{}-01", self.trace_id.simple(), &span_id[..16]))
             .timeout(wait.unwrap_or_default() + READ_TIMEOUT);
-        Ok(match wait {
+        match wait {
             Some(wait) => request.header("prefer", format!("wait={}", wait.as_secs())),
             None => request,
-        })
+        }
     }
 
     async fn call<T, F>(&self, ui: &Ui, patience: Patience, request: F) -> Result<T, ClientError>
     where
         T: DeserializeOwned,
-        F: Fn() -> Result<RequestBuilder, ClientError>,
+        F: Fn() -> RequestBuilder,
     {
-        let once = || async { self.answer(ui, request()?).await };
+        let once = || self.authorized(ui, request());
         once.retry(patience.backoff())
             .when(|error: &ClientError| error.is_transient(patience))
             // The server knows better when it will be back, within reason.
@@ -280,6 +275,20 @@ impl Client {
             })
             .notify(|error, delay| ui.note(&format!("{error}; trying again in {} ms", delay.as_millis())))
             .await
+    }
+
+    /// The token is asked for with each try: a long wait outlives one. A login that is refused is renewed once.
+    async fn authorized<T: DeserializeOwned>(&self, ui: &Ui, request: RequestBuilder) -> Result<T, ClientError> {
+        let Some(bearer) = self.identity.bearer().await? else { return self.answer(ui, request).await };
+        let again = request.try_clone();
+        let refused = match self.answer(ui, request.bearer_auth(&bearer)).await {
+            Err(ClientError::Refused(refusal)) if refusal.status == StatusCode::UNAUTHORIZED => ClientError::Refused(refusal),
+            answer => return answer,
+        };
+        match (again, self.identity.renew(&bearer).await?) {
+            (Some(request), Some(fresh)) => self.answer(ui, request.bearer_auth(fresh)).await,
+            _ => Err(refused),
+        }
     }
 
     async fn answer<T: DeserializeOwned>(&self, ui: &Ui, request: RequestBuilder) -> Result<T, ClientError> {
@@ -297,30 +306,8 @@ impl Client {
 
     fn lost(&self, source: reqwest::Error) -> ClientError {
         let server = self.server.clone();
-        if is_distrust(&source) { ClientError::Untrusted { server, source } } else { ClientError::Unreachable { server, source } }
+        if http::is_distrust(&source) { ClientError::Untrusted { server, source } } else { ClientError::Unreachable { server, source } }
     }
-}
-
-/// Whether the server's certificate was refused; trying again would not change that.
-fn is_distrust(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
-        }
-        // An I/O error leaves the error that it wraps out of its sources, and one may wrap another.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = wrapped.map(|error| error as &(dyn std::error::Error + 'static)).or_else(|| error.source());
-    }
-    false
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -12,7 +12,13 @@ use etcetera::BaseStrategy;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::{args::Globals, error::Report, token::Credential};
+use crate::{
+    args::Globals,
+    clock::Now,
+    error::Report,
+    login::{Keep, LoginError, Saved, Store},
+    token::Credential,
+};
 
 const DEFAULT_SERVER: &str = "https://127.0.0.1:8443";
 /// The profile that `alpine-server dev` writes, and the only one in which tokens are signed here.
@@ -22,6 +28,7 @@ const VARIABLES: &[&str] = &[
     "ALPINE_ADMIN",
     "ALPINE_CA_FILE",
     "ALPINE_CONFIG_DIR",
+    "ALPINE_CREDENTIAL_STORE",
     "ALPINE_PRINCIPAL_ID",
     "ALPINE_PROFILE",
     "ALPINE_ROLES",
@@ -78,9 +85,9 @@ impl Environment {
         self.get("GITHUB_TOKEN").or_else(|| self.get("GH_TOKEN")).map(str::to_owned)
     }
 
-    fn config_file(&self) -> Option<PathBuf> {
+    fn config_dir(&self) -> Option<PathBuf> {
         let own = self.get("ALPINE_CONFIG_DIR").map(PathBuf::from);
-        own.or_else(|| Some(self.platform_dir.as_ref()?.join("alpine"))).map(|dir| dir.join("config.toml"))
+        own.or_else(|| Some(self.platform_dir.as_ref()?.join("alpine")))
     }
 }
 
@@ -99,7 +106,20 @@ pub struct Settings {
     pub server: Url,
     pub ca_file: Option<PathBuf>,
     pub credential: Credential,
+    /// Where logins are kept; none where there is no directory for them.
+    pub logins: Option<Store>,
+    /// What `alpine login` need not ask the server for.
+    pub issuer: IssuerChoice,
     pub warnings: Vec<String>,
+}
+
+/// An issuer, and what a login there asks for, as far as it is configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IssuerChoice {
+    pub issuer: Option<String>,
+    pub client_id: Option<String>,
+    pub scope: Option<String>,
+    pub resource: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -115,6 +135,11 @@ struct Profile {
     ca_file: Option<PathBuf>,
     dev_signing_key_file: Option<PathBuf>,
     token: Option<String>,
+    issuer: Option<String>,
+    client_id: Option<String>,
+    login_scope: Option<String>,
+    login_resource: Option<String>,
+    credential_store: Option<String>,
 }
 
 /// Why the configuration cannot be used.
@@ -127,6 +152,8 @@ pub enum ConfigError {
     Form { path: PathBuf, line: usize },
     #[error("there is no profile {name:?}")]
     NoProfile { name: String, known: Vec<String> },
+    #[error("invalid credential store")]
+    Keep,
     #[error("invalid server address")]
     Server { why: &'static str },
 }
@@ -138,6 +165,7 @@ impl ConfigError {
             Self::Form { path, .. } => format!("mend {} or move it away and run alpine-server dev again", path.display()),
             Self::NoProfile { known, .. } if known.is_empty() => "run alpine-server dev, which writes the profile dev".to_owned(),
             Self::NoProfile { known, .. } => format!("use one of: {}", known.join(", ")),
+            Self::Keep => "ALPINE_CREDENTIAL_STORE and credential_store are one of: auto, keyring, file".to_owned(),
             Self::Server { why } => format!("{why}, for example {DEFAULT_SERVER}"),
         };
         Report::new(ErrorCode::InvalidRequest, self, next_step)
@@ -146,7 +174,8 @@ impl ConfigError {
 
 impl Settings {
     pub fn load(globals: &Globals, env: &Environment) -> Result<Self, ConfigError> {
-        let path = env.config_file();
+        let dir = env.config_dir();
+        let path = dir.as_ref().map(|dir| dir.join("config.toml"));
         let file = path.as_deref().map(read).transpose()?.flatten().unwrap_or_default();
         let named = globals.profile.as_deref().or(env.get("ALPINE_PROFILE")).or(file.default_profile.as_deref());
         let name = named.unwrap_or(DEV_PROFILE).to_owned();
@@ -170,13 +199,28 @@ impl Settings {
         let stored = profile.token.as_deref().map(str::trim).filter(|token| !token.is_empty() && !elsewhere);
         let credential = Credential {
             token: env.get("ALPINE_TOKEN").or(stored).map(str::to_owned),
-            key_file: profile.dev_signing_key_file.filter(|_| name == DEV_PROFILE),
+            key_file: profile.dev_signing_key_file.clone().filter(|_| name == DEV_PROFILE),
             principal: principal(env),
             tenant: env.get("ALPINE_TENANT").unwrap_or("dev").to_owned(),
             roles: roles(env),
         };
-        let ca_file = env.get("ALPINE_CA_FILE").map(PathBuf::from).or(profile.ca_file);
-        Ok(Self { profile: name, server, ca_file, credential, warnings })
+        let ca_file = env.get("ALPINE_CA_FILE").map(PathBuf::from).or(profile.ca_file.clone());
+        let keep: Keep = match env.get("ALPINE_CREDENTIAL_STORE").or(profile.credential_store.as_deref()) {
+            Some(word) => word.parse().map_err(|()| ConfigError::Keep)?,
+            None => Keep::Auto,
+        };
+        let Profile { issuer, client_id, login_scope: scope, login_resource: resource, .. } = profile;
+        let issuer = IssuerChoice { issuer, client_id, scope, resource };
+        Ok(Self { profile: name, server, ca_file, credential, logins: dir.map(|dir| Store::new(dir, keep)), issuer, warnings })
+    }
+}
+
+impl Settings {
+    /// The profile's login, if it is one for this server.
+    pub fn saved_login(&self, now: Now) -> Result<Option<Saved>, LoginError> {
+        let Some(store) = &self.logins else { return Ok(None) };
+        let entry = store.entry(&self.profile)?.filter(|entry| entry.about.server.origin() == self.server.origin());
+        Ok(entry.map(|entry| Saved::new(store.clone(), self.profile.clone(), entry, self.ca_file.clone(), now)))
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     client::ClientError,
     config::ConfigError,
+    login::LoginError,
     token::TokenError,
     wire::{Failure, Word},
 };
@@ -32,6 +33,8 @@ pub enum CliError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("{}", .failure.cause)]
@@ -86,6 +89,7 @@ impl CliError {
             Self::Replaced { new, .. } => Report::new(ErrorCode::CommandReplaced, self, format!("run {new}")),
             Self::Config(error) => error.report(),
             Self::Token(error) => error.report(),
+            Self::Login(error) => error.report(),
             Self::Client(error) => error.report(),
             Self::Operation { failure, operation_id } => Report {
                 error_code: failure.error_code.clone(),

@@ -7,6 +7,8 @@ mod clock;
 mod commands;
 mod config;
 mod error;
+mod http;
+mod login;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -50,13 +52,18 @@ impl Context {
 
     /// A client for the configured server in the caller's name. Fails without an identity, before any request.
     fn client(&self) -> Result<Client, CliError> {
+        let settings = self.settings()?;
+        Ok(Client::new(&settings, identity(&settings)?)?)
+    }
+
+    /// The configuration, its warnings told.
+    fn settings(&self) -> Result<Settings, CliError> {
         let settings = Settings::load(&self.cli.globals, &self.env)?;
         for warning in &settings.warnings {
             self.ui.warn(warning);
         }
         self.ui.note(&format!("server {} (profile {})", settings.server, settings.profile));
-        let identity = Identity::new(settings.credential.clone(), clock::now)?;
-        Ok(Client::new(&settings, identity)?)
+        Ok(settings)
     }
 
     fn waits_for(&self, session: SessionId, operation: OperationId) {
@@ -66,6 +73,18 @@ impl Context {
     fn interrupted(&self) -> CliError {
         CliError::Interrupted { waiting_for: *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) }
     }
+}
+
+/// A given token before the development key before a login.
+fn identity(settings: &Settings) -> Result<Identity, CliError> {
+    let credential = &settings.credential;
+    if credential.token.is_none()
+        && credential.key_file.is_none()
+        && let Some(saved) = settings.saved_login(clock::now)?
+    {
+        return Ok(Identity::login(saved, clock::now));
+    }
+    Ok(Identity::new(credential.clone(), clock::now)?)
 }
 
 /// The program: arguments, environment and terminal of this process.

@@ -11,7 +11,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
-use crate::{clock::Now, error::Report};
+use crate::{
+    clock::Now,
+    error::Report,
+    login::{LoginError, Saved},
+};
 
 const ISSUER: &str = "alpine-dev";
 const AUDIENCE: &str = "alpine";
@@ -46,18 +50,26 @@ pub enum TokenError {
     NoCredential,
     #[error("caller identity is required")]
     Key { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Login(#[from] LoginError),
     #[error("the development token could not be signed")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
 
 impl TokenError {
+    /// Whether a token may be had in a moment.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Login(error) if error.is_transient())
+    }
+
     pub fn report(&self) -> Report {
         let next_step = match self {
             Self::NoPrincipal => "set ALPINE_PRINCIPAL_ID to your name, or ALPINE_TOKEN to a token of the server".to_owned(),
-            Self::NoCredential => "set ALPINE_TOKEN, name a --profile with a token, or start alpine-server dev on this machine".to_owned(),
+            Self::NoCredential => "run alpine login, set ALPINE_TOKEN, or start alpine-server dev on this machine".to_owned(),
             Self::Key { path, source } => {
                 format!("cannot read the signing key {} ({source}); start alpine-server dev again, or set ALPINE_TOKEN", path.display())
             }
+            Self::Login(error) => return error.report(),
             Self::Sign(source) => return Report::new(ErrorCode::Internal, format!("{self}: {source}"), "set ALPINE_TOKEN"),
         };
         Report::new(ErrorCode::CallerIdentityRequired, self, next_step)
@@ -71,8 +83,17 @@ pub struct Identity {
 }
 
 enum Source {
+    /// For what anybody may ask.
+    Nobody,
+    Login(Box<Saved>),
     Fixed(String),
-    Dev { key: EncodingKey, principal: String, tenant: String, roles: Vec<String>, last: Mutex<Option<(String, DateTime<Utc>)>> },
+    Dev {
+        key: EncodingKey,
+        principal: String,
+        tenant: String,
+        roles: Vec<String>,
+        last: Mutex<Option<(String, DateTime<Utc>)>>,
+    },
 }
 
 impl fmt::Debug for Identity {
@@ -94,13 +115,26 @@ struct Claims<'a> {
 }
 
 impl Identity {
+    pub fn nobody(now: Now) -> Self {
+        Self { source: Source::Nobody, now }
+    }
+
+    pub fn fixed(token: String, now: Now) -> Self {
+        Self { source: Source::Fixed(token), now }
+    }
+
+    pub fn login(saved: Saved, now: Now) -> Self {
+        Self { source: Source::Login(Box::new(saved)), now }
+    }
+
+    /// From a token or the development key.
     pub fn new(credential: Credential, now: Now) -> Result<Self, TokenError> {
         let Credential { token, key_file, principal, tenant, roles } = credential;
         if let Some(token) = token {
             return Ok(Self { source: Source::Fixed(token), now });
         }
-        let principal = principal.ok_or(TokenError::NoPrincipal)?;
         let path = key_file.ok_or(TokenError::NoCredential)?;
+        let principal = principal.ok_or(TokenError::NoPrincipal)?;
         let key = match fs::read(&path) {
             Ok(key) if !key.is_empty() => EncodingKey::from_secret(&key),
             Ok(_) => return Err(TokenError::Key { path, source: io::Error::new(io::ErrorKind::InvalidData, "it is empty") }),
@@ -109,10 +143,28 @@ impl Identity {
         Ok(Self { source: Source::Dev { key, principal, tenant, roles, last: Mutex::new(None) }, now })
     }
 
-    /// A token for the next request.
-    pub fn bearer(&self) -> Result<String, TokenError> {
+    /// A token for the next request; none for nobody.
+    pub async fn bearer(&self) -> Result<Option<String>, TokenError> {
+        match &self.source {
+            Source::Nobody => Ok(None),
+            Source::Login(saved) => Ok(Some(saved.bearer().await?)),
+            Source::Fixed(token) => Ok(Some(token.clone())),
+            Source::Dev { .. } => self.signed().map(Some),
+        }
+    }
+
+    /// Another token than the one that was refused, if this identity can get one.
+    pub async fn renew(&self, refused: &str) -> Result<Option<String>, TokenError> {
+        match &self.source {
+            Source::Login(saved) => Ok(Some(saved.renew(refused).await?)),
+            Source::Nobody | Source::Fixed(_) | Source::Dev { .. } => Ok(None),
+        }
+    }
+
+    /// A token that is signed here.
+    fn signed(&self) -> Result<String, TokenError> {
         let (key, principal, tenant, roles, last) = match &self.source {
-            Source::Fixed(token) => return Ok(token.clone()),
+            Source::Nobody | Source::Login(_) | Source::Fixed(_) => return Err(TokenError::NoCredential),
             Source::Dev { key, principal, tenant, roles, last } => (key, principal, tenant, roles, last),
         };
         let now = (self.now)();
@@ -164,7 +216,7 @@ mod tests {
     fn a_development_token_is_signed_with_the_raw_bytes_of_the_key() {
         let secret = b"\x00\xffraw bytes, no encoding\n\x01\x02\x03\x04\x05\x06\x07\x08";
         let key = key_file(secret);
-        let token = Identity::new(tester(&key), clock::now).unwrap().bearer().unwrap();
+        let token = Identity::new(tester(&key), clock::now).unwrap().signed().unwrap();
         let mut rules = Validation::new(Algorithm::HS256);
         rules.set_audience(&["alpine"]);
         rules.set_issuer(&["alpine-dev"]);
@@ -186,17 +238,17 @@ mod tests {
         }
         let key = key_file(&[7; 32]);
         let identity = Identity::new(tester(&key), now).unwrap();
-        let first = identity.bearer().unwrap();
+        let first = identity.signed().unwrap();
         SECONDS.store(170, Ordering::SeqCst);
-        assert_eq!(identity.bearer().unwrap(), first);
+        assert_eq!(identity.signed().unwrap(), first);
         SECONDS.store(181, Ordering::SeqCst);
-        assert_ne!(identity.bearer().unwrap(), first);
+        assert_ne!(identity.signed().unwrap(), first);
     }
 
-    #[test]
-    fn a_given_token_wins_and_needs_no_name() {
+    #[tokio::test]
+    async fn a_given_token_wins_and_needs_no_name() {
         let credential = Credential { token: Some("abc".to_owned()), ..Credential::default() };
-        assert_eq!(Identity::new(credential, clock::now).unwrap().bearer().unwrap(), "abc");
+        assert_eq!(Identity::new(credential, clock::now).unwrap().bearer().await.unwrap().as_deref(), Some("abc"));
     }
 
     #[test]

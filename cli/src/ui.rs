@@ -150,6 +150,20 @@ impl Ui {
         }
     }
 
+    /// What a person must do for the command to go on: always on stderr.
+    pub fn ask(&self, text: &str) {
+        self.stderr.write(&format!("{text}\n"));
+    }
+
+    /// Emphasis of what goes to stderr.
+    pub fn error_style(&self) -> Style {
+        self.error_style
+    }
+
+    pub fn stderr_is_terminal(&self) -> bool {
+        self.terminal.stderr
+    }
+
     /// With `--verbose` only.
     pub fn note(&self, text: &str) {
         if self.look.verbose {

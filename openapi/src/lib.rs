@@ -10,11 +10,13 @@ mod event;
 mod ids;
 mod operation;
 mod problem;
+mod protected_resource;
 mod record;
 mod repo;
 mod scope;
 mod session;
 mod state;
+mod whoami;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use error_code::ErrorCode;
@@ -22,11 +24,13 @@ pub use event::{EventPage, Transition};
 pub use ids::{IdError, OperationId, SessionId};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
+pub use protected_resource::{LoginHint, ProtectedResource};
 pub use record::{OperationSummary, RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionRecord, StoredRecord};
 pub use repo::{Branch, BranchError, RepoUrl, RepoUrlError, Scheme};
 pub use scope::Scope;
 pub use session::{DownSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
+pub use whoami::WhoAmI;
 
 /// The header that names an `up`; required by `POST /v1/sessions`.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

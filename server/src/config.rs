@@ -153,6 +153,15 @@ pub struct AuthArgs {
     /// Accept this issuer's tokens in Cf-Access-Jwt-Assertion too.
     #[arg(long, env = "ALPINE_JWT_CLOUDFLARE", default_value_t = false, action = clap::ArgAction::Set)]
     pub jwt_cloudflare: bool,
+    /// The public client that `alpine login` is at this issuer (RFC 8628); unset: it offers none.
+    #[arg(long, env = "ALPINE_LOGIN_CLIENT_ID")]
+    pub login_client_id: Option<String>,
+    /// The scopes that `alpine login` asks for; `offline_access` is what most issuers want for a login that lasts.
+    #[arg(long, env = "ALPINE_LOGIN_SCOPE", default_value = "openid offline_access")]
+    pub login_scope: String,
+    /// The resource indicator (RFC 8707) that `alpine login` asks for.
+    #[arg(long, env = "ALPINE_LOGIN_RESOURCE")]
+    pub login_resource: Option<String>,
     /// 32 bytes that seal stored credentials; the same for all replicas.
     #[arg(long, env = "ALPINE_CREDENTIAL_KEY_FILE")]
     pub credential_key_file: PathBuf,

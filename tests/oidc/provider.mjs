@@ -39,6 +39,7 @@ Object.assign(settings, rest);
 
 const accounts = new Map(); // account -> { tenant, roles, claims }
 const grants = new Map(); // grant -> account
+const codes = []; // user codes, as they were handed out
 const requests = new Map(); // path -> times of requests, in milliseconds
 const device = createMemoryAdapter();
 const keys = []; // private JWKs, the signer first
@@ -126,7 +127,10 @@ function build() {
       }
     }
     await next();
-    if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200) ctx.body.interval = settings.interval;
+    if (ctx.oidc?.route === 'device_authorization' && ctx.status === 200) {
+      ctx.body.interval = settings.interval;
+      codes.push(ctx.body.user_code);
+    }
   });
   built.on('server_error', (_ctx, error) => { console.error(error); });
   provider = built;
@@ -225,6 +229,11 @@ const control = {
     Object.assign(settings, change);
     build();
     return settings;
+  },
+
+  // The user codes of all devices, the first first.
+  '/codes'() {
+    return codes;
   },
 
   // When each path was asked for, in milliseconds since 1970.

@@ -117,6 +117,11 @@ impl Oidc {
         all.get(path).cloned().unwrap_or_default()
     }
 
+    /// The user codes that devices were given, the first first.
+    pub async fn codes(&self) -> Vec<String> {
+        serde_json::from_value(self.control("codes", json!({})).await).unwrap()
+    }
+
     pub fn jwks_uri(&self) -> String {
         format!("{}/jwks", self.issuer)
     }

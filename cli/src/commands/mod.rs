@@ -3,10 +3,13 @@
 mod down;
 mod events;
 mod list;
+mod login;
+mod logout;
 pub mod replaced;
 mod status;
 mod up;
 mod version;
+mod whoami;
 
 use std::ffi::OsStr;
 
@@ -23,6 +26,9 @@ pub enum Command {
     List(list::List),
     Status(status::Status),
     Events(events::Events),
+    Login(login::Login),
+    Logout(logout::Logout),
+    Whoami(whoami::Whoami),
     Version(version::Version),
 }
 
@@ -33,6 +39,9 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::List(list) => list.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Events(events) => events.run(context).await,
+        Command::Login(login) => login.run(context).await,
+        Command::Logout(logout) => logout.run(context).await,
+        Command::Whoami(whoami) => whoami.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::AppError;
 use crate::{
-    auth::{Algorithm, Issuer, KeySource, SetupError},
+    auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
     config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs},
     dev::tools::in_path,
     domain::{
@@ -86,7 +86,14 @@ fn issuer_of(args: &AuthArgs, issuer: &str, algorithm: &str, key_file: &Path) ->
     })?;
     let unread = |source| AppError::File { path: key_file.to_owned(), source };
     let keys = KeySource::of_file(key_file, &[algorithm]).map_err(unread)?;
+    let login = LoginHints {
+        issuer: issuer.to_owned(),
+        device_client_id: args.login_client_id.clone(),
+        device_scope: Some(args.login_scope.clone()),
+        resource: args.login_resource.clone(),
+    };
     Ok(Issuer {
+        login,
         tenant_claim: args.jwt_tenant_claim.clone(),
         roles_claim: args.jwt_roles_claim.clone(),
         default_tenant: args.jwt_default_tenant.clone(),

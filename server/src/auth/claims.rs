@@ -1,5 +1,6 @@
 //! From the claims of a token whose signature is verified to a principal.
 
+use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::{AuthError, issuer::Trusted};
@@ -25,7 +26,9 @@ pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<
     if id.as_str() == SYSTEM_ACTOR {
         return Err(AuthError::Subject);
     }
-    Ok(Principal::new(tenant(claims, trusted)?, id, roles(claims, &trusted.roles_claim)))
+    #[expect(clippy::cast_possible_truncation, reason = "a date that does not fit is none")]
+    let expires_at = numeric_date(claims, "exp")?.and_then(|exp| DateTime::from_timestamp(exp as i64, 0));
+    Ok(Principal { expires_at, ..Principal::new(tenant(claims, trusted)?, id, roles(claims, &trusted.roles_claim)) })
 }
 
 fn check_audience(claims: &Claims, wanted: &[String]) -> Result<(), AuthError> {

@@ -49,8 +49,6 @@ pub struct LoginHints {
     /// The public client of the device flow.
     pub device_client_id: Option<String>,
     pub device_scope: Option<String>,
-    /// The value of the parameter `audience`, for issuers that want one.
-    pub audience_parameter: Option<String>,
     /// The value of the parameter `resource` (RFC 8707).
     pub resource: Option<String>,
 }

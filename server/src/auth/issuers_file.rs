@@ -81,7 +81,6 @@ impl<'f> Fields<'f> {
             issuer: issuer.clone(),
             device_client_id: self.text("device_client_id")?,
             device_scope: self.text("device_scope")?,
-            audience_parameter: self.text("audience_parameter")?,
             resource: self.text("resource")?,
         };
         let issuer = Issuer {

@@ -3,6 +3,7 @@
 use std::{fmt, ops::Deref};
 
 pub use alpine_api::Scope;
+use chrono::{DateTime, Utc};
 
 /// The team that a principal belongs to; the outermost wall.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,6 +108,8 @@ pub struct Principal {
     pub roles: Roles,
     pub scopes: Scopes,
     pub via: Via,
+    /// When the credential stops being good.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Who asks, in which request: what an entry of the audit log says of its actor.
@@ -138,7 +141,7 @@ impl Principal {
     /// A member of a tenant, with a token of an identity provider.
     #[must_use]
     pub const fn new(tenant: TenantId, id: PrincipalId, roles: Roles) -> Self {
-        Self { tenant, id, roles, scopes: Scopes::ALL, via: Via::Jwt }
+        Self { tenant, id, roles, scopes: Scopes::ALL, via: Via::Jwt, expires_at: None }
     }
 
     #[must_use]

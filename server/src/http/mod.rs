@@ -14,12 +14,14 @@ mod livez;
 mod metrics;
 mod openapi;
 mod problem;
+mod protected_resource;
 mod readyz;
 mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod whoami;
 
 use axum::{
     Extension, Router,
@@ -47,6 +49,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_events::list_events))
         .routes(routes!(get_record::get_record))
         .routes(routes!(get_operation::get_operation))
+        .routes(routes!(whoami::whoami))
+        .routes(routes!(protected_resource::protected_resource))
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

@@ -28,6 +28,7 @@ use super::list_sessions::Owner;
     tags(
         (name = "sessions", description = "Sandboxes, from up to down"),
         (name = "operations", description = "What the control plane does for a session"),
+        (name = "identity", description = "Who calls"),
         (name = "system", description = "For those who run the server"),
     ),
 )]
@@ -129,6 +130,7 @@ refusals! {
     SessionRefusals = 401 403 404 500 503;
     EventRefusals = 400 401 403 404 500 503;
     ReadyRefusals = 503;
+    WhoAmIRefusals = 401 500 503;
 }
 
 /// The document, written once when the router is made.
@@ -164,7 +166,7 @@ mod tests {
         for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "an id twice");
         }
-        assert_eq!(ids.len(), 11);
+        assert_eq!(ids.len(), 13);
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().unwrap();

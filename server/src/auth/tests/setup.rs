@@ -100,7 +100,7 @@ fn a_file_names_issuers_with_all_that_is_theirs() {
     let hints: Vec<_> = authenticator.login_hints().collect();
     assert_eq!(hints.len(), 1);
     assert_eq!((hints[0].issuer.as_str(), hints[0].device_client_id.as_deref()), ("https://a.test", Some("cli")));
-    assert_eq!((hints[0].resource.as_deref(), hints[0].audience_parameter.as_deref()), (Some("urn:alpine"), None));
+    assert_eq!(hints[0].resource.as_deref(), Some("urn:alpine"));
 }
 
 #[test]

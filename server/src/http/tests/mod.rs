@@ -1,6 +1,7 @@
 //! All that needs no database, through the whole router.
 
 mod bad_tokens;
+mod identity;
 mod refusals;
 mod serving;
 mod surroundings;
