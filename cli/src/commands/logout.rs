@@ -19,7 +19,6 @@ use crate::{
 pub struct Logout {}
 
 impl Logout {
-    #[expect(clippy::unused_self, reason = "every command runs alike")]
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let settings = context.settings()?;
         let out = match &settings.logins {

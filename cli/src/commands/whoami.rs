@@ -15,7 +15,6 @@ use crate::{
 pub struct Whoami {}
 
 impl Whoami {
-    #[expect(clippy::unused_self, reason = "every command runs alike")]
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let who = context.client()?.whoami(&context.ui).await?;
         context.ui.answer(&who);

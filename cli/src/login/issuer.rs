@@ -122,7 +122,7 @@ impl Issuer {
             Err(RequestTokenError::ServerResponse(error)) => Err(match error.error() {
                 DeviceCodeErrorResponseType::AccessDenied => LoginError::Denied,
                 DeviceCodeErrorResponseType::ExpiredToken => LoginError::Expired,
-                other => LoginError::Refused { code: code(&other.to_string()) },
+                other => LoginError::Refused { code: code(other.as_ref()) },
             }),
             Err(error) => Err(refusal(error, &about.token_endpoint)),
         }
