@@ -78,7 +78,7 @@ async fn ask(world: &World, over: Arc<AtomicBool>) -> Vec<Duration> {
         let answer = api.get("/v1/sessions").await;
         assert_eq!(answer.status, 200);
         times.push(begun.elapsed());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     times.sort();
     times
@@ -89,7 +89,7 @@ fn measure(data_dir: &Path, over: &AtomicBool, most: &AtomicU64) {
     while !over.load(Ordering::Relaxed) {
         let size = |file: &String| std::fs::symlink_metadata(data_dir.join(file)).map_or(0, |found| found.blocks() * 512);
         most.fetch_max(sandboxes::files(data_dir).iter().map(size).sum(), Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 
@@ -100,7 +100,7 @@ async fn explode(world: &World, bomb: &Bomb, at: usize) {
     let files = [("package.json", package), ("package-lock.json", lock), ("bomb.py", bomb.program)];
     let (repo, _) = world.git.with_files(&format!("org/bomb{at}"), &files);
     let begun = Instant::now();
-    let up = world.up("mallory", &repo, "main", &[]).limit(Duration::from_secs(120)).run().await;
+    let up = world.up("mallory", &repo, "main", &[]).limit(Duration::from_secs(300)).run().await;
     let took = begun.elapsed();
     let cause = text(&up.refused(2, "ERR_SANDBOX_PROVISION_FAILED"), "cause");
     eprintln!("{}: {took:?}: {cause}", bomb.name);

@@ -1,8 +1,9 @@
 //! What a session may use up, seen to while it runs: a session that takes more than its share of the disk, or
 //! stands at its limit of processes or memory without end, is ended, all of it, with a cause.
 //!
-//! Looking is cheap: two small files a session, and one question to the file system; only when that has grown
-//! are the sessions' trees measured, and never for more than a part of the time. Every server that shares a
+//! Looking is cheap: a few small files a session and one question to the file system. Only those sessions' trees
+//! are measured whose processes have written or kept the kernel busy, or all when the file system has grown, and
+//! never for more than a part of the time. Every server that shares a
 //! root looks: the verdict is a file, and whoever runs the session's command finds it.
 
 use std::{
@@ -37,6 +38,10 @@ const REST: u32 = 3;
 const LULL: Duration = Duration::from_secs(2);
 /// Without control groups counting costs more: at every so manieth look.
 const COUNT_EVERY: u64 = 4;
+/// Ticks (hundredths of a second) in the kernel in which a session can have made a number of files worth counting.
+const STEP_TICKS: u64 = 25;
+/// Who shows no sign of life is measured this often all the same.
+const AT_LEAST: Duration = Duration::from_secs(60);
 const MB: u64 = 1024 * 1024;
 
 /// Why a session was ended.
@@ -145,6 +150,8 @@ struct Seen {
     usage: Option<Usage>,
     grew: bool,
     measured: Option<Instant>,
+    /// Its processes' when it was measured last.
+    activity: Activity,
 }
 
 #[derive(Debug, Default)]
@@ -164,6 +171,43 @@ impl Pressure {
             *self = Self::default();
         }
         Duration::ZERO
+    }
+}
+
+impl Seen {
+    fn may_have_grown(&self, inner: &Inner, session: SessionId, step: u64, now: Instant) -> bool {
+        let activity = Activity::of(inner, session);
+        activity.written.abs_diff(self.activity.written) >= step
+            || activity.ticks.abs_diff(self.activity.ticks) >= STEP_TICKS
+            || self.measured.is_none_or(|measured| now - measured > AT_LEAST)
+    }
+}
+
+/// Of all processes of a session together, those included that have ended and were waited for. It falls when a
+/// command is over: any difference is a sign of life.
+#[derive(Debug, Clone, Copy, Default)]
+struct Activity {
+    /// Bytes, to any disk.
+    written: u64,
+    /// In the kernel.
+    ticks: u64,
+}
+
+impl Activity {
+    fn of(inner: &Inner, session: SessionId) -> Self {
+        let mut sum = Self::default();
+        for pid in inner.cgroups.processes(session).unwrap_or_default() {
+            let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+            let (io, stat) = (read("io"), read("stat"));
+            let (io, stat) = (String::from_utf8_lossy(&io), String::from_utf8_lossy(&stat));
+            let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse::<u64>().ok());
+            sum.written += written.unwrap_or_default();
+            // After the name: stime and cstime are fields 15 and 17.
+            let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_ascii_whitespace().collect::<Vec<_>>()).unwrap_or_default();
+            let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or_default();
+            sum.ticks += ticks(12) + ticks(14);
+        }
+        sum
     }
 }
 
@@ -221,16 +265,18 @@ impl Watch {
         let bounded = limits.disk + limits.files > 0;
         let grown = bounded && (used.0 - before.0 >= step || used.1 - before.1 >= step_files);
         let now = Instant::now();
-        if !(grown || short) || self.rest_until.is_some_and(|until| now < until) {
+        if !(bounded || short) || self.rest_until.is_some_and(|until| now < until) {
             return;
+        }
+        if !(grown || short) {
+            sessions.retain(|session| self.sessions.get(session).is_none_or(|seen| seen.may_have_grown(inner, *session, step, now)));
         }
         // Who grew when last seen comes first, and who was never seen; then whoever was not for longest.
         sessions.sort_by_key(|session| {
             let seen = self.sessions.get(session);
             (!seen.is_none_or(|seen| seen.grew || seen.measured.is_none()), seen.and_then(|seen| seen.measured))
         });
-        let all = self.measure(inner, &sessions, now);
-        if all {
+        if self.measure(inner, &sessions, now) && (grown || short) {
             self.used = Some(used);
         }
         self.rest_until = Some(Instant::now() + now.elapsed() * REST);
@@ -252,9 +298,11 @@ impl Watch {
                 self.sessions.remove(session);
                 continue;
             }
+            let activity = Activity::of(inner, *session);
             // One that is being made or removed just now is not there.
             let Ok((usage, over)) = measure(inner, *session, &sandbox) else { continue };
             let seen = self.sessions.entry(*session).or_default();
+            seen.activity = activity;
             seen.grew = seen.usage.is_none_or(|before| usage.bytes > before.bytes || usage.files > before.files);
             (seen.usage, seen.measured) = (Some(usage), Some(Instant::now()));
             if let Some(excess) = over {

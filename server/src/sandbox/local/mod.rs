@@ -123,6 +123,9 @@ impl LocalProvider {
             Ok((Slots::new(&root)?, layout::root_id(&root)?, root))
         };
         let (slots, root_id, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
+        // What this process was itself started with, by a shell or a supervisor, is nothing for a sandbox. All that
+        // it opens by itself is closed in its children anyway.
+        close_fds::set_fds_cloexec_threadsafe(3, &[]);
         let limits = settings.limits;
         let cgroups = Cgroups::discover(limits, &settings.cgroup_parent);
         let launcher = Launcher::new(settings, &root, slots.uid(0))?;

@@ -1,7 +1,9 @@
-# Tries to reach what is not its own, and prints what it reached. argv: a JSON object of what there is.
+# Tries to reach what is not its own, and prints what it reached. On stdin: a JSON object of what there is.
 import ctypes, errno, fcntl, glob, json, os, pty, resource, socket, stat, sys, termios
 
-there = json.loads(sys.argv[1])
+inherited = sorted(set(os.listdir("/proc/self/fd")) - {"0", "1", "2"})
+
+there = json.load(sys.stdin)
 pid, data, secret = there["pid"], there["data"], there["secret"].encode()
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,11 +63,6 @@ def put_words():
     fcntl.ioctl(terminal, termios.TIOCSTI, b"x")
     return True
 
-def inherited():
-    own = {0, 1, 2}
-    listing = os.listdir("/proc/self/fd")
-    return any(int(name) not in own and os.path.exists(f"/proc/self/fd/{name}") for name in listing)
-
 def status(line, wanted):
     return wanted not in next(text for text in open("/proc/self/status") if text.startswith(line + ":"))
 
@@ -116,7 +113,8 @@ tries = {
     "core files": lambda: resource.getrlimit(resource.RLIMIT_CORE) != (0, 0),
     "a terminal": lambda: os.close(os.open("/dev/tty", os.O_RDWR)) is None,
     "words in a terminal": put_words,
-    "inherited descriptors": inherited,
+    # The one to list them with is the fourth.
+    "inherited descriptors": lambda: len(inherited) > 1,
     "mounting": lambda: not_refused(165, b"none", b"/no/such/folder", b"tmpfs", 0, 0),
     "unmounting": lambda: not_refused(166, b"/no/such/folder", 2),
     "a new user namespace": lambda: in_child(lambda: not_refused(272, 0x10000000)),

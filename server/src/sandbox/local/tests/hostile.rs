@@ -73,9 +73,12 @@ async fn nothing_of_the_host_or_of_another_session_can_be_reached() {
     world.provider.serve(&other, FENCE, argv(&["sleep", "600"])).await.unwrap();
     let facts = target.facts(&world, &mine, &other);
 
-    let outside = Process::new("python3").args(["-c", TRIES, &facts]).current_dir(target.dir.path()).output().unwrap();
+    fs::write(target.dir.path().join("facts"), &facts).unwrap();
+    let stdin = fs::File::open(target.dir.path().join("facts")).unwrap();
+    let outside = Process::new("python3").args(["-c", TRIES]).stdin(stdin).current_dir(target.dir.path()).output().unwrap();
     let outside = reached(&String::from_utf8(outside.stdout).unwrap());
-    let (exit, text) = run(&world.provider, &mine, argv(&["python3", "-c", TRIES, &facts])).await;
+    let command = Command { stdin: Some(facts.into_bytes()), ..argv(&["python3", "-c", TRIES]) };
+    let (exit, text) = run(&world.provider, &mine, command).await;
     assert_eq!(exit, Exit::Code(0), "{text}");
     assert_eq!(reached(&text), Vec::<String>::new());
 
