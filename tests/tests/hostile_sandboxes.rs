@@ -24,7 +24,7 @@ const SLACK: u64 = 2048;
 const LIMITS: &[(&str, &str)] = &[
     ("ALPINE_SANDBOX_DISK_MB", "200"),
     ("ALPINE_SANDBOX_FILES", "20000"),
-    ("ALPINE_SANDBOX_MEMORY_MB", "256"),
+    ("ALPINE_SANDBOX_MEMORY_MB", "512"),
     ("ALPINE_SANDBOX_PROCESSES", "200"),
     ("ALPINE_RECONCILE_SECONDS", "1"),
 ];
@@ -41,31 +41,31 @@ const BOMBS: &[Bomb] = &[
         name: "one large file",
         program: "f = open('big', 'wb')\nfor i in range(3000): f.write(b'x' * (1 << 20))",
         cause: "disk limit of 200 MB",
-        within: Duration::from_secs(20),
+        within: Duration::from_secs(60),
     },
     Bomb {
         name: "many large files",
         program: "for i in range(100):\n  with open(f'big{i}', 'wb') as f: f.write(b'x' * (40 << 20))",
         cause: "disk limit of 200 MB",
-        within: Duration::from_secs(20),
+        within: Duration::from_secs(60),
     },
     Bomb {
         name: "many small files",
         program: "import os, time\nfor i in range(200):\n  os.mkdir(f'd{i}')\n  for j in range(1000): open(f'd{i}/{j}', 'w')\ntime.sleep(20)",
         cause: "limit of 20000 files",
-        within: Duration::from_secs(25),
+        within: Duration::from_secs(60),
     },
     Bomb {
         name: "memory",
         program: "held = []\nfor i in range(100): held.append(b'x' * (20 << 20))",
-        cause: "memory limit of 256 MB",
-        within: Duration::from_secs(20),
+        cause: "memory limit of 512 MB",
+        within: Duration::from_secs(60),
     },
     Bomb {
         name: "processes",
         program: "import os, time\nend = time.time() + 60\nwhile time.time() < end:\n  try: os.fork()\n  except OSError: time.sleep(0.01)",
         cause: "limit of 200 processes",
-        within: Duration::from_secs(40),
+        within: Duration::from_secs(60),
     },
 ];
 
@@ -149,10 +149,9 @@ async fn a_ready_session_that_fills_the_disk_is_lost_and_its_cause_names_the_lim
     let up = world.up("ann", &repo, "main", &[]).run().await.ok();
     let session = text(&up, "session_id");
     let failed = |status: Value| (status["state"] == "failed").then_some(status);
-    let status = alpine_tests::until("the session fails", Duration::from_secs(40), || async {
-        failed(world.status("ann", &session).await.ok())
-    })
-    .await;
+    let status =
+        alpine_tests::until("the session fails", Duration::from_secs(40), || async { failed(world.status("ann", &session).await.ok()) })
+            .await;
     assert!(status.to_string().contains("disk limit of 200 MB"), "{status}");
     world.assert_nothing_left(&session);
 }

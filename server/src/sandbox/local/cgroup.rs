@@ -86,8 +86,7 @@ impl Cgroups {
     pub fn discover(limits: Limits, parent: &Path) -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let mut found = Self { controllers: Vec::new(), limits };
-        let wanted =
-            [(Kind::Memory, limits.memory > 0), (Kind::Pids, limits.processes > 0), (Kind::Cpu, limits.cpu_millis.is_some())];
+        let wanted = [(Kind::Memory, limits.memory > 0), (Kind::Pids, limits.processes > 0), (Kind::Cpu, limits.cpu_millis.is_some())];
         let mut missing = Vec::new();
         for kind in wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(kind, _)| kind) {
             let mounted = find(&mounts, kind, |at| fs::read_to_string(at.join("cgroup.controllers")).unwrap_or_default());
@@ -102,7 +101,10 @@ impl Cgroups {
             }
         }
         if !missing.is_empty() {
-            tracing::warn!(missing = missing.join(", "), "no control groups for these: a session's memory is not limited, processes by user only");
+            tracing::warn!(
+                missing = missing.join(", "),
+                "no control groups for these: a session's memory is not limited, processes by user only"
+            );
         }
         found
     }
@@ -294,7 +296,8 @@ mod tests {
 
     #[test]
     fn a_controller_of_the_first_version_comes_before_one_of_the_second() {
-        let mounts = "cgroup2 /two cgroup2 rw 0 0\ncgroup /one/mem cgroup rw,relatime,memory 0 0\ncgroup /one/cpu cgroup rw,cpu,cpuacct 0 0\n";
+        let mounts =
+            "cgroup2 /two cgroup2 rw 0 0\ncgroup /one/mem cgroup rw,relatime,memory 0 0\ncgroup /one/cpu cgroup rw,cpu,cpuacct 0 0\n";
         let all = |_: &Path| "cpu memory pids".to_owned();
         assert_eq!(find(mounts, Kind::Memory, all), Some((Version::One, "/one/mem".into())));
         assert_eq!(find(mounts, Kind::Cpu, all), Some((Version::One, "/one/cpu".into())));

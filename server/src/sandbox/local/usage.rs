@@ -1,12 +1,7 @@
 //! What a session holds of the disk. Its user changes the tree while it is looked at, and may want the one who
 //! looks to go astray: no link is followed, and each folder is opened from the one above it.
 
-use std::{
-    collections::HashSet,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags},

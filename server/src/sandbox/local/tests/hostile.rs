@@ -82,7 +82,8 @@ async fn nothing_of_the_host_or_of_another_session_can_be_reached() {
     assert_eq!(exit, Exit::Code(0), "{text}");
     assert_eq!(reached(&text), Vec::<String>::new());
 
-    for name in ["its environment", "any command line", "its root", "the data", "a signal", "the database's socket", "shared memory", "no filter"]
+    for name in
+        ["its environment", "any command line", "its root", "the data", "a signal", "the database's socket", "shared memory", "no filter"]
     {
         assert!(outside.iter().any(|reached| reached == name), "the try at {name} fails outside too: {outside:?}");
     }
