@@ -303,7 +303,8 @@ impl Watch {
             let Ok((usage, over)) = measure(inner, *session, &sandbox) else { continue };
             let seen = self.sessions.entry(*session).or_default();
             seen.activity = activity;
-            seen.grew = seen.usage.is_none_or(|before| usage.bytes > before.bytes || usage.files > before.files);
+            // Who is seen for the first time, after a restart say, has not been seen to grow.
+            seen.grew = seen.usage.is_some_and(|before| usage.bytes > before.bytes || usage.files > before.files);
             (seen.usage, seen.measured) = (Some(usage), Some(Instant::now()));
             if let Some(excess) = over {
                 end(inner, *session, &sandbox, excess);

@@ -171,15 +171,17 @@ async fn a_program_that_writes_without_end_does_not_fill_the_disk_with_its_log()
 
 #[tokio::test]
 async fn when_the_disk_runs_short_the_session_that_grows_is_ended() {
-    // More than any disk has.
-    let world = World::with(Mode::Bubblewrap, |settings| settings.limits = Limits { disk: 0, disk_reserve: u64::MAX, ..limits() });
+    let world = World::with(Mode::Bubblewrap, |settings| settings.limits = Limits { disk: 0, disk_reserve: 0, ..limits() });
     let quiet = world.session().await;
+    world.sh(&quiet, "head -c 100M /dev/zero > large").await;
+    // Another server of this root, for which no disk has enough.
+    let limits = Limits { disk_reserve: u64::MAX, ..world.settings.limits };
+    let _strict = LocalProvider::new(Settings { limits, ..world.settings.clone() }).unwrap();
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    world.provider.inner.verdicts.lock().unwrap().clear();
-    let _ = fs::remove_file(world.sandbox(&quiet).dir.join("ended"));
     let handle = world.session().await;
     let why = refused(&world, &handle, sh("for i in $(seq 40); do head -c 2M /dev/zero > $i; sleep 0.2; done; sleep 10")).await;
     assert!(why.contains("this session grew most"), "{why}");
+    assert_eq!(world.provider.ended(quiet.session).await, None, "it is larger, and does not grow");
 }
 
 #[tokio::test]
