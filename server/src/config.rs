@@ -207,9 +207,27 @@ pub struct SandboxArgs {
     /// Paths that sandboxes see read-only, comma-separated, besides the system's and the found toolchains'.
     #[arg(long, env = "ALPINE_SANDBOX_VISIBLE", value_delimiter = ',')]
     pub sandbox_visible: Vec<PathBuf>,
-    /// Processes a session may have.
-    #[arg(long, env = "ALPINE_SANDBOX_PROCESSES", default_value_t = 4096)]
+    /// Processes and threads a session may have; 0: no limit.
+    #[arg(long, env = "ALPINE_SANDBOX_PROCESSES", default_value_t = 2048)]
     pub sandbox_processes: u64,
+    /// Memory a session may have, in MB (needs control groups); 0: no limit.
+    #[arg(long, env = "ALPINE_SANDBOX_MEMORY_MB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+    pub sandbox_memory_mb: u64,
+    /// CPUs a session may use, as in `1.5` (needs control groups); unset: all, with the lowest priority.
+    #[arg(long, env = "ALPINE_SANDBOX_CPUS", value_parser = cpus)]
+    pub sandbox_cpus: Option<f64>,
+    /// Disk a session may fill, in MB; 0: no limit.
+    #[arg(long, env = "ALPINE_SANDBOX_DISK_MB", default_value_t = 20_480, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+    pub sandbox_disk_mb: u64,
+    /// Files and folders a session may have; 0: no limit.
+    #[arg(long, env = "ALPINE_SANDBOX_FILES", default_value_t = 2_000_000)]
+    pub sandbox_files: u64,
+    /// Free disk, in MB, below which the largest session that grows is ended; 0: none is.
+    #[arg(long, env = "ALPINE_SANDBOX_DISK_RESERVE_MB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+    pub sandbox_disk_reserve_mb: u64,
+    /// Where sessions' control groups are, relative to the top of each hierarchy.
+    #[arg(long, env = "ALPINE_SANDBOX_CGROUP_PARENT", default_value = "alpine", value_parser = cgroup_parent)]
+    pub sandbox_cgroup_parent: PathBuf,
     /// Open files a process may have.
     #[arg(long, env = "ALPINE_SANDBOX_OPEN_FILES", default_value_t = 65536)]
     pub sandbox_open_files: u64,
@@ -317,6 +335,17 @@ pub struct FaultArgs {
 pub enum LogFormat {
     Json,
     Pretty,
+}
+
+fn cpus(text: &str) -> Result<f64, String> {
+    let cpus: f64 = text.parse().map_err(|_| "a number such as 1.5 is needed".to_owned())?;
+    if (0.01..=4096.0).contains(&cpus) { Ok(cpus) } else { Err("it has to be from 0.01 to 4096".to_owned()) }
+}
+
+fn cgroup_parent(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text.trim_matches('/'));
+    let named = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if named && path.iter().next().is_some() { Ok(path) } else { Err("a path such as alpine or tenants/alpine is needed".to_owned()) }
 }
 
 /// The few facts of the process's surroundings that are not settings.

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use super::AppError;
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
-    config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs},
+    config::{
+        AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs,
+    },
     dev::tools::in_path,
     domain::{
         operation::Deadlines,
@@ -151,9 +153,25 @@ pub fn local(
         pass_env,
         path: path.join(":"),
         visible,
-        limits: local::Limits { open_files: common.sandbox.sandbox_open_files, processes: common.sandbox.sandbox_processes },
+        limits: limits(&common.sandbox),
+        cgroup_parent: common.sandbox.sandbox_cgroup_parent.clone(),
         ..standard
     })
+}
+
+fn limits(args: &SandboxArgs) -> local::Limits {
+    const MB: u64 = 1024 * 1024;
+    local::Limits {
+        open_files: args.sandbox_open_files,
+        processes: args.sandbox_processes,
+        memory: args.sandbox_memory_mb * MB,
+        // Between 10 and 4,096,000.
+        cpu_millis: args.sandbox_cpus.map(|cpus| (cpus * 1000.0).round() as u32),
+        disk: args.sandbox_disk_mb * MB,
+        files: args.sandbox_files,
+        disk_reserve: args.sandbox_disk_reserve_mb * MB,
+        ..local::Limits::default()
+    }
 }
 
 pub fn engine(

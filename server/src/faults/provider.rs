@@ -74,6 +74,10 @@ impl Provider for FaultyProvider {
         self.call("destroy", self.inner.destroy(session, fence)).await
     }
 
+    async fn ended(&self, session: SessionId) -> Option<String> {
+        self.inner.ended(session).await
+    }
+
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {
         self.call("inspect", self.inner.inspect(session)).await
     }

@@ -71,6 +71,9 @@ impl Engine {
                     Status::Serving { listening, .. } if well && listening => return Ok(()),
                     Status::Serving { .. } => {}
                     Status::Idle | Status::Absent => {
+                        if let Some(why) = self.provider.ended(job.lease.session).await {
+                            return Err(PhaseError::permanent(STEP, why));
+                        }
                         let said = self.said(handle).await;
                         return Err(PhaseError::permanent(STEP, format!("the server process ended before it answered: {said}")));
                     }

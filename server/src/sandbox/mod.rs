@@ -150,6 +150,9 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Remove it, by session id: a sandbox whose handle was never recorded must be found too.
     async fn destroy(&self, session: SessionId, fence: i64) -> Result<(), ProviderError>;
 
+    /// Why the provider ended everything of a sandbox by itself, if it did: which limit it reached.
+    async fn ended(&self, session: SessionId) -> Option<String>;
+
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError>;
 
     async fn list(&self) -> Result<Vec<Listed>, ProviderError>;

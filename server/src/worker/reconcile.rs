@@ -115,7 +115,7 @@ impl Worker {
             if !suspects.is_empty() {
                 tokio::time::sleep(SECOND_LOOK).await;
                 for (lost, found) in self.look(suspects).await {
-                    if self.ledger.lose(&lost.tenant, lost.session, &failure::sandbox_lost(found)).await? {
+                    if self.ledger.lose(&lost.tenant, lost.session, &failure::sandbox_lost(&found)).await? {
                         tracing::warn!(session = %lost.session, found, "the sandbox of a ready session is lost");
                     }
                 }
@@ -127,7 +127,7 @@ impl Worker {
     }
 
     /// Those of these sessions whose sandbox is this provider's and cannot serve any more, and why.
-    async fn look(&self, sessions: Vec<Ready>) -> Vec<(Ready, &'static str)> {
+    async fn look(&self, sessions: Vec<Ready>) -> Vec<(Ready, String)> {
         let mut own = sessions.into_iter().filter(|ready| self.is_own(ready)).peekable();
         let mut lost = Vec::new();
         while own.peek().is_some() {
@@ -142,8 +142,11 @@ impl Worker {
             while let Some(looked) = looks.join_next().await {
                 let Ok((ready, status)) = looked else { continue };
                 match status {
-                    Ok(Status::Absent) => lost.push((ready, "the sandbox is gone")),
-                    Ok(Status::Idle) => lost.push((ready, "nothing serves it any more, so it is removed")),
+                    Ok(Status::Absent) => lost.push((ready, "the sandbox is gone".to_owned())),
+                    Ok(Status::Idle) => {
+                        let ended = self.provider().ended(ready.session).await;
+                        lost.push((ready, ended.unwrap_or_else(|| "nothing serves it any more, so it is removed".to_owned())));
+                    }
                     Ok(Status::Serving { .. }) => {}
                     Err(error) => {
                         tracing::warn!(session = %ready.session, error = &error as &dyn std::error::Error, "a sandbox cannot be looked at")

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use alpine_api::SessionId;
 use rustix::process::{Pid, Signal};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
@@ -22,6 +23,7 @@ use super::{
     host::Host,
     io,
     layout::Sandbox,
+    limits,
     processes::{EXEC_MARK, Owner, Which},
     stop,
 };
@@ -43,12 +45,14 @@ pub(super) async fn run(
     output: mpsc::Sender<Output>,
 ) -> Result<Exit, ProviderError> {
     let isolates = inner.launcher.isolates();
+    let (after, place) = (std::sync::Arc::clone(&inner), sandbox.clone());
     let program = command.argv.first().cloned().unwrap_or_default();
-    let Some(Started { mut child, stdin, guard }) = blocking(move || start(&inner, &sandbox, &fence, command)).await? else {
+    let Some(Started { mut child, stdin, guard, kills }) = blocking(move || start(&inner, &sandbox, &fence, command)).await? else {
         let _ = output.send(Output::Stderr(format!("{program}: not found\n").into_bytes())).await;
         return Ok(Exit::Code(127));
     };
 
+    let session = guard.owner.session;
     let ended = CancellationToken::new();
     let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let ((), (), (), status) = tokio::join!(
@@ -57,7 +61,27 @@ pub(super) async fn run(
         pump(err, &ended, &output, Output::Stderr),
         finish(&mut child, guard, &ended),
     );
-    Ok(exit(status?, isolates))
+    let exit = exit(status?, isolates);
+    blocking(move || judge(&after, session, &place, kills, exit)).await
+}
+
+/// A command that failed because its session had no more of something failed for good.
+fn judge(inner: &Inner, session: SessionId, sandbox: &Sandbox, kills: Option<u64>, exit: Exit) -> Result<Exit, ProviderError> {
+    if let Some(why) = inner.ended(session, sandbox) {
+        return Err(limits::ended(why));
+    }
+    if exit.success() {
+        return Ok(exit);
+    }
+    if kills.is_some() && inner.cgroups.memory_kills(session) > kills {
+        return Err(limits::out_of_memory(&inner.limits));
+    }
+    // It may have failed for the very last byte, and nobody has looked since.
+    if let Ok((_, Some(excess))) = limits::measure(inner, session, sandbox) {
+        limits::end(inner, session, sandbox, excess);
+        return Err(limits::ended(excess.to_string()));
+    }
+    Ok(exit)
 }
 
 /// `None`: there is no such program. Blocks; if nobody waits for it any more, the guard ends what it began.
@@ -68,7 +92,9 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
     drop(fence.hold(Act::Run)?);
     stop::end(&inner.host, meta.owner(), &Which::Execs(fence.value()))?;
     let run = format!("{}.{}", fence.value(), Uuid::now_v7().simple());
-    let mut process = inner.launcher.process(sandbox, &meta, &command, &[(EXEC_MARK, &run)])?;
+    let groups = inner.enter(&meta, sandbox)?;
+    let kills = inner.cgroups.memory_kills(meta.label.session);
+    let mut process = inner.launcher.process(sandbox, &meta, &command, &groups, &[(EXEC_MARK, &run)])?;
     let stdin = command.stdin.take();
     process.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
     let held = fence.hold(Act::Run)?;
@@ -80,7 +106,7 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
     };
     let guard = Guard { host: inner.host.clone(), owner: meta.owner(), run, pid: child.id(), armed: true };
     drop(held);
-    Ok(Some(Started { child, stdin, guard }))
+    Ok(Some(Started { child, stdin, guard, kills }))
 }
 
 /// Waits for the command, then ends what it left running.
@@ -133,6 +159,8 @@ struct Started {
     child: Child,
     stdin: Option<Vec<u8>>,
     guard: Guard,
+    /// Of the session, for want of memory, before it began.
+    kills: Option<u64>,
 }
 
 /// Ends the command when its future is dropped.

@@ -11,6 +11,7 @@ use rustix::process::Resource;
 use secrecy::ExposeSecret as _;
 
 use super::{
+    cgroup::ENTER,
     layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE, Meta, Sandbox},
     processes::SESSION_MARK,
     settings::{STANDARD_PATH, Settings},
@@ -24,6 +25,9 @@ const NICENESS: &str = "19";
 /// has one of its own. To be told from inside, after the last `setsid`.
 const YIELD: &str = "{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec \"$@\"";
 
+/// Descriptors through which bubblewrap gets the filters; shells know no numbers of two digits.
+const FILTERS: [&str; 2] = ["8", "9"];
+
 #[derive(Debug)]
 pub(super) struct Launcher {
     settings: Settings,
@@ -34,6 +38,8 @@ pub(super) struct Launcher {
     nice: Option<PathBuf>,
     setsid: Option<PathBuf>,
     root: bool,
+    /// Files with the filters of system calls; empty where they do not work.
+    filters: Vec<PathBuf>,
 }
 
 fn permanent(what: String) -> ProviderError {
@@ -52,6 +58,7 @@ impl Launcher {
             nice: find("nice"),
             setsid: find("setsid"),
             root: is_root,
+            filters: Vec::new(),
             settings,
         };
         if launcher.settings.plain {
@@ -59,7 +66,13 @@ impl Launcher {
         }
         let asked = launcher.settings.bubblewrap.clone();
         launcher.bubblewrap = asked.clone().or_else(|| find_in(&launcher.settings.path, "bwrap"));
-        match launcher.probe(probe_uid) {
+        launcher.filters = super::seccomp::prepare(root).map_err(super::io("writing the filters of system calls"))?.to_vec();
+        let mut works = launcher.probe(probe_uid);
+        if let Err(why) = &works {
+            launcher.filters.clear();
+            works = launcher.probe(probe_uid).inspect(|()| tracing::warn!(why, "sandboxes run without a filter of system calls"));
+        }
+        match works {
             Ok(()) => launcher.settings.check_visible(root)?,
             Err(why) if asked.is_some() => return Err(permanent(format!("bubblewrap does not work here: {why}"))),
             Err(why) => {
@@ -80,8 +93,10 @@ impl Launcher {
             return Err("as root it also needs setpriv".to_owned());
         }
         let uid = self.root.then_some(uid);
-        let mut probe = Process::new(bubblewrap);
-        probe.args(self.namespaces()).args(view::arguments(&[], None)).arg("--").args(self.confinement(uid)).arg("true");
+        let mut line = self.first_steps(&[]);
+        line.push(bubblewrap.into());
+        let mut probe = Process::new(line.remove(0));
+        probe.args(line).args(self.namespaces()).args(view::arguments(&[], None, None)).arg("--").args(self.confinement(uid)).arg("true");
         let output = probe.env_clear().env("PATH", &self.settings.path).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
     }
@@ -91,6 +106,19 @@ impl Launcher {
         if !self.root {
             args.push("--unshare-user");
         }
+        for (_, at) in self.filters.iter().zip(FILTERS) {
+            args.extend(["--add-seccomp-fd", at]);
+        }
+        args
+    }
+
+    /// Of the server's own user: what has to be done before bubblewrap and is not done by a program of its own.
+    fn first_steps(&self, groups: &[PathBuf]) -> Vec<OsString> {
+        let open = self.filters.iter().zip(FILTERS).map(|(_, at)| format!("exec {at}<\"$1\"; shift; "));
+        let script = open.chain([ENTER.to_owned()]).collect::<String>();
+        let mut args: Vec<OsString> = ["/bin/sh", "-c", &script, "sh"].map(OsString::from).to_vec();
+        args.extend(self.filters.iter().chain(groups).map(OsString::from));
+        args.push("--".into());
         args
     }
 
@@ -102,7 +130,10 @@ impl Launcher {
             let limits = self.settings.limits;
             let within = |resource, wanted: u64| rustix::process::getrlimit(resource).maximum.map_or(wanted, |most| wanted.min(most));
             args.extend([format!("--nofile={}", within(Resource::Nofile, limits.open_files)).into(), "--core=0".into()]);
-            if uid.is_some() || self.isolates() {
+            if limits.disk > 0 {
+                args.push(format!("--fsize={}", within(Resource::Fsize, limits.disk)).into());
+            }
+            if limits.processes > 0 && (uid.is_some() || self.isolates()) {
                 args.push(format!("--nproc={}", within(Resource::Nproc, limits.processes)).into());
             }
             args.push("--".into());
@@ -116,8 +147,15 @@ impl Launcher {
         args
     }
 
-    /// The process, not yet started. `marks` go last into the environment: a command cannot overwrite them.
-    pub fn process(&self, sandbox: &Sandbox, meta: &Meta, command: &Command, marks: &[(&str, &str)]) -> Result<Process, ProviderError> {
+    /// The process, not yet started. `groups`: the control groups that it enters first. `marks` go last into the environment: a command cannot overwrite them.
+    pub fn process(
+        &self,
+        sandbox: &Sandbox,
+        meta: &Meta,
+        command: &Command,
+        groups: &[PathBuf],
+        marks: &[(&str, &str)],
+    ) -> Result<Process, ProviderError> {
         if command.argv.first().is_none_or(String::is_empty) {
             return Err(permanent("a command needs a program".to_owned()));
         }
@@ -125,7 +163,7 @@ impl Launcher {
         if !cwd.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err(permanent(format!("the working directory {} is not within the workspace", cwd.display())));
         }
-        let mut line: Vec<OsString> = Vec::new();
+        let mut line = self.first_steps(groups);
         // The control plane goes first: fifty sessions that start at once must not keep it from answering.
         if let Some(nice) = &self.nice {
             line.extend([nice.into(), "-n".into(), NICENESS.into()]);
@@ -135,7 +173,7 @@ impl Launcher {
         let directory = if let Some(bubblewrap) = &self.bubblewrap {
             line.push(bubblewrap.into());
             line.extend(self.namespaces().into_iter().map(OsString::from));
-            line.extend(view::arguments(&self.settings.visible, Some(sandbox)));
+            line.extend(view::arguments(&self.settings.visible, Some(sandbox), self.tmpfs_size()));
             line.extend(["--chdir".into(), Path::new(GUEST_WORKSPACE).join(cwd).into_os_string(), "--".into()]);
             PathBuf::from("/")
         } else {
@@ -156,6 +194,12 @@ impl Launcher {
             std::os::unix::process::CommandExt::gid(&mut process, uid);
         }
         Ok(process)
+    }
+
+    /// What is in memory is not to use up all of it: a write is refused before a process is killed.
+    const fn tmpfs_size(&self) -> Option<u64> {
+        let memory = self.settings.limits.memory;
+        if memory > 0 { Some(memory / 2) } else { None }
     }
 
     fn environment(&self, process: &mut Process, sandbox: &Sandbox, command: &Command) {

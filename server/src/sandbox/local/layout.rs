@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/<session id>/meta.json   whose it is and what is served      (the server's)
 //!                    /served.log  what the served program wrote       (the server's)
+//!                    /ended       why all of it was ended           (the server's)
 //!                    /etc/        the passwd and group shown inside   (the server's)
 //!                    /workspace/  /home/  /tmp/                       (the session's user's)
 //! ```
@@ -127,6 +128,15 @@ impl Sandbox {
         replace(&self.dir.join("meta.json"), &serde_json::to_vec_pretty(meta)?, 0o600)
     }
 
+    /// Why all of it was ended, if it was.
+    pub fn verdict(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join("ended")).ok()
+    }
+
+    pub fn write_verdict(&self, why: &str) -> io::Result<()> {
+        replace(&self.dir.join("ended"), why.as_bytes(), 0o600)
+    }
+
     /// Makes what is missing, so that it also completes what a crash interrupted.
     pub fn complete(&self, label: &Label, slot: u32, uid: Option<u32>) -> io::Result<()> {
         make_dir(&self.dir, 0o710)?;
@@ -232,7 +242,7 @@ fn own(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
 }
 
 /// All of it or nothing, also after a power cut.
-fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&partial)?;

@@ -7,14 +7,17 @@
 //! only without all three walls, run by an ordinary user and without bubblewrap, can a program that drops its
 //! environment and its parents escape.
 
+mod cgroup;
 mod exec;
 mod fences;
 mod flock;
 mod host;
 mod launch;
 mod layout;
+mod limits;
 mod processes;
 mod remove;
+mod seccomp;
 mod serve;
 mod settings;
 mod slots;
@@ -22,10 +25,11 @@ mod sockets;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod view;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs,
     io::ErrorKind,
     os::unix::fs::DirBuilderExt as _,
@@ -41,6 +45,7 @@ use tokio::sync::mpsc;
 
 pub use self::settings::{Limits, Settings};
 use self::{
+    cgroup::Cgroups,
     fences::{Act, Fence},
     host::Host,
     launch::Launcher,
@@ -70,6 +75,10 @@ struct Inner {
     slots: Slots,
     launcher: Launcher,
     host: Host,
+    cgroups: Cgroups,
+    limits: Limits,
+    /// Why sessions were ended: a full disk may not take the file that says it.
+    verdicts: Mutex<HashMap<SessionId, String>>,
     /// When old fences were last looked for.
     forgot: Mutex<Option<Instant>>,
     /// The server can give each session a user of its own.
@@ -114,19 +123,29 @@ impl LocalProvider {
             Ok((Slots::new(&root)?, layout::root_id(&root)?, root))
         };
         let (slots, root_id, root) = prepare().map_err(io(format!("preparing {}", asked.display())))?;
+        // What this process was itself started with, by a shell or a supervisor, is nothing for a sandbox. All that
+        // it opens by itself is closed in its children anyway.
+        close_fds::set_fds_cloexec_threadsafe(3, &[]);
+        let limits = settings.limits;
+        let cgroups = Cgroups::discover(limits, &settings.cgroup_parent);
         let launcher = Launcher::new(settings, &root, slots.uid(0))?;
         launcher.check_reachable(&root)?;
-        Ok(Self {
+        let provider = Self {
             inner: Arc::new(Inner {
                 root,
                 root_id,
                 slots,
                 launcher,
                 host: Host::default(),
+                cgroups,
+                limits,
+                verdicts: Mutex::default(),
                 forgot: Mutex::default(),
                 users: rustix::process::geteuid().is_root(),
             }),
-        })
+        };
+        limits::watch(Arc::downgrade(&provider.inner)).map_err(io("starting to watch the sessions' limits"))?;
+        Ok(provider)
     }
 
     /// Are sessions kept apart by bubblewrap?
@@ -183,6 +202,27 @@ impl Inner {
         }
     }
 
+    /// The control groups that a process of this session begins with.
+    fn enter(&self, meta: &Meta, sandbox: &Sandbox) -> Result<Vec<PathBuf>, ProviderError> {
+        if let Some(why) = self.ended(meta.label.session, sandbox) {
+            return Err(limits::ended(why));
+        }
+        self.cgroups.make(meta.label.session).map_err(io("making the session's control groups"))
+    }
+
+    /// Why this session was ended, if it was.
+    fn ended(&self, session: SessionId, sandbox: &Sandbox) -> Option<String> {
+        let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned();
+        known.or_else(|| sandbox.verdict())
+    }
+
+    fn verdict(&self, session: SessionId, sandbox: &Sandbox, why: &str) {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).insert(session, why.to_owned());
+        if let Err(error) = sandbox.write_verdict(why) {
+            tracing::debug!(%session, %error, "why a session was ended is known to this server only");
+        }
+    }
+
     /// From what is there of it: the making or the removal may have been interrupted.
     fn owner(&self, session: SessionId) -> Result<Owner, ProviderError> {
         if let Some(meta) = self.meta(session)? {
@@ -213,6 +253,7 @@ impl Inner {
         let there = slot.is_some()
             || fs::symlink_metadata(&sandbox.dir).is_ok()
             || !remove::trashed(self, session).map_err(io("reading what is to be removed"))?.is_empty()
+            || self.cgroups.is_there(session)
             || !self.table()?.of(owner, &Which::All).is_empty();
         Ok(if there { Status::Idle } else { Status::Absent })
     }
@@ -317,6 +358,10 @@ impl Provider for LocalProvider {
 
     async fn destroy(&self, session: SessionId, fence: i64) -> Result<(), ProviderError> {
         remove::destroy(&self.inner, session, fence).await
+    }
+
+    async fn ended(&self, session: SessionId) -> Option<String> {
+        self.with(move |inner| Ok(inner.ended(session, &Sandbox::of(&inner.root, session)))).await.ok().flatten()
     }
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {

@@ -66,6 +66,7 @@ pub(super) struct Process {
     /// Its process session (setsid), not ours.
     sid: i32,
     uid: u32,
+    pub threads: u64,
     /// In a pid namespace below ours, it is that namespace's first.
     pub init: bool,
     /// Bubblewrap's own: the first process of a sandbox and the one that waits for it. They end by
@@ -100,6 +101,7 @@ impl Process {
             id: Started { pid, start: fields.get(19)?.parse().ok()? },
             parent: fields.get(1)?.parse().ok()?,
             sid: fields.get(3)?.parse().ok()?,
+            threads: fields.get(17)?.parse().ok()?,
             uid: line("Uid:")?.next()?.parse().ok()?,
             init: namespaces.len() > 1 && namespaces.last() == Some(&"1"),
             keeper: name.ends_with("(bwrap"),

@@ -65,7 +65,8 @@ fn transient(what: String) -> ProviderError {
 fn spawn(inner: &Inner, sandbox: &Sandbox, meta: &Meta, command: &Command, port: u16) -> Result<Child, ProviderError> {
     let text = port.to_string();
     let command = Command { argv: command.argv.iter().map(|arg| substitute(arg, &text)).collect(), ..command.clone() };
-    let mut process = inner.launcher.process(sandbox, meta, &command, &[("HOST", HOST), ("PORT", &text), (SERVE_MARK, "1")])?;
+    let groups = inner.enter(meta, sandbox)?;
+    let mut process = inner.launcher.process(sandbox, meta, &command, &groups, &[("HOST", HOST), ("PORT", &text), (SERVE_MARK, "1")])?;
     let log = sandbox.open_log().map_err(io("opening served.log"))?;
     let copy = log.try_clone().map_err(io("opening served.log"))?;
     process.stdin(Stdio::null()).stdout(log).stderr(copy);

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE};
@@ -24,6 +25,8 @@ pub struct Settings {
     /// What is visible inside, read-only, besides the system's own folders: tools, toolchains, mirrors.
     pub visible: Vec<PathBuf>,
     pub limits: Limits,
+    /// Below which of each hierarchy's control groups the sessions' are; relative to its top.
+    pub cgroup_parent: PathBuf,
 }
 
 /// Limits of one sandbox's processes.
@@ -32,13 +35,34 @@ pub struct Limits {
     /// Open files, a process.
     pub open_files: u64,
     /// Processes and threads, a session. Not applied where all sessions share the server's own user
-    /// outside bubblewrap: it would count the server too.
+    /// outside bubblewrap: it would count the server too. 0, here and below: no limit.
     pub processes: u64,
+    /// Bytes of memory, a session. Needs control groups.
+    pub memory: u64,
+    /// Thousandths of a CPU, a session. Needs control groups.
+    pub cpu_millis: Option<u32>,
+    /// Bytes of disk, a session.
+    pub disk: u64,
+    /// Files and folders, a session.
+    pub files: u64,
+    /// Bytes of the disk's free space below which the largest session that grows is ended.
+    pub disk_reserve: u64,
+    /// How long a session may stand at its limit of processes or memory before it is ended.
+    pub patience: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { open_files: 65_536, processes: 4_096 }
+        Self {
+            open_files: 65_536,
+            processes: 2_048,
+            memory: 4 << 30,
+            cpu_millis: None,
+            disk: 20 << 30,
+            files: 2_000_000,
+            disk_reserve: 1 << 30,
+            patience: Duration::from_secs(10),
+        }
     }
 }
 
@@ -54,6 +78,7 @@ impl Default for Settings {
             path: STANDARD_PATH.to_owned(),
             visible: Vec::new(),
             limits: Limits::default(),
+            cgroup_parent: PathBuf::from("alpine"),
         }
     }
 }
@@ -69,6 +94,7 @@ impl fmt::Debug for Settings {
             .field("path", &self.path)
             .field("visible", &self.visible)
             .field("limits", &self.limits)
+            .field("cgroup_parent", &self.cgroup_parent)
             .finish()
     }
 }

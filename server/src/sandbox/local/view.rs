@@ -67,7 +67,8 @@ impl View {
 }
 
 /// Bubblewrap's arguments for the file systems, in the order in which it mounts them.
-pub(super) fn arguments(visible: &[PathBuf], sandbox: Option<&Sandbox>) -> Vec<OsString> {
+/// `size`: the most that one of the folders in memory may hold, in bytes.
+pub(super) fn arguments(visible: &[PathBuf], sandbox: Option<&Sandbox>, size: Option<u64>) -> Vec<OsString> {
     let mut view = View::default();
     for path in SYSTEM.map(Path::new) {
         match fs::read_link(path) {
@@ -86,8 +87,13 @@ pub(super) fn arguments(visible: &[PathBuf], sandbox: Option<&Sandbox>) -> Vec<O
     }
     // All of /tmp and /dev/shm is fresh: what the session's user could have put in a lasting /tmp would be
     // in the way of the mounts below, which root makes.
-    for arg in ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/tmp"] {
+    for arg in ["--proc", "/proc", "--dev", "/dev"] {
         view.args.push(arg.into());
+    }
+    for folder in ["/dev/shm", "/tmp"] {
+        view.args.extend(["--perms", "1777"].map(OsString::from));
+        view.args.extend(size.into_iter().flat_map(|size| ["--size".to_owned(), size.to_string()]).map(OsString::from));
+        view.args.extend(["--tmpfs", folder].map(OsString::from));
     }
     view.made.insert("/tmp".into());
     for path in shown(visible) {
@@ -135,7 +141,7 @@ mod tests {
     #[test]
     fn nothing_of_the_hosts_own_folders_is_in_the_list() {
         // The targets of mounts; folders that are only made are empty.
-        let args = arguments(&[], None);
+        let args = arguments(&[], None, None);
         let args: Vec<_> =
             args.windows(2).filter(|pair| pair[0] != "--dir" && pair[0] != "--remount-ro").map(|pair| pair[1].clone()).collect();
         for hidden in

@@ -145,7 +145,7 @@ async fn what_a_killed_server_left_running_is_ended_by_the_next_command() {
             .provider
             .inner
             .launcher
-            .process(&world.sandbox(&handle), &meta, &sh("setsid sleep 1003 & sleep 1004"), &[(processes::EXEC_MARK, "before")])
+            .process(&world.sandbox(&handle), &meta, &sh("setsid sleep 1003 & sleep 1004"), &[], &[(processes::EXEC_MARK, "before")])
             .unwrap()
             .spawn()
             .unwrap();

@@ -70,7 +70,7 @@ async fn as_root_each_session_has_a_user_that_can_do_nothing_to_others() {
 #[tokio::test]
 async fn limits_hold() {
     for mode in MODES {
-        let world = World::with(mode, |settings| settings.limits = Limits { open_files: 123, processes: 50 });
+        let world = World::with(mode, |settings| settings.limits = Limits { open_files: 123, processes: 50, ..Limits::default() });
         let handle = world.session().await;
         assert_eq!(world.sh(&handle, "ulimit -n; ulimit -Hn; ulimit -c").await.1, "123\n123\n0\n");
         if is_root() || mode == Mode::Bubblewrap {

@@ -3,7 +3,9 @@
 mod ensure;
 mod exec;
 mod fences;
+mod hostile;
 mod isolation;
+mod limits;
 mod restart;
 mod serve;
 mod stop;
