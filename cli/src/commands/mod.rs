@@ -5,6 +5,7 @@ mod events;
 mod list;
 pub mod replaced;
 mod status;
+mod token;
 mod up;
 mod version;
 
@@ -23,6 +24,7 @@ pub enum Command {
     List(list::List),
     Status(status::Status),
     Events(events::Events),
+    Token(token::Token),
     Version(version::Version),
 }
 
@@ -33,6 +35,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::List(list) => list.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Events(events) => events.run(context).await,
+        Command::Token(token) => token.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())

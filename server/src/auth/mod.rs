@@ -1,5 +1,6 @@
 //! From a request's headers to a principal. There is no anonymous caller and no fallback.
 
+mod access_token;
 mod claims;
 mod error;
 mod issuer;
@@ -19,6 +20,7 @@ use crate::{clock::Clock, domain::principal::Principal};
 use claims::Claims;
 use issuer::Trusted;
 
+pub use access_token::access_token;
 pub use error::{AuthError, SetupError};
 pub use issuer::Issuer;
 pub use keys::{Algorithm, KeySource, UnknownAlgorithm};
