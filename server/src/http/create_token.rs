@@ -30,7 +30,7 @@ use crate::{
     request_body = CreateToken,
     responses(
         (status = 201, body = CreatedToken, description = "The token", headers(
-            ("Location" = String, description = "The token, to be revoked there"), ("Cache-Control" = String, description = "no-store"))),
+            ("Location" = String, description = "The token, to be revoked there"))),
         CreateTokenRefusals,
     )
 )]
@@ -46,8 +46,8 @@ pub async fn create_token(
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
     let made = tokio::spawn(async move { ledger.create_token(NewToken { caller, name, scopes, days }).await }.in_current_span());
     let (token, about) = made.await.map_err(|_| ApiError::Panicked)??;
-    let headers = [(header::LOCATION, format!("/v1/tokens/{}", about.token_id)), (header::CACHE_CONTROL, "no-store".to_owned())];
-    Ok((StatusCode::CREATED, headers, Json(CreatedToken { token: token.expose().to_owned(), about })))
+    let location = [(header::LOCATION, format!("/v1/tokens/{}", about.token_id))];
+    Ok((StatusCode::CREATED, location, Json(CreatedToken { token: token.expose().to_owned(), about })))
 }
 
 fn checked_name(name: String) -> Result<String, ApiError> {
