@@ -49,7 +49,7 @@ fn span(request: &Request, route: &str) -> Span {
         "otel.status_code" = Empty,
         "http.request.method" = method,
         "http.route" = route,
-        "url.path" = path(&request),
+        "url.path" = path(request),
         "http.response.status_code" = Empty,
         request_id = id,
         tenant = Empty,
