@@ -3,7 +3,17 @@ ALTER TABLE access_tokens
     ADD COLUMN created_by_request text,
     ADD CONSTRAINT access_tokens_scopes CHECK (scopes <@ ARRAY['sessions:read', 'sessions:write', 'admin'] AND cardinality(scopes) > 0),
     ADD CONSTRAINT access_tokens_name CHECK (length(name) BETWEEN 1 AND 100);
-CREATE INDEX access_tokens_own ON access_tokens (tenant_id, principal_id, created_at DESC);
+-- Ids grow with time: newest first is their order.
+CREATE INDEX access_tokens_own ON access_tokens (tenant_id, principal_id, token_id);
+
+-- What was revoked stays so, whoever writes.
+CREATE FUNCTION guard_access_tokens() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM refuse('access_tokens_stay_revoked', 'a revoked token stays revoked');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER access_tokens_stay_revoked BEFORE UPDATE ON access_tokens FOR EACH ROW
+    WHEN (OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at) EXECUTE FUNCTION guard_access_tokens();
 
 -- Whose token this is, if it is good now; that it was used is noted once a minute at most.
 CREATE FUNCTION use_access_token(hash bytea) RETURNS TABLE (

@@ -50,6 +50,11 @@ async fn every_usage_error_is_a_json_object_wherever_json_stands() {
         &["up", URL, "--branch", "main", "--branch", "other", "--json"],
         &["up", URL, "--branch", "main", "--client-request-id", "", "--json"],
         &["up", URL, "--branch", "main", "--client-request-id", "--json"],
+        &["token", "create", "--json"],
+        &["token", "create", "--name", "x", "--scope", "root", "--json"],
+        &["token", "create", "--name", "x", "--expires-in", "366d", "--json"],
+        &["token", "revoke", "--json"],
+        &["token", "--json"],
         &["version", "extra", "--json"],
         &["help", "bogus", "--json"],
     ];
@@ -101,6 +106,9 @@ async fn a_value_with_a_secret_is_never_repeated() {
         &["list", secret],
         &["list", "--limit", secret],
         &["list", "--state", secret],
+        &["token", "revoke", secret],
+        &["token", "create", "--name", "x", "--scope", secret],
+        &["token", "create", "--name", "x", "--expires-in", secret],
         &["--server", secret, "--profile", "dev", "list"],
         &[secret],
     ] {
@@ -269,8 +277,13 @@ fn the_help_texts() {
     command.clone().debug_assert();
     command.build();
     insta::assert_snapshot!("help", command.render_long_help());
-    for name in ["up", "down", "list", "status", "events", "login", "logout", "whoami", "version"] {
+    for name in ["up", "down", "list", "status", "events", "login", "logout", "whoami", "token", "version"] {
         let help = command.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
         insta::assert_snapshot!(format!("help_{name}"), help);
+    }
+    for name in ["create", "list", "revoke"] {
+        let token = command.find_subcommand_mut("token").unwrap();
+        let help = token.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
+        insta::assert_snapshot!(format!("help_token_{name}"), help);
     }
 }

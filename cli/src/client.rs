@@ -1,5 +1,7 @@
 //! The HTTP API, spoken: one method a call, and what may be tried again.
 
+mod tokens;
+
 use std::time::Duration;
 
 use alpine_api::{DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
@@ -26,6 +28,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a call that cannot be answered is tried again.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
+    /// What would be done twice.
+    Once,
     /// A question: a moment.
     Ask,
     /// A request to begin something: through a short interruption.
@@ -37,6 +41,7 @@ pub enum Patience {
 impl Patience {
     fn backoff(self) -> ExponentialBuilder {
         let total = match self {
+            Self::Once => Duration::ZERO,
             Self::Ask => Duration::from_secs(3),
             Self::Begin => Duration::from_secs(10),
             Self::Wait => Duration::from_secs(12 * 60),
@@ -80,6 +85,7 @@ impl ClientError {
     /// Whether the same call may be answered in a moment: the connection, a proxy or a server that starts.
     fn is_transient(&self, patience: Patience) -> bool {
         match self {
+            _ if matches!(patience, Patience::Once) => false,
             Self::Unreachable { .. } => true,
             Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
@@ -301,7 +307,9 @@ impl Client {
         if !status.is_success() {
             return Err(ClientError::Refused(Box::new(Refusal::new(status, retry_after, &body))));
         }
-        serde_json::from_slice(&body).map_err(|source| ClientError::Unreadable { server: self.server.clone(), source })
+        // An answer without a body says all by its status.
+        let body = if body.is_empty() { b"null" } else { body.as_ref() };
+        serde_json::from_slice(body).map_err(|source| ClientError::Unreadable { server: self.server.clone(), source })
     }
 
     fn lost(&self, source: reqwest::Error) -> ClientError {

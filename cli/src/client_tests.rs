@@ -312,3 +312,34 @@ async fn events_come_as_an_array_or_a_line_each() {
     let lines: Vec<Value> = followed.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), followed.code), (3, ExitCode::SUCCESS));
 }
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_shown_once() {
+    let made = json!({"token": "alpine_pat_s3cr3t", "token_id": "tok_019ab1c24d3e7f508192a3b4c5d62001", "name": "ci", "scopes": ["sessions:read"],
+        "owner_principal_id": "tester", "created_at": "2026-11-22T10:00:00Z", "expires_at": "2027-02-20T10:00:00Z", "from_tomorrow": 1});
+    let create = ["token", "create", "--name", "ci", "--scope", "sessions:read", "--scope", "sessions:read", "--expires-in", "7d", "-v"];
+    let good = fake(vec![(201, made.to_string())]).await;
+    let run = good.alpine(&create).await;
+    assert_eq!((run.code, run.out.lines().filter(|line| *line == "alpine_pat_s3cr3t").count()), (ExitCode::SUCCESS, 1), "{run:?}");
+    assert!(run.err.contains("only time") && !run.err.contains("s3cr3t"), "{run:?}");
+    let body: Value = serde_json::from_str(good.seen()[0].split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body, json!({"name": "ci", "scopes": ["sessions:read"], "expires_in_days": 7}));
+    // Whether a lost answer was a token is not known: another try could make a second one.
+    for lost in [(0, String::new()), (503, String::new())] {
+        let away = fake(vec![lost, (201, made.to_string())]).await;
+        let run = away.alpine(&[&create[..], &["--json"]].concat()).await;
+        assert_eq!((run.json_error().0.as_str(), away.seen().len()), ("ERR_UNAVAILABLE", 1), "{run:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_has_no_body_and_is_tried_again() {
+    let server = fake(vec![(503, String::new()), (204, String::new())]).await;
+    let run = server.alpine(&["token", "revoke", "tok_019ab1c24d3e7f508192a3b4c5d62001", "--json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&run.out).unwrap()["revoked"], true, "{run:?}");
+    assert!(server.seen().iter().all(|seen| seen.starts_with("DELETE /v1/tokens/tok_019ab1c24d3e7f508192a3b4c5d62001 ")));
+    // What may be the secret is not sent.
+    let run = server.alpine(&["token", "revoke", "alpine_pat_s3cr3t", "--json"]).await;
+    assert_eq!((run.json_error().0.as_str(), server.seen().len()), ("ERR_NOT_FOUND", 2));
+    assert!(!run.out.contains("s3cr3t"));
+}

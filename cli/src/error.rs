@@ -23,6 +23,9 @@ pub enum CliError {
     /// The text is no session's id, so no session has it.
     #[error("session not found")]
     NoSuchSession,
+    /// The text is no token's id.
+    #[error("token not found")]
+    NoSuchToken,
     #[error("{cause}")]
     Usage { cause: String, next_step: String },
     #[error("a command is required")]
@@ -84,6 +87,7 @@ impl CliError {
                 Report::new(ErrorCode::InvalidRepoUrl, self, format!("{why}, for example https://github.com/org/repo.git"))
             }
             Self::NoSuchSession => Report::new(ErrorCode::SessionNotFound, self, "run alpine list to see your sessions"),
+            Self::NoSuchToken => Report::new(ErrorCode::NotFound, self, "run alpine token list to see the ids of your tokens"),
             Self::Usage { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),
             Self::NoCommand { .. } => Report::new(ErrorCode::InvalidRequest, self, "run alpine --help"),
             Self::Replaced { new, .. } => Report::new(ErrorCode::CommandReplaced, self, format!("run {new}")),

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use alpine_api::{OperationId, OperationKind, OperationStatus, SessionId, SessionState};
+use alpine_api::{OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use crate::{
     config::Environment,
     run,
     ui::{Answer, Style, Terminal, Ui},
-    wire::{Operation, Session, Transition, Word},
+    wire::{Operation, Session, Token, Transition, Word},
 };
 
 pub fn at(text: &str) -> DateTime<Utc> {
@@ -69,6 +69,19 @@ pub fn session() -> Session {
         operation_id: Some(operation_id(1)),
         last_error: None,
         next_step: format!("run alpine down {} when work is complete", session_id(1)),
+    }
+}
+
+pub fn token(n: u128) -> Token {
+    Token {
+        token_id: TokenId::from_uuid(Uuid::from_u128(0x019a_b1c2_4d3e_7f50_8192_a3b4_c5d6_2000 + n)),
+        name: "nightly build".to_owned(),
+        owner_principal_id: "tester".to_owned(),
+        scopes: vec![Word::Known(Scope::SessionsRead), Word::Known(Scope::SessionsWrite)],
+        created_at: at("2026-11-22T10:00:00Z"),
+        expires_at: at("2027-02-20T10:00:00Z"),
+        last_used_at: None,
+        revoked_at: None,
     }
 }
 

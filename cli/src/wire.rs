@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use alpine_api::{ErrorCode, OperationId, OperationKind, OperationStatus, SessionId, SessionState};
+use alpine_api::{ErrorCode, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +151,32 @@ pub struct WhoAmI {
     pub method: String,
     #[serde(default)]
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Token {
+    pub token_id: TokenId,
+    pub name: String,
+    pub owner_principal_id: String,
+    pub scopes: Vec<Word<Scope>>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub last_used_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// No Debug: it holds the secret.
+#[derive(Deserialize)]
+pub struct CreatedToken {
+    pub token: String,
+    #[serde(flatten)]
+    pub about: Token,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TokenPage {
+    pub tokens: Vec<Token>,
+    pub next_cursor: Option<String>,
 }
 
 #[cfg(test)]

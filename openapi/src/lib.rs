@@ -4,6 +4,7 @@
 //! that both sides check (repository URL, branch). The OpenAPI document is generated from these types
 //! and the server's handlers and committed beside this crate as `alpine.v1.json`.
 
+mod access_token;
 mod audit;
 mod error_code;
 mod event;
@@ -18,10 +19,11 @@ mod session;
 mod state;
 mod whoami;
 
+pub use access_token::{CreateToken, CreatedToken, Token, TokenPage};
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use error_code::ErrorCode;
 pub use event::{EventPage, Transition};
-pub use ids::{IdError, OperationId, SessionId};
+pub use ids::{IdError, OperationId, SessionId, TokenId};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
 pub use protected_resource::{LoginHint, ProtectedResource};

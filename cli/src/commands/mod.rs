@@ -7,6 +7,7 @@ mod login;
 mod logout;
 pub mod replaced;
 mod status;
+mod token;
 mod up;
 mod version;
 mod whoami;
@@ -29,6 +30,7 @@ pub enum Command {
     Login(login::Login),
     Logout(logout::Logout),
     Whoami(whoami::Whoami),
+    Token(token::Token),
     Version(version::Version),
 }
 
@@ -42,6 +44,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Login(login) => login.run(context).await,
         Command::Logout(logout) => logout.run(context).await,
         Command::Whoami(whoami) => whoami.run(context).await,
+        Command::Token(token) => token.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())

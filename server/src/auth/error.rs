@@ -25,6 +25,10 @@ pub enum AuthError {
     Signature,
     #[error("the token has expired")]
     Expired,
+    #[error("the access token was revoked")]
+    Revoked,
+    #[error("the access token is not one that was made here")]
+    UnknownToken,
     #[error("the token is not valid yet")]
     NotYetValid,
     #[error("the token is for another audience")]
@@ -52,6 +56,8 @@ impl AuthError {
             Self::Issuer => "use a token of an issuer that this server trusts",
             Self::Algorithm | Self::Key | Self::Signature => "get a new token: the signature of this one does not verify",
             Self::Expired => "sign in again: the token has expired",
+            Self::Revoked => "make a new token with alpine token create: this one was revoked",
+            Self::UnknownToken => "check the access token: it is not one of this server's",
             Self::NotYetValid => "check the clock: the token is not valid yet",
             Self::Audience => "get a token for this server: the audience of this one is another",
             Self::Claim(_) => "get a token with well-formed iss, aud, sub and exp (and nbf, where there is one)",

@@ -1,5 +1,6 @@
 //! From a request's headers to a principal. There is no anonymous caller and no fallback.
 
+mod access_token;
 mod algorithm;
 mod claims;
 mod error;
@@ -27,6 +28,7 @@ use crate::{clock::Clock, domain::principal::Principal, metrics::Metrics};
 use issuer::Trusted;
 use token::Token;
 
+pub use access_token::access_token;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use error::{AuthError, JwksError, SetupError};
 pub use issuer::{Issuer, KeySource, LoginHints};

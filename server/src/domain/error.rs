@@ -12,6 +12,9 @@ pub enum Fault {
     /// The caller's token is good for less than this.
     #[error("the token lacks the scope {0}")]
     ScopeMissing(Scope),
+    /// The caller has shown an access token where signing in is asked for.
+    #[error("tokens are made after signing in")]
+    SignInRequired,
     #[error("this needs the role {0}")]
     RoleMissing(&'static str),
     /// Where tenants are made by operators only.
@@ -48,6 +51,9 @@ pub enum Fault {
     /// What is used, and of how much.
     #[error("{0}")]
     QuotaExceeded(String),
+    /// Of access tokens that are good now.
+    #[error("the principal has {used} of {limit} access tokens")]
+    TooManyTokens { used: i64, limit: i64 },
     #[error("session cannot go from {from} to {to}")]
     IllegalTransition { from: SessionState, to: SessionState },
 }
@@ -72,7 +78,7 @@ impl Fault {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotOwner | Self::NotAdmin => ErrorCode::SessionForbidden,
-            Self::ScopeMissing(_) | Self::RoleMissing(_) | Self::TenantUnknown => ErrorCode::Forbidden,
+            Self::ScopeMissing(_) | Self::SignInRequired | Self::RoleMissing(_) | Self::TenantUnknown => ErrorCode::Forbidden,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::SessionNotFound | Self::OperationNotFound | Self::NoRecord => ErrorCode::SessionNotFound,
             Self::BranchRequired => ErrorCode::BranchRequired,
@@ -83,7 +89,7 @@ impl Fault {
                 ErrorCode::OperationConflict
             }
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
-            Self::QuotaExceeded(_) => ErrorCode::QuotaExceeded,
+            Self::QuotaExceeded(_) | Self::TooManyTokens { .. } => ErrorCode::QuotaExceeded,
         }
     }
 
@@ -93,6 +99,7 @@ impl Fault {
             Self::NotOwner => "ask the session's owner or an admin of your tenant",
             Self::NotAdmin => "list your own sessions, or ask an admin of your tenant",
             Self::ScopeMissing(_) => "use a token with that scope: alpine token create --scope",
+            Self::SignInRequired => "sign in, and send no access token: unset ALPINE_TOKEN",
             Self::RoleMissing(_) => "ask somebody who has that role",
             Self::TenantUnknown => "ask an operator to make your tenant known",
             Self::NotFound(_) => "check the id, and that it is yours",
@@ -107,6 +114,7 @@ impl Fault {
             Self::NotPersisted { .. } => "run alpine down <session-id> --retry-persist",
             Self::AlreadyFailed { .. } => "run alpine up with a new client-request-id",
             Self::QuotaExceeded(_) => "stop a session with alpine down <session-id>, or ask an operator for more",
+            Self::TooManyTokens { .. } => "revoke one with alpine token revoke <token-id>; alpine token list shows them",
             Self::IllegalTransition { .. } => "run alpine status <session-id>",
         }
     }

@@ -1,5 +1,6 @@
 //! What a session is and may do. Pure: no web framework, no database, no runtime, no clock, no environment.
 
+pub mod access_token;
 pub mod down;
 pub mod idempotency;
 pub mod lifecycle;

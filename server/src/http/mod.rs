@@ -1,6 +1,7 @@
 //! The HTTP API: routes, the layers around them in their order, one endpoint a file.
 
 mod create_session;
+mod create_token;
 mod docs;
 mod down_session;
 mod extract;
@@ -10,12 +11,14 @@ mod get_session;
 mod layers;
 mod list_events;
 mod list_sessions;
+mod list_tokens;
 mod livez;
 mod metrics;
 mod openapi;
 mod problem;
 mod protected_resource;
 mod readyz;
+mod revoke_token;
 mod serve;
 mod state;
 #[cfg(test)]
@@ -51,6 +54,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_operation::get_operation))
         .routes(routes!(whoami::whoami))
         .routes(routes!(protected_resource::protected_resource))
+        .routes(routes!(create_token::create_token, list_tokens::list_tokens))
+        .routes(routes!(revoke_token::revoke_token))
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

@@ -29,6 +29,7 @@ use super::list_sessions::Owner;
         (name = "sessions", description = "Sandboxes, from up to down"),
         (name = "operations", description = "What the control plane does for a session"),
         (name = "identity", description = "Who calls"),
+        (name = "tokens", description = "Personal access tokens, for scripts"),
         (name = "system", description = "For those who run the server"),
     ),
 )]
@@ -54,11 +55,15 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 /// What holds for every operation is said once, here.
 fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let bearer = SecurityScheme::Http(
-        Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some("A token of a trusted issuer")).build(),
+        Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("A token of a trusted issuer, or a personal access token"))
+            .build(),
     );
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for path in document.paths.paths.values_mut() {
-        [&mut path.get, &mut path.post].into_iter().flatten().for_each(add_request_id);
+        [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten().for_each(add_request_id);
     }
     // A `down` without a body is one with the defaults.
     let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
@@ -89,11 +94,12 @@ fn problem(status: u16) -> Response {
         400 => "The request is not of its form",
         401 => "No caller can be derived from the request",
         403 => "The caller may not do this",
-        404 => "There is no such session or operation",
+        404 => "There is no such thing for this caller",
         409 => "It contradicts what there is, or an operation that was cancelled or not persisted",
         413 => "The body is too large",
         415 => "The body is not JSON",
         422 => "A value cannot be taken, or the key was used for something else",
+        429 => "A quota is used up",
         500 => "A fault of the control plane",
         502 => "The sandbox could not be made ready",
         503 => "Not now",
@@ -103,7 +109,7 @@ fn problem(status: u16) -> Response {
     let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content);
     match status {
         401 => response.header("WWW-Authenticate", text_header("The challenge (RFC 6750)")),
-        503 => response.header("Retry-After", text_header("Seconds")),
+        429 | 503 => response.header("Retry-After", text_header("Seconds")),
         _ => response,
     }
     .build()
@@ -129,6 +135,9 @@ refusals! {
     ListRefusals = 400 401 403 422 500 503;
     SessionRefusals = 401 403 404 500 503;
     EventRefusals = 400 401 403 404 500 503;
+    CreateTokenRefusals = 400 401 403 413 415 422 429 500 503;
+    ListTokensRefusals = 400 401 403 500 503;
+    RevokeTokenRefusals = 401 403 404 500 503;
     ReadyRefusals = 503;
     WhoAmIRefusals = 401 500 503;
 }
@@ -166,7 +175,7 @@ mod tests {
         for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "an id twice");
         }
-        assert_eq!(ids.len(), 13);
+        assert_eq!(ids.len(), 16);
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().unwrap();

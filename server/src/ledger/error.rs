@@ -2,7 +2,7 @@
 
 use alpine_api::SessionState;
 
-use crate::domain::{Fault, record::RecordError};
+use crate::domain::{Fault, access_token::NoRandomness, record::RecordError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +27,8 @@ pub enum Error {
     Corrupt(String),
     #[error("a secret cannot be sealed or opened")]
     Seal(#[from] super::SealError),
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
 }

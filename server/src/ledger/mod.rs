@@ -6,6 +6,7 @@
 
 mod accept_down;
 mod accept_up;
+mod access_tokens;
 mod audit;
 mod commit;
 mod connect;
@@ -32,6 +33,7 @@ use crate::domain::{operation::Deadlines, principal::TenantId, tenant::TenantPol
 
 pub use accept_down::{DownAnswer, NewDown};
 pub use accept_up::{NewUp, UpAnswer};
+pub use access_tokens::{NewToken, TokenQuery};
 pub use commit::{End, Findings, Step};
 pub use connect::{MIGRATOR, PoolSettings, Pools, migrate};
 pub use error::Error;

@@ -6,9 +6,10 @@ use axum::{
 };
 
 use crate::{
+    auth::{AuthError, access_token},
     domain::{
         Fault,
-        principal::{self, Scope},
+        principal::{self, Principal, Scope},
     },
     http::{ApiError, AppState, layers::RequestId},
 };
@@ -21,7 +22,7 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let principal = state.auth.authenticate(&parts.headers).await?;
+        let principal = authenticate(parts, state).await?;
         let span = tracing::Span::current();
         span.record("tenant", principal.tenant.as_str()).record("principal", principal.id.as_str());
         let scope = if matches!(parts.method, Method::GET | Method::HEAD) { Scope::SessionsRead } else { Scope::SessionsWrite };
@@ -30,5 +31,13 @@ impl FromRequestParts<AppState> for Caller {
         }
         let request_id = parts.extensions.get::<RequestId>().map_or_else(String::new, |id| id.as_str().to_owned());
         Ok(Self(principal::Caller { principal, request_id }))
+    }
+}
+
+/// By the ledger if it is an access token, by its issuer's keys otherwise.
+async fn authenticate(parts: &Parts, state: &AppState) -> Result<Principal, ApiError> {
+    match access_token(&parts.headers)? {
+        Some(token) => Ok(state.ledger.use_access_token(&token).await?.map_err(AuthError::from)?),
+        None => Ok(state.auth.authenticate(&parts.headers).await?),
     }
 }

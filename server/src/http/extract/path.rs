@@ -1,6 +1,6 @@
 //! Ids in paths. One that is malformed is answered exactly as one that is not there.
 
-use alpine_api::{OperationId, SessionId};
+use alpine_api::{OperationId, SessionId, TokenId};
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
@@ -13,6 +13,9 @@ pub struct SessionPath(pub SessionId);
 
 #[derive(Debug, Clone, Copy)]
 pub struct OperationPath(pub OperationId);
+
+#[derive(Debug, Clone, Copy)]
+pub struct TokenPath(pub TokenId);
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = ApiError;
@@ -29,5 +32,14 @@ impl<S: Send + Sync> FromRequestParts<S> for OperationPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let found = Path::<OperationId>::from_request_parts(parts, state).await;
         Ok(Self(found.map_err(|_| Fault::OperationNotFound)?.0))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<TokenId>::from_request_parts(parts, state).await;
+        Ok(Self(found.map_err(|_| Fault::NotFound("token"))?.0))
     }
 }

@@ -3,7 +3,7 @@ use axum::response::IntoResponse;
 
 use super::*;
 use crate::{
-    domain::{Fault, failure},
+    domain::{Fault, access_token::AccessToken, failure},
     http::{ApiError, document, extract::Wait, problem::Unsent, wait},
 };
 
@@ -28,7 +28,7 @@ async fn every_route_of_the_document_under_v1_refuses_a_caller_without_a_token()
             assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         }
     }
-    assert_eq!(v1, 8);
+    assert_eq!(v1, 11);
 }
 
 #[tokio::test]
@@ -284,4 +284,28 @@ async fn whoever_waits_is_released_when_the_server_goes() {
     let running = operation(OperationStatus::Running, None);
     let settled = wait::settle(&state, &caller.unwrap().tenant, running, wait_of("wait=60")).await.unwrap();
     assert_eq!(settled.status, OperationStatus::Running);
+}
+
+#[tokio::test]
+async fn an_access_token_is_looked_for_only_if_it_can_be_one() {
+    let app = app();
+    let token = AccessToken::generate(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
+    let ask = |scheme: &str, token: &str| {
+        let request = bare(Method::GET, "/v1/sessions").header(header::AUTHORIZATION, format!("{scheme} {token}"));
+        request.body(Body::empty()).unwrap()
+    };
+    // The database is not there.
+    assert_eq!(refusal(&app, ask("Bearer", token.expose())).await.0, 503);
+    assert_eq!(refusal(&app, ask("bearer", token.expose())).await.0, 503);
+    let wrong = format!("{}{}", &token.expose()[..59], if token.expose().ends_with('0') { '1' } else { '0' });
+    let lower = token.expose().replace("alpine", "Alpine");
+    for bad in [wrong.as_str(), &lower, "alpine_pat_", &token.expose()[..59], &"alpine_pat_".repeat(4000)] {
+        assert_eq!(refusal(&app, ask("Bearer", bad)).await.0, 401, "{bad}");
+    }
+    assert_eq!(refusal(&app, ask("Basic", token.expose())).await.0, 401);
+    let mut twice = ask("Bearer", token.expose());
+    twice.headers_mut().append(header::AUTHORIZATION, format!("Bearer {}", super::token()).parse().unwrap());
+    assert_eq!(refusal(&app, twice).await.0, 401);
+    let elsewhere = bare(Method::GET, "/v1/sessions").header("cf-access-jwt-assertion", token.expose()).body(Body::empty()).unwrap();
+    assert_eq!(refusal(&app, elsewhere).await.0, 401);
 }
