@@ -11,6 +11,7 @@ use super::{
     ApiError, AppState,
     extract::{ApiJsonOrDefault, Caller, Prefer, SessionPath, Wait},
     layers::RequestId,
+    limits::Ticket,
     openapi::DownRefusals,
     wait,
 };
@@ -42,6 +43,7 @@ pub async fn down_session(
     SessionPath(session): SessionPath,
     Extension(request_id): Extension<RequestId>,
     wait: Wait,
+    ticket: Ticket,
     ApiJsonOrDefault(body): ApiJsonOrDefault<DownSession>,
 ) -> Result<Response, ApiError> {
     let DownSession { retry_persist, force, reason } = body;
@@ -55,13 +57,18 @@ pub async fn down_session(
         traceparent: telemetry::current_traceparent(),
     };
     let ledger = state.ledger.tenant(&principal.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let accepted = tokio::spawn(async move { ledger.accept_down(down).await }.in_current_span());
+    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place.
+    let place = ticket.place();
+    let accepted = async move {
+        let _place = place;
+        ledger.accept_down(down).await
+    };
+    let accepted = tokio::spawn(accepted.in_current_span());
     let answer = accepted.await.map_err(|_| ApiError::Panicked)??;
     if let Some(overtaken) = &answer.ended {
         state.metrics.operation_ended(overtaken.kind, overtaken.status, overtaken.error.as_ref());
     }
-    let operation = wait::settle(&state, &principal, answer.operation, wait).await?;
+    let operation = wait::settle(&state, &principal, answer.operation, wait, &ticket).await?;
     Ok(wait::answer(operation, wait))
 }
 

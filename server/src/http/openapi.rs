@@ -57,7 +57,10 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     );
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for path in document.paths.paths.values_mut() {
-        [&mut path.get, &mut path.post].into_iter().flatten().for_each(add_request_id);
+        [&mut path.get, &mut path.post].into_iter().flatten().for_each(|operation| {
+            add_request_id(operation);
+            add_rate_limits(operation);
+        });
     }
     // A `down` without a body is one with the defaults.
     let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
@@ -75,6 +78,30 @@ fn add_request_id(operation: &mut Operation) {
     }
 }
 
+/// On every answer to a caller that is known. An operation that names its own security is public.
+fn add_rate_limits(operation: &mut Operation) {
+    if operation.security.is_some() {
+        return;
+    }
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if matches!(status.as_str(), "401" | "414" | "431") {
+            continue;
+        }
+        for (name, description) in [
+            ("RateLimit-Limit", "Requests at once, of the bound that is nearest; none of the three where none is set"),
+            ("RateLimit-Remaining", "How many are left"),
+            ("RateLimit-Reset", "Seconds until all are there again"),
+        ] {
+            response.headers.insert(name.into(), number_header(description).into());
+        }
+    }
+}
+
+fn number_header(description: &str) -> utoipa::openapi::Header {
+    HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::Integer))).description(Some(description)).build()
+}
+
 fn text_header(description: &str) -> utoipa::openapi::Header {
     HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).description(Some(description)).build()
 }
@@ -89,10 +116,14 @@ fn problem(status: u16) -> Response {
         401 => "No caller can be derived from the request",
         403 => "The caller may not do this",
         404 => "There is no such session or operation",
+        408 => "The body did not come in time",
         409 => "It contradicts what there is, or an operation that was cancelled or not persisted",
         413 => "The body is too large",
-        415 => "The body is not JSON",
+        414 => "The path and query are too long",
+        415 => "The body is not JSON, or it is packed",
         422 => "A value cannot be taken, or the key was used for something else",
+        429 => "Too many requests in a short time, too many under way, or a quota is used up",
+        431 => "The headers are too large or too many; without a body where the connection cannot be read any further",
         500 => "A fault of the control plane",
         502 => "The sandbox could not be made ready",
         503 => "Not now",
@@ -102,7 +133,7 @@ fn problem(status: u16) -> Response {
     let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content);
     match status {
         401 => response.header("WWW-Authenticate", text_header("The challenge (RFC 6750)")),
-        503 => response.header("Retry-After", text_header("Seconds")),
+        429 | 503 => response.header("Retry-After", number_header("Seconds")),
         _ => response,
     }
     .build()
@@ -123,11 +154,11 @@ macro_rules! refusals {
 }
 
 refusals! {
-    UpRefusals = 400 401 409 413 415 422 500 502 503 504;
-    DownRefusals = 400 401 403 404 409 413 415 422 500 502 503 504;
-    ListRefusals = 400 401 403 422 500 503;
-    SessionRefusals = 401 403 404 500 503;
-    EventRefusals = 400 401 403 404 500 503;
+    UpRefusals = 400 401 408 409 413 415 422 429 431 500 502 503 504;
+    DownRefusals = 400 401 403 404 408 409 413 415 422 429 431 500 502 503 504;
+    ListRefusals = 400 401 403 414 422 429 431 500 503;
+    SessionRefusals = 401 403 404 429 431 500 503;
+    EventRefusals = 400 401 403 404 414 429 431 500 503;
     ReadyRefusals = 503;
 }
 

@@ -18,6 +18,7 @@ impl FromRequestParts<AppState> for Caller {
         let principal = state.auth.authenticate(&parts.headers)?;
         let span = tracing::Span::current();
         span.record("tenant", principal.tenant.as_str()).record("principal", principal.id.as_str());
+        state.limits.admit(parts, principal.tenant.as_str(), principal.id.as_str()).await?;
         Ok(Self(principal))
     }
 }

@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{AppState, Parts, Settings, router};
+use super::{AppState, LimitSettings, Parts, Settings, router};
 use crate::{
     auth::{Algorithm, Authenticator, Issuer, KeySource},
     clock::Clock,
@@ -64,6 +64,7 @@ fn state() -> AppState {
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed)).unwrap()),
         metrics: Arc::new(Metrics::new()),
         settings: Settings::default(),
+        limits: LimitSettings::default(),
         shutdown: CancellationToken::new(),
     })
 }
