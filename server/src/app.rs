@@ -200,12 +200,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         }
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
-    let listening = http::Listening {
-        listener: plan.listener,
-        tls: plan.tls,
-        connections,
-        drain: Duration::from_secs(http.drain_seconds),
-    };
+    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain: Duration::from_secs(http.drain_seconds) };
     let served = http::serve(router, listening, soft.clone()).await;
     // A server that cannot serve must not go on working unseen.
     soft.cancel();

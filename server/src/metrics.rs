@@ -180,7 +180,7 @@ impl Metrics {
         for ok in [true, false] {
             drop(self.verifications.get_or_create(&verified(ok)));
         }
-        for class in ["up", "down", "read", "write"] {
+        for class in ["up", "down", "read", "write", "woken"] {
             drop(self.shed.get_or_create(&[("class", class)]));
         }
         for bound in ["server", "address"] {

@@ -31,7 +31,9 @@ mod tests {
 
     #[test]
     fn connections_leave_files_for_the_rest() {
-        for (asked, files, got) in [(16_384, 1_048_576, 16_384), (16_384, 20_000, 16_384), (16_384, 4096, 3072), (16_384, 1024, 512), (10, 1024, 10)] {
+        for (asked, files, got) in
+            [(16_384, 1_048_576, 16_384), (16_384, 20_000, 16_384), (16_384, 4096, 3072), (16_384, 1024, 512), (10, 1024, 10)]
+        {
             assert_eq!(connections(asked, files), got);
         }
     }

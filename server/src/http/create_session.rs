@@ -62,7 +62,9 @@ pub async fn create_session(
     };
     let accepted = tokio::spawn(accepted.in_current_span());
     let operation = match accepted.await.map_err(|_| ApiError::Panicked)?? {
-        UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => not_over(wait::settle(&state, &principal, operation, wait, &ticket).await?)?,
+        UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
+            not_over(wait::settle(&state, &principal, operation, wait, &ticket).await?)?
+        }
         UpAnswer::Ready(operation) | UpAnswer::Failed(operation) => operation,
     };
     Ok(wait::answer(operation, wait))

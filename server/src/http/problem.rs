@@ -108,7 +108,8 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::TimedOut => Refusal::new(C::Unavailable, "the request was not answered in time", RETRY),
         ApiError::SlowBody => Refusal {
             retryable: true,
-            ..Refusal::new(C::InvalidRequest, "the body did not come in time", "send the whole body at once").status(StatusCode::REQUEST_TIMEOUT)
+            ..Refusal::new(C::InvalidRequest, "the body did not come in time", "send the whole body at once")
+                .status(StatusCode::REQUEST_TIMEOUT)
         },
         ApiError::Limited { what, retry_after } => {
             let retry_after = whole_seconds(*retry_after).max(1);

@@ -28,7 +28,8 @@ async fn resets(raw: Raw, base: String, token: String, up: bool, most: usize) ->
         client = ready;
         let request = Request::builder().uri(format!("{base}/v1/sessions")).header(header::AUTHORIZATION, format!("Bearer {token}"));
         let sent = if up {
-            let request = request.method("POST").header("idempotency-key", format!("r{n}")).header(header::CONTENT_TYPE, "application/json");
+            let request =
+                request.method("POST").header("idempotency-key", format!("r{n}")).header(header::CONTENT_TYPE, "application/json");
             client.send_request(request.body(()).unwrap(), false).and_then(|(_, mut stream)| {
                 let body = json!({ "repo_url": REPO, "branch": "main", "public": true }).to_string();
                 stream.send_data(body.into(), true)?;

@@ -58,7 +58,11 @@ async fn five_thousand_slow_connections_are_borne() {
     let mut lorises = JoinSet::new();
     for n in 0..LORISES {
         let (raw, gate) = (raw.clone(), Arc::clone(&gate));
-        if n % 2 == 0 { lorises.spawn(never_shakes_hands(raw, gate)) } else { lorises.spawn(trickles(raw, gate)) };
+        if n % 2 == 0 {
+            lorises.spawn(never_shakes_hands(raw, gate))
+        } else {
+            lorises.spawn(trickles(raw, gate))
+        };
     }
     let (begun, mut most) = (Instant::now(), 0.0_f64);
     while begun.elapsed() < LASTS {

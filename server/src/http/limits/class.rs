@@ -15,10 +15,12 @@ pub enum Class {
     Read,
     /// Every other change.
     Write,
+    /// A look at the end of an operation that was waited for: a thousand may be told of one at once.
+    Woken,
 }
 
 impl Class {
-    pub const ALL: [Self; 4] = [Self::Up, Self::Down, Self::Read, Self::Write];
+    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Read, Self::Write, Self::Woken];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Class {
             Self::Down => "down",
             Self::Read => "read",
             Self::Write => "write",
+            Self::Woken => "woken",
         }
     }
 
@@ -51,12 +54,12 @@ pub struct Places([usize; Class::ALL.len()]);
 
 impl Places {
     /// A request has at most one connection of a pool at a time. So that no class, nor all of them together, can hold
-    /// every connection for single statements: a quarter for `up`, half for reads, an eighth for other writes; the
-    /// rest is the worker's. A `down` has a pool of its own.
+    /// every connection for single statements: a quarter for `up`, three eighths for reads, an eighth for other writes
+    /// and for the woken each; the rest is the worker's. A `down` has a pool of its own.
     #[must_use]
     pub fn of(statements: u32, transactions: u32) -> Self {
-        let part = |of: u32, parts: u32| (of / parts).max(1) as usize;
-        Self([part(statements, 4), part(transactions, 1), part(statements, 2), part(statements, 8)])
+        let eighths = |count: u32| (statements * count / 8).max(1) as usize;
+        Self([eighths(2), transactions.max(1) as usize, eighths(3), eighths(1), eighths(1)])
     }
 
     pub(super) const fn of_class(self, class: Class) -> usize {

@@ -107,11 +107,11 @@ impl Limits {
         Ok(done)
     }
 
-    /// Await what others do. Nothing is held meanwhile; what comes after it is a read.
+    /// Await what others do; nothing is held meanwhile.
     pub async fn while_waiting(&self, ticket: &Ticket, other: impl Future<Output = ()>) -> Result<(), ApiError> {
         ticket.leave();
         other.await;
-        ticket.take_place(self.place(Class::Read, AFTER_A_WAIT).await?);
+        ticket.take_place(self.place(Class::Woken, AFTER_A_WAIT).await?);
         Ok(())
     }
 }

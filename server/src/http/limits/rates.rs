@@ -73,12 +73,7 @@ pub struct Rates {
 
 impl Default for Rates {
     fn default() -> Self {
-        Self {
-            principal: Rate::new(50, 200),
-            principal_up: Rate::new(5, 60),
-            tenant: Rate::new(500, 2000),
-            tenant_up: Rate::new(50, 600),
-        }
+        Self { principal: Rate::new(50, 200), principal_up: Rate::new(5, 60), tenant: Rate::new(500, 2000), tenant_up: Rate::new(50, 600) }
     }
 }
 

@@ -7,7 +7,7 @@ fn limits(settings: LimitSettings) -> Limits {
 }
 
 fn small() -> LimitSettings {
-    LimitSettings { places: Places::of(4, 1), queue: Duration::from_millis(20), ..LimitSettings::default() }
+    LimitSettings { places: Places::of(6, 1), queue: Duration::from_millis(20), ..LimitSettings::default() }
 }
 
 fn parts(method: Method) -> Parts {
@@ -29,7 +29,8 @@ fn no_class_can_hold_every_connection_for_single_statements() {
         assert!(of(Class::Up) >= 1 && of(Class::Read) >= 1 && of(Class::Write) >= 1);
         assert!(of(Class::Up) < statements as usize && of(Class::Read) < statements as usize);
         if statements >= 8 {
-            assert!(of(Class::Up) + of(Class::Read) + of(Class::Write) < statements as usize);
+            let all = of(Class::Up) + of(Class::Read) + of(Class::Write) + of(Class::Woken);
+            assert!(all < statements as usize);
         }
     }
 }
@@ -63,7 +64,8 @@ async fn who_only_waits_or_sends_holds_no_place_and_has_one_after() {
         .await
         .unwrap();
     assert!(waits.place().is_some() && sends.place().is_some());
-    assert!(matches!(read(&limits, "t", "c").await, Err(ApiError::Busy)));
+    // And it is not one that somebody else could have had.
+    assert!(read(&limits, "t", "c").await.is_ok());
 }
 
 #[tokio::test]

@@ -293,7 +293,10 @@ async fn a_body_that_is_packed_is_not_unpacked() {
         let mut request = up("\u{1f}");
         request.headers_mut().insert(header::CONTENT_ENCODING, coding.parse().unwrap());
         let (status, code, cause) = refusal(&app, request).await;
-        assert_eq!((status, code, cause.as_str()), (415, ErrorCode::InvalidRequest, "the body must come as it is, without a Content-Encoding"));
+        assert_eq!(
+            (status, code, cause.as_str()),
+            (415, ErrorCode::InvalidRequest, "the body must come as it is, without a Content-Encoding")
+        );
     }
     let mut plain = up("{}");
     plain.headers_mut().insert(header::CONTENT_ENCODING, "Identity".parse().unwrap());

@@ -110,7 +110,13 @@ const SOON: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn a_connection_that_says_nothing_or_too_slowly_is_closed_new_or_kept_alive() {
     let (address, shutdown, served) = start_with(app(), None, quick(ConnectionSettings::default()));
-    for said in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /livez HTTP/1.1\r\nhost: x\r\na", "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"] {
+    for said in [
+        "",
+        "PRI * HT",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nhost: x\r\na",
+        "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(said.as_bytes()).await.unwrap();
         assert!(closes(&mut stream, SOON).await, "{said:?}");
