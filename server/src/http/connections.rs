@@ -139,6 +139,10 @@ pub struct Counted {
 }
 
 impl Counted {
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+
     fn watched(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stalled = None;

@@ -8,6 +8,7 @@ mod extract;
 mod get_operation;
 mod get_record;
 mod get_session;
+mod handshake;
 mod layers;
 mod limits;
 mod list_events;

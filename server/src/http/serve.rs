@@ -20,7 +20,10 @@ use rustls::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectionSettings, Connections};
+use super::{
+    connections::{ConnectionSettings, Connections},
+    handshake::{Boxed, Greeted},
+};
 
 /// A certificate chain and its key, in PEM.
 #[derive(Debug, Clone)]
@@ -81,8 +84,8 @@ pub async fn serve(router: Router, listening: Listening, shutdown: CancellationT
         }
         Some(files) => {
             let config = RustlsConfig::from_config(Arc::new(server_config(&files)?));
-            let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(connections);
-            let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.acceptor(acceptor);
+            let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(Greeted(connections));
+            let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.acceptor(Boxed(acceptor));
             bounded(server, handle, &settings).serve(service).await
         }
     };

@@ -144,7 +144,8 @@ async fn a_handshake_that_never_ends_is_given_up() {
     std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
     let (address, shutdown, served) = start_with(app(), Some(files), quick(ConnectionSettings::default()));
     // Nothing, and the beginning of a record that does not come.
-    for said in [&[][..], &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]] {
+    for said in [&[][..], &[0x16], &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01], &[0x16, 0x03, 0x01, 0x00, 0x01, 0x01], b"GET / HTTP/1.1\r\n\r\n"]
+    {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(said).await.unwrap();
         assert!(closes(&mut stream, SOON).await, "{said:?}");
