@@ -2,6 +2,7 @@
 
 mod assemble;
 mod error;
+mod open_files;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -179,11 +180,14 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     let ledger = Ledger::new(pools.clone(), sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
     let http = &plan.common.http;
     let auth = Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock), Arc::clone(&metrics))?);
+    let connections = assemble::connections(&plan.common.limits, open_files::raise());
+    let connections = http::Connections::new(connections, Arc::clone(&metrics));
     let state = http::AppState::new(http::Parts {
         ledger: ledger.clone(),
         auth: Arc::clone(&auth),
         metrics: Arc::clone(&metrics),
         settings: assemble::http(http),
+        limits: assemble::limits(&plan.common.limits, &plan.pools),
         shutdown: soft.clone(),
     });
     let background = CancellationToken::new();
@@ -209,7 +213,8 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         }
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
-    let served = http::serve(router, plan.listener, plan.tls, soft.clone(), Duration::from_secs(http.drain_seconds)).await;
+    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain: Duration::from_secs(http.drain_seconds) };
+    let served = http::serve(router, listening, soft.clone()).await;
     // A server that cannot serve must not go on working unseen.
     soft.cancel();
     if let Some(worker) = worker {

@@ -1,6 +1,7 @@
 //! Configuration: the only reader of the environment, by way of clap. One struct a concern; every setting
 //! has a flag, a variable, a default and a line of help, and `check-config` prints them all.
 
+mod limits;
 mod shown;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use etcetera::BaseStrategy;
 use secrecy::SecretString;
 
+pub use limits::LimitArgs;
 pub use shown::describe;
 
 /// Alpine's control plane.
@@ -92,6 +94,8 @@ pub struct CommonArgs {
     pub worker: WorkerArgs,
     #[command(flatten)]
     pub http: HttpArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
     #[cfg(feature = "faults")]
@@ -295,6 +299,9 @@ pub struct HttpArgs {
     /// The largest request body, in bytes.
     #[arg(long, env = "ALPINE_MAX_BODY_BYTES", default_value_t = 65_536)]
     pub max_body_bytes: usize,
+    /// How long the whole of a request's body may take to come.
+    #[arg(long, env = "ALPINE_BODY_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub body_timeout_seconds: u64,
     /// How long a request may take beyond what it asked to wait.
     #[arg(long, env = "ALPINE_REQUEST_TIMEOUT_SECONDS", default_value_t = 30)]
     pub request_timeout_seconds: u64,

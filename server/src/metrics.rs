@@ -102,6 +102,9 @@ pub struct Metrics {
     requests: Family<Answered, Counter>,
     request_seconds: Family<Answered, Histogram, Buckets>,
     in_flight: Gauge,
+    shed: Counters<1>,
+    connections: Gauge,
+    connections_refused: Counters<1>,
     #[cfg(feature = "faults")]
     injected: Family<[(&'static str, String); 2], Counter>,
 }
@@ -157,6 +160,9 @@ impl Metrics {
             requests: add(r, "http_requests", "Requests answered", Family::default()),
             request_seconds: add(r, "http_request_duration_seconds", "Time to an answer", Family::new_with_constructor(REQUESTS)),
             in_flight: add(r, "http_requests_in_flight", "Requests being answered", Gauge::default()),
+            shed: add(r, "requests_shed", "Requests refused because their class had no place", Family::default()),
+            connections: add(r, "http_connections_open", "Connections open", Gauge::default()),
+            connections_refused: add(r, "http_connections_refused", "Connections closed because there were too many", Family::default()),
             #[cfg(feature = "faults")]
             injected: add(r, "injected_faults", "Faults on purpose", Family::default()),
             registry,
@@ -180,6 +186,12 @@ impl Metrics {
         for ok in [true, false] {
             drop(self.verifications.get_or_create(&verified(ok)));
             drop(self.jwks_refreshes.get_or_create(&fetched(ok)));
+        }
+        for class in ["up", "down", "read", "write", "woken"] {
+            drop(self.shed.get_or_create(&[("class", class)]));
+        }
+        for bound in ["server", "address"] {
+            drop(self.connections_refused.get_or_create(&[("bound", bound)]));
         }
         self.set_sessions(&[]);
         self.set_pool(0, 0);
@@ -260,6 +272,23 @@ impl Metrics {
     pub fn request_begins(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
+    }
+
+    /// A request was refused because its class had no place.
+    pub fn request_shed(&self, class: &'static str) {
+        self.shed.get_or_create(&[("class", class)]).inc();
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    #[must_use]
+    pub fn connection_opens(&self) -> InFlight {
+        self.connections.inc();
+        InFlight(self.connections.clone())
+    }
+
+    /// A connection was closed because there were too many; `bound`: `server` or `address`.
+    pub fn connection_refused(&self, bound: &'static str) {
+        self.connections_refused.get_or_create(&[("bound", bound)]).inc();
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -61,6 +61,12 @@ impl Ground {
             ("ALPINE_GIT_ALLOW_HOSTS", "127.0.0.1,localhost".to_owned()),
             ("ALPINE_SANDBOX_SERVE", LIGHT_SERVE.to_owned()),
             ("ALPINE_STOP_GRACE_SECONDS", "5".to_owned()),
+            // Tests hammer; those of the limits turn them on.
+            ("ALPINE_RATE_PRINCIPAL", "0".to_owned()),
+            ("ALPINE_RATE_PRINCIPAL_UP", "0".to_owned()),
+            ("ALPINE_RATE_TENANT", "0".to_owned()),
+            ("ALPINE_RATE_TENANT_UP", "0".to_owned()),
+            ("ALPINE_MAX_REQUESTS_PER_PRINCIPAL", "0".to_owned()),
             ("ALPINE_LOG", "info".to_owned()),
             ("ALPINE_LOG_FORMAT", "json".to_owned()),
         ];

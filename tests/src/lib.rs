@@ -24,6 +24,7 @@ pub mod pki;
 pub mod postgres;
 pub mod sandboxes;
 pub mod server;
+pub mod strain;
 pub mod wait;
 pub mod world;
 

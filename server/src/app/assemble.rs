@@ -12,11 +12,11 @@ use std::{
 use secrecy::SecretSlice;
 use uuid::Uuid;
 
-use super::AppError;
+use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
     config::{
-        AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs,
+        AuthArgs, CommonArgs, GitArgs, HttpArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs,
     },
     dev::tools::in_path,
     domain::{
@@ -24,7 +24,9 @@ use crate::{
         tenant::{Quotas, TenantPolicy},
     },
     faults::Faults,
-    http, lifecycle,
+    http,
+    ledger::PoolSettings,
+    lifecycle,
     lifecycle::{GitSettings, Rewrite},
     metrics::Metrics,
     sandbox::local,
@@ -32,6 +34,7 @@ use crate::{
 };
 
 const TRIES: i32 = 3;
+const BACKLOG: i32 = 4096;
 
 pub fn read(path: &Path) -> Result<Vec<u8>, AppError> {
     fs::read(path).map_err(|source| AppError::File { path: path.to_owned(), source })
@@ -40,6 +43,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, AppError> {
 pub fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
     let refused = |source| AppError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(refused)?;
+    // The standard library lets 128 wait to be accepted: a flood of them would keep others out.
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| refused(error.into()))?;
     listener.set_nonblocking(true).map_err(refused)?;
     Ok(listener)
 }
@@ -153,13 +158,13 @@ pub fn local(
         pass_env,
         path: path.join(":"),
         visible,
-        limits: limits(&common.sandbox),
+        limits: sandbox_limits(&common.sandbox),
         cgroup_parent: common.sandbox.sandbox_cgroup_parent.clone(),
         ..standard
     })
 }
 
-fn limits(args: &SandboxArgs) -> local::Limits {
+fn sandbox_limits(args: &SandboxArgs) -> local::Limits {
     const MB: u64 = 1024 * 1024;
     local::Limits {
         open_files: args.sandbox_open_files,
@@ -227,8 +232,34 @@ fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surroundings) -> Re
 pub fn http(args: &HttpArgs) -> http::Settings {
     http::Settings {
         body_limit: args.max_body_bytes,
+        body_timeout: Duration::from_secs(args.body_timeout_seconds),
         request_timeout: Duration::from_secs(args.request_timeout_seconds),
         max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+    }
+}
+
+#[must_use]
+pub fn limits(args: &LimitArgs, pools: &PoolSettings) -> http::LimitSettings {
+    http::LimitSettings {
+        rates: http::Rates {
+            principal: args.rate_principal,
+            principal_up: args.rate_principal_up,
+            tenant: args.rate_tenant,
+            tenant_up: args.rate_tenant_up,
+        },
+        at_once: args.max_requests_per_principal,
+        places: http::Places::of(pools.statements, pools.transactions),
+        queue: Duration::from_millis(args.queue_milliseconds),
+    }
+}
+
+/// `files`: how many this process may open.
+#[must_use]
+pub fn connections(args: &LimitArgs, files: u64) -> http::ConnectionSettings {
+    http::ConnectionSettings {
+        max: open_files::connections(args.max_connections, files),
+        per_address: args.max_connections_per_address as usize,
+        ..http::ConnectionSettings::default()
     }
 }
 

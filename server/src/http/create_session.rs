@@ -8,6 +8,7 @@ use tracing::Instrument;
 use super::{
     ApiError, AppState,
     extract::{ApiJson, Caller, Key, Prefer, Wait},
+    limits::Ticket,
     openapi::UpRefusals,
     wait,
 };
@@ -46,17 +47,23 @@ pub async fn create_session(
     State(state): State<AppState>,
     Caller(caller): Caller,
     wait: Wait,
+    ticket: Ticket,
     key: Result<Key, ApiError>,
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
     let up = new_up(caller.principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let accepted = tokio::spawn(async move { ledger.accept_up(up).await }.in_current_span());
+    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place.
+    let place = ticket.place();
+    let accepted = async move {
+        let _place = place;
+        ledger.accept_up(up).await
+    };
+    let accepted = tokio::spawn(accepted.in_current_span());
     let operation = match accepted.await.map_err(|_| ApiError::Panicked)?? {
         UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
-            not_over(wait::settle(&state, &caller.tenant, operation, wait).await?)?
+            not_over(wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?)?
         }
         UpAnswer::Ready(operation) | UpAnswer::Failed(operation) => operation,
     };

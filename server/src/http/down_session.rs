@@ -7,6 +7,7 @@ use tracing::Instrument;
 use super::{
     ApiError, AppState,
     extract::{ApiJsonOrDefault, Caller, Prefer, SessionPath, Wait},
+    limits::Ticket,
     openapi::DownRefusals,
     wait,
 };
@@ -37,6 +38,7 @@ pub async fn down_session(
     Caller(caller): Caller,
     SessionPath(session): SessionPath,
     wait: Wait,
+    ticket: Ticket,
     ApiJsonOrDefault(body): ApiJsonOrDefault<DownSession>,
 ) -> Result<Response, ApiError> {
     let DownSession { retry_persist, force, reason } = body;
@@ -49,13 +51,18 @@ pub async fn down_session(
         traceparent: telemetry::current_traceparent(),
     };
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let accepted = tokio::spawn(async move { ledger.accept_down(down).await }.in_current_span());
+    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place.
+    let place = ticket.place();
+    let accepted = async move {
+        let _place = place;
+        ledger.accept_down(down).await
+    };
+    let accepted = tokio::spawn(accepted.in_current_span());
     let answer = accepted.await.map_err(|_| ApiError::Panicked)??;
     if let Some(overtaken) = &answer.ended {
         state.metrics.operation_ended(overtaken.kind, overtaken.status, overtaken.error.as_ref());
     }
-    let operation = wait::settle(&state, &caller.tenant, answer.operation, wait).await?;
+    let operation = wait::settle(&state, &caller.tenant, answer.operation, wait, &ticket).await?;
     Ok(wait::answer(operation, wait))
 }
 

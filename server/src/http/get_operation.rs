@@ -10,6 +10,7 @@ use axum::{
 use super::{
     ApiError, AppState,
     extract::{Caller, OperationPath, Prefer, Wait},
+    limits::Ticket,
     openapi::SessionRefusals,
     wait,
 };
@@ -32,8 +33,9 @@ pub async fn get_operation(
     Caller(caller): Caller,
     OperationPath(id): OperationPath,
     wait: Wait,
+    ticket: Ticket,
 ) -> Result<Response, ApiError> {
     let operation = state.ledger.tenant(&caller.tenant).operation(&caller, id).await?;
-    let operation = wait::settle(&state, &caller.tenant, operation, wait).await?;
+    let operation = wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?;
     Ok(wait.applied(Json(operation).into_response()))
 }

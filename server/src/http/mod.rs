@@ -1,5 +1,6 @@
 //! The HTTP API: routes, the layers around them in their order, one endpoint a file.
 
+mod connections;
 mod create_session;
 mod create_token;
 mod docs;
@@ -8,7 +9,9 @@ mod extract;
 mod get_operation;
 mod get_record;
 mod get_session;
+mod handshake;
 mod layers;
+mod limits;
 mod list_events;
 mod list_sessions;
 mod list_tokens;
@@ -38,9 +41,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::CLOUDFLARE_ASSERTION;
 
+pub use connections::{ConnectionSettings, Connections};
+pub use limits::{LimitSettings, Places, Rate, Rates};
 pub use openapi::{document, document_json};
 pub use problem::ApiError;
-pub use serve::{ServeError, TlsFiles, serve};
+pub use serve::{Listening, ServeError, TlsFiles, serve};
 pub use state::{AppState, Parts, Settings};
 
 /// Every endpoint. What is registered here is in the document, and nothing else is.
@@ -83,6 +88,8 @@ fn surround(routes: Router<AppState>, state: AppState) -> Router {
         .layer(from_fn(layers::trace))
         .layer(from_fn_with_state(state.clone(), layers::measure))
         .layer(from_fn_with_state(state.clone(), layers::problems))
+        .layer(from_fn(layers::head))
+        .layer(from_fn(limits::ticket))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn_with_state(state.clone(), layers::time_out))
         .layer(DefaultBodyLimit::max(state.settings.body_limit));

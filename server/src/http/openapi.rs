@@ -63,7 +63,10 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     );
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for path in document.paths.paths.values_mut() {
-        [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten().for_each(add_request_id);
+        [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten().for_each(|operation| {
+            add_request_id(operation);
+            add_rate_limits(operation);
+        });
     }
     // A `down` without a body is one with the defaults.
     let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
@@ -81,12 +84,40 @@ fn add_request_id(operation: &mut Operation) {
     }
 }
 
+/// On every answer to a caller that is known. An operation that names its own security is public.
+fn add_rate_limits(operation: &mut Operation) {
+    if operation.security.is_some() {
+        return;
+    }
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if matches!(status.as_str(), "401" | "414" | "431") {
+            continue;
+        }
+        for (name, description) in [
+            ("RateLimit-Limit", "Requests at once, of the bound that is nearest; none of the three where none is set"),
+            ("RateLimit-Remaining", "How many are left"),
+            ("RateLimit-Reset", "Seconds until all are there again"),
+        ] {
+            response.headers.insert(name.into(), number_header(description).into());
+        }
+    }
+}
+
+fn number_header(description: &str) -> utoipa::openapi::Header {
+    HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::Integer))).description(Some(description)).build()
+}
+
 fn text_header(description: &str) -> utoipa::openapi::Header {
     HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String))).description(Some(description)).build()
 }
 
+/// What an operation says of itself, and what the layers around it may say: of one that takes a body, that it did not
+/// come; of one that knows its caller, that there is too much of something.
 fn refusals(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
-    statuses.iter().map(|status| (status.to_string(), RefOr::T(problem(*status)))).collect()
+    let body: &[u16] = if statuses.contains(&413) { &[408] } else { &[] };
+    let caller: &[u16] = if statuses.contains(&401) { &[414, 429, 431] } else { &[] };
+    statuses.iter().chain(body).chain(caller).map(|status| (status.to_string(), RefOr::T(problem(*status)))).collect()
 }
 
 fn problem(status: u16) -> Response {
@@ -95,11 +126,14 @@ fn problem(status: u16) -> Response {
         401 => "No caller can be derived from the request",
         403 => "The caller may not do this",
         404 => "There is no such thing for this caller",
+        408 => "The body did not come in time",
         409 => "It contradicts what there is, or an operation that was cancelled or not persisted",
         413 => "The body is too large",
-        415 => "The body is not JSON",
+        414 => "The path and query are too long",
+        415 => "The body is not JSON, or it is packed",
         422 => "A value cannot be taken, or the key was used for something else",
-        429 => "A quota is used up",
+        429 => "Too many requests in a short time, too many under way, or a quota is used up",
+        431 => "The headers are too large or too many; without a body where the connection cannot be read any further",
         500 => "A fault of the control plane",
         502 => "The sandbox could not be made ready",
         503 => "Not now",
@@ -109,7 +143,7 @@ fn problem(status: u16) -> Response {
     let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content);
     match status {
         401 => response.header("WWW-Authenticate", text_header("The challenge (RFC 6750)")),
-        429 | 503 => response.header("Retry-After", text_header("Seconds")),
+        429 | 503 => response.header("Retry-After", number_header("Seconds")),
         _ => response,
     }
     .build()
@@ -130,16 +164,16 @@ macro_rules! refusals {
 }
 
 refusals! {
-    UpRefusals = 400 401 409 413 415 422 500 502 503 504;
+    UpRefusals = 400 401 403 409 413 415 422 500 502 503 504;
     DownRefusals = 400 401 403 404 409 413 415 422 500 502 503 504;
     ListRefusals = 400 401 403 422 500 503;
     SessionRefusals = 401 403 404 500 503;
     EventRefusals = 400 401 403 404 500 503;
-    CreateTokenRefusals = 400 401 403 413 415 422 429 500 503;
+    CreateTokenRefusals = 400 401 403 413 415 422 500 503;
     ListTokensRefusals = 400 401 403 500 503;
     RevokeTokenRefusals = 401 403 404 500 503;
     ReadyRefusals = 503;
-    WhoAmIRefusals = 401 500 503;
+    WhoAmIRefusals = 401 403 500 503;
 }
 
 /// The document, written once when the router is made.

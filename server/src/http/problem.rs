@@ -1,5 +1,7 @@
 //! Every refusal, and how it looks on the wire (RFC 9457).
 
+use std::time::Duration;
+
 use alpine_api::{ErrorCode, Failure, OperationId, Problem};
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -29,6 +31,14 @@ pub enum ApiError {
     Draining,
     #[error("the request was not answered in time")]
     TimedOut,
+    #[error("the body did not come in time")]
+    SlowBody,
+    /// The caller or its tenant asks for too much.
+    #[error("{what}")]
+    Limited { what: &'static str, retry_after: Duration },
+    /// There is no place for one more request of its class.
+    #[error("the server is busy")]
+    Busy,
     #[error("a handler panicked")]
     Panicked,
     /// An answer that has no words of its own: an unknown path, a method that is not there.
@@ -57,12 +67,14 @@ struct Refusal {
     next_step: String,
     retryable: bool,
     operation: Option<OperationId>,
+    /// In seconds.
+    retry_after: u64,
 }
 
 impl Refusal {
     fn new(code: ErrorCode, cause: impl Into<String>, next_step: impl Into<String>) -> Self {
         let (cause, next_step) = (cause.into(), next_step.into());
-        Self { code, status: code.http_status(), cause, next_step, retryable: code.retryable(), operation: None }
+        Self { code, status: code.http_status(), cause, next_step, retryable: code.retryable(), operation: None, retry_after: 1 }
     }
 
     fn status(self, status: StatusCode) -> Self {
@@ -95,6 +107,16 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::NotReady(_) => Refusal::new(C::Unavailable, "the database is away or its schema is not current", RETRY),
         ApiError::Draining => Refusal::new(C::Unavailable, "the server is shutting down", RETRY),
         ApiError::TimedOut => Refusal::new(C::Unavailable, "the request was not answered in time", RETRY),
+        ApiError::SlowBody => Refusal {
+            retryable: true,
+            ..Refusal::new(C::InvalidRequest, "the body did not come in time", "send the whole body at once")
+                .status(StatusCode::REQUEST_TIMEOUT)
+        },
+        ApiError::Limited { what, retry_after } => {
+            let retry_after = whole_seconds(*retry_after).max(1);
+            Refusal { retry_after, ..Refusal::new(C::RateLimited, *what, format!("send less; try again in {retry_after} s")) }
+        }
+        ApiError::Busy => Refusal::new(C::Unavailable, "the server is busy", RETRY),
         ApiError::Ledger(_) | ApiError::Panicked => Refusal::new(C::Internal, "internal error", REPORT),
         ApiError::Bare(status) if status.is_server_error() => Refusal::new(C::Internal, "internal error", REPORT).status(*status),
         ApiError::Bare(status) => {
@@ -108,10 +130,17 @@ fn refusal(error: &ApiError) -> Refusal {
     }
 }
 
+/// Rounded up: who comes back then does not come too early.
+pub(super) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Refusal { code, status, cause, next_step, retryable, operation } = refusal(&self);
-        if code == ErrorCode::Internal || code == ErrorCode::Unavailable {
+        let Refusal { code, status, cause, next_step, retryable, operation, retry_after } = refusal(&self);
+        // A flood is counted; a line for each would be a flood of its own.
+        let told = !matches!(self, Self::Busy);
+        if told && (code == ErrorCode::Internal || code == ErrorCode::Unavailable) {
             // The caller is told none of this.
             tracing::error!(error = &self as &dyn std::error::Error, "refused");
         } else {
@@ -123,7 +152,7 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(error.challenge()));
         }
         if matches!(status, 429 | 503) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
         }
         let problem = Problem {
             kind: format!("/docs/errors#{code}"),

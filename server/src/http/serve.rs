@@ -8,7 +8,10 @@ use std::{
 };
 
 use axum::Router;
-use axum_server::{Handle, Server, tls_rustls::RustlsConfig};
+use axum_server::{
+    Handle, Server,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use hyper_util::rt::TokioTimer;
 use rustls::{
     ServerConfig,
@@ -16,6 +19,11 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use tokio_util::sync::CancellationToken;
+
+use super::{
+    connections::{ConnectionSettings, Connections},
+    handshake::{Boxed, Greeted},
+};
 
 /// A certificate chain and its key, in PEM.
 #[derive(Debug, Clone)]
@@ -36,20 +44,30 @@ pub enum ServeError {
     Serve(#[source] std::io::Error),
 }
 
-/// A connection that says nothing for this long is closed, whether it has just come or is kept alive.
-const SILENCE: Duration = Duration::from_secs(30);
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
 const STREAMS: u32 = 250;
+/// Of a request's line and headers together, in bytes; more is answered 431 (414 for the line) or the connection closed.
+const HEAD: u32 = 32 * 1024;
+/// Of what is ready for one HTTP/2 stream and not yet taken, in bytes.
+const STREAM_SEND_BUFFER: usize = 64 * 1024;
+/// Of a request's body that is kept for whoever will read it, in bytes: of one stream, and of one connection.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// Where and for how long to serve.
+#[derive(Debug)]
+pub struct Listening {
+    pub listener: TcpListener,
+    pub tls: Option<TlsFiles>,
+    pub connections: Connections,
+    /// For requests under way when the server goes.
+    pub drain: Duration,
+}
 
 /// Serve until `shutdown`; then accept nothing, tell kept-alive connections to close, and give requests
 /// under way at most `drain`.
-pub async fn serve(
-    router: Router,
-    listener: TcpListener,
-    tls: Option<TlsFiles>,
-    shutdown: CancellationToken,
-    drain: Duration,
-) -> Result<(), ServeError> {
+pub async fn serve(router: Router, listening: Listening, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let Listening { listener, tls, connections, drain } = listening;
+    let settings = *connections.settings();
     let handle = Handle::new();
     let leave = tokio::spawn({
         let handle = handle.clone();
@@ -61,25 +79,30 @@ pub async fn serve(
     let service = router.into_make_service();
     let served = match tls {
         None => {
-            let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?;
-            bounded(server, handle).serve(service).await
+            let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.acceptor(connections);
+            bounded(server, handle, &settings).serve(service).await
         }
         Some(files) => {
             let config = RustlsConfig::from_config(Arc::new(server_config(&files)?));
-            let server = axum_server::from_tcp_rustls(listener, config).map_err(ServeError::Listener)?;
-            bounded(server, handle).serve(service).await
+            let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(Greeted(connections));
+            let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.acceptor(Boxed(acceptor));
+            bounded(server, handle, &settings).serve(service).await
         }
     };
     leave.abort();
     served.map_err(ServeError::Serve)
 }
 
-fn bounded<A>(server: Server<SocketAddr, A>, handle: Handle<SocketAddr>) -> Server<SocketAddr, A> {
-    let mut server = server.handle(handle).first_request_timeout(FIRST_REQUEST);
+fn bounded<A>(server: Server<SocketAddr, A>, handle: Handle<SocketAddr>, settings: &ConnectionSettings) -> Server<SocketAddr, A> {
+    let silence = settings.silence;
+    let mut server = server.handle(handle).first_request_timeout(settings.first_request);
     let builder = server.http_builder();
     // The timer must be given again: without one hyper ignores its timeouts, silently.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(SILENCE).keep_alive_timeout(SILENCE).max_concurrent_streams(STREAMS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(silence).max_buf_size(HEAD as usize);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(silence).keep_alive_timeout(silence);
+    http2.max_concurrent_streams(STREAMS).max_header_list_size(HEAD).max_send_buf_size(STREAM_SEND_BUFFER);
+    http2.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     server
 }
 

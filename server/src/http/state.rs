@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
+use super::limits::{LimitSettings, Limits};
 use crate::{auth::Authenticator, ledger::Ledger, metrics::Metrics};
 
 /// Bounds of a request.
@@ -11,6 +12,8 @@ use crate::{auth::Authenticator, ledger::Ledger, metrics::Metrics};
 pub struct Settings {
     /// Of a request's body, in bytes.
     pub body_limit: usize,
+    /// For the whole of a request's body to come.
+    pub body_timeout: Duration,
     /// For everything but a wait that was asked for.
     pub request_timeout: Duration,
     /// The longest `Prefer: wait` that is honoured.
@@ -21,6 +24,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             body_limit: 64 * 1024,
+            body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
         }
@@ -34,6 +38,7 @@ pub struct Parts {
     pub auth: Arc<Authenticator>,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
+    pub limits: LimitSettings,
     /// Cancelled when the server goes: it is not ready any more, and whoever waits for an operation
     /// gets its current state at once.
     pub shutdown: CancellationToken,
@@ -45,13 +50,15 @@ pub struct AppState {
     pub(super) auth: Arc<Authenticator>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: Settings,
+    pub(super) limits: Arc<Limits>,
     pub(super) shutdown: CancellationToken,
 }
 
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, metrics, settings, shutdown } = parts;
-        Self { ledger, auth, metrics, settings, shutdown }
+        let Parts { ledger, auth, metrics, settings, limits, shutdown } = parts;
+        let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
+        Self { ledger, auth, metrics, settings, limits, shutdown }
     }
 }

@@ -1,5 +1,5 @@
-//! Waiting for an operation's end: told by the hub, never by asking the database again and again. No
-//! connection is held meanwhile.
+//! Waiting for an operation's end: told by the hub, never by asking the database again and again. Neither
+//! a connection nor a place is held meanwhile.
 
 use alpine_api::{Operation, OperationStatus};
 use axum::{
@@ -9,11 +9,17 @@ use axum::{
 };
 use tokio::time::Instant;
 
-use super::{ApiError, AppState, extract::Wait};
+use super::{ApiError, AppState, extract::Wait, limits::Ticket};
 use crate::domain::principal::TenantId;
 
 /// The operation as it stands when it has ended, when the wait is over, or when the server goes.
-pub(super) async fn settle(state: &AppState, tenant: &TenantId, mut operation: Operation, wait: Wait) -> Result<Operation, ApiError> {
+pub(super) async fn settle(
+    state: &AppState,
+    tenant: &TenantId,
+    mut operation: Operation,
+    wait: Wait,
+    ticket: &Ticket,
+) -> Result<Operation, ApiError> {
     let deadline = Instant::now() + wait.duration();
     let ledger = state.ledger.tenant(tenant);
     while !operation.status.is_terminal() && Instant::now() < deadline && !state.shutdown.is_cancelled() {
@@ -23,10 +29,16 @@ pub(super) async fn settle(state: &AppState, tenant: &TenantId, mut operation: O
         if operation.status.is_terminal() {
             break;
         }
-        tokio::select! {
-            () = watch.ended() => {}
-            () = tokio::time::sleep_until(deadline) => {}
-            () = state.shutdown.cancelled() => {}
+        let ended = async {
+            tokio::select! {
+                () = watch.ended() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                () = state.shutdown.cancelled() => {}
+            }
+        };
+        if state.limits.while_waiting(ticket, ended).await.is_err() {
+            // What was accepted is under way, however busy the server is.
+            return Ok(operation);
         }
         operation = ledger.view_operation(operation.operation_id).await?;
     }

@@ -25,6 +25,7 @@ impl FromRequestParts<AppState> for Caller {
         let principal = authenticate(parts, state).await?;
         let span = tracing::Span::current();
         span.record("tenant", principal.tenant.as_str()).record("principal", principal.id.as_str());
+        state.limits.admit(parts, principal.tenant.as_str(), principal.id.as_str()).await?;
         let scope = if matches!(parts.method, Method::GET | Method::HEAD) { Scope::SessionsRead } else { Scope::SessionsWrite };
         if !principal.scopes.has(scope) {
             return Err(Fault::ScopeMissing(scope).into());

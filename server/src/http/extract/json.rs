@@ -3,11 +3,14 @@
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_ENCODING, CONTENT_TYPE},
+    },
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::http::ApiError;
+use crate::http::{ApiError, AppState, limits::Ticket};
 
 /// A body that is JSON, of exactly this form.
 #[derive(Debug, Clone, Copy)]
@@ -17,20 +20,20 @@ pub struct ApiJson<T>(pub T);
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJsonOrDefault<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for ApiJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let typed = is_json(request.headers());
         let body = read(request, state).await?;
         if typed { parse(&body).map(Self) } else { Err(not_json()) }
     }
 }
 
-impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for ApiJsonOrDefault<T> {
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for ApiJsonOrDefault<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let typed = is_json(request.headers());
         let body = read(request, state).await?;
         match (body.is_empty(), typed) {
@@ -41,8 +44,17 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for ApiJsonOr
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
+/// The whole body, within its size and its time. One that is packed is not unpacked: it may be a bomb.
+async fn read(mut request: Request, state: &AppState) -> Result<Bytes, ApiError> {
+    let plain = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    if !request.headers().get_all(CONTENT_ENCODING).iter().all(|coding| plain(coding.as_bytes())) {
+        let cause = "the body must come as it is, without a Content-Encoding".to_owned();
+        return Err(ApiError::Malformed { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, cause });
+    }
+    let ticket = Ticket::of(request.extensions_mut());
+    let body = tokio::time::timeout(state.settings.body_timeout, Bytes::from_request(request, state));
+    let read = state.limits.while_sending(&ticket, body).await?.map_err(|_| ApiError::SlowBody)?;
+    read.map_err(|rejection| {
         let status = rejection.status();
         let cause = if status == StatusCode::PAYLOAD_TOO_LARGE { "the body is too large" } else { "the body could not be read" };
         ApiError::Malformed { status, cause: cause.to_owned() }

@@ -1,5 +1,6 @@
 //! What surrounds every handler. The order is in `http::router`.
 
+mod head;
 mod measure;
 mod panic;
 mod problems;
@@ -7,6 +8,7 @@ mod request_id;
 mod timeout;
 mod trace;
 
+pub use head::head;
 pub use measure::measure;
 pub use panic::panicked;
 pub use problems::problems;

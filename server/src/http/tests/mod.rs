@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{AppState, Parts, Settings, router};
+use super::{AppState, LimitSettings, Parts, Settings, router};
 use crate::{
     auth::{Algorithm, Authenticator, Issuer, KeySource},
     clock::Clock,
@@ -60,6 +60,7 @@ fn state() -> AppState {
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed), Arc::clone(&metrics)).unwrap()),
         metrics,
         settings: Settings::default(),
+        limits: LimitSettings::default(),
         shutdown: CancellationToken::new(),
     })
 }

@@ -4,7 +4,7 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::{
     domain::{Fault, access_token::AccessToken, failure},
-    http::{ApiError, document, extract::Wait, problem::Unsent, wait},
+    http::{ApiError, document, extract::Wait, limits::Ticket, problem::Unsent, wait},
 };
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn whoever_waits_is_released_when_the_server_goes() {
     state.shutdown.cancel();
     // The database is not there: an answer without an error is one that did not ask it.
     let running = operation(OperationStatus::Running, None);
-    let settled = wait::settle(&state, &caller.unwrap().tenant, running, wait_of("wait=60")).await.unwrap();
+    let settled = wait::settle(&state, &caller.unwrap().tenant, running, wait_of("wait=60"), &Ticket::default()).await.unwrap();
     assert_eq!(settled.status, OperationStatus::Running);
 }
 
@@ -308,4 +308,31 @@ async fn an_access_token_is_looked_for_only_if_it_can_be_one() {
     assert_eq!(refusal(&app, twice).await.0, 401);
     let elsewhere = bare(Method::GET, "/v1/sessions").header("cf-access-jwt-assertion", token.expose()).body(Body::empty()).unwrap();
     assert_eq!(refusal(&app, elsewhere).await.0, 401);
+}
+
+#[tokio::test]
+async fn a_body_that_is_packed_is_not_unpacked() {
+    let app = app();
+    for coding in ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"] {
+        let mut request = up("\u{1f}");
+        request.headers_mut().insert(header::CONTENT_ENCODING, coding.parse().unwrap());
+        let (status, code, cause) = refusal(&app, request).await;
+        assert_eq!(
+            (status, code, cause.as_str()),
+            (415, ErrorCode::InvalidRequest, "the body must come as it is, without a Content-Encoding")
+        );
+    }
+    let mut plain = up("{}");
+    plain.headers_mut().insert(header::CONTENT_ENCODING, "Identity".parse().unwrap());
+    assert_eq!(refusal(&app, plain).await.0, 422);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let state = state();
+    let app = router(AppState { settings: Settings { body_timeout: Duration::from_millis(50), ..state.settings }, ..state });
+    let (_open, never) = tokio::io::duplex(1);
+    let body = Body::from_stream(tokio_util::io::ReaderStream::new(never));
+    let (_, problem) = problem(send(&app, up(body)).await).await;
+    assert_eq!((problem.status, problem.error_code, problem.retryable), (408, ErrorCode::InvalidRequest, true));
 }

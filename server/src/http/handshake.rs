@@ -1,0 +1,80 @@
+//! Before TLS: what a connection costs until it has said hello, and after.
+
+use std::{io, pin::Pin, time::Duration};
+
+use axum_server::accept::Accept;
+use tokio::{
+    io::Interest,
+    net::TcpStream,
+    time::{error::Elapsed, timeout},
+};
+
+use super::connections::{Connections, Counted};
+
+type Accepting<I, S> = Pin<Box<dyn Future<Output = io::Result<(I, S)>> + Send>>;
+
+/// Leaves a connection to the kernel until its first TLS record is whole: one that never gets that far takes none of
+/// TLS's memory.
+#[derive(Debug, Clone)]
+pub struct Greeted(pub Connections);
+
+impl<S: Send + 'static> Accept<TcpStream, S> for Greeted {
+    type Stream = Counted;
+    type Service = S;
+    type Future = Accepting<Counted, S>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let patience = self.0.settings().handshake;
+        let counted = self.0.accept(stream, service);
+        Box::pin(async move {
+            let (connection, service) = counted.await?;
+            hello(connection.tcp(), patience).await??;
+            Ok((connection, service))
+        })
+    }
+}
+
+async fn hello(stream: &TcpStream, patience: Duration) -> Result<io::Result<()>, Elapsed> {
+    timeout(patience, async {
+        while !stream.ready(Interest::READABLE).await?.is_read_closed() && !is_whole(stream).await? {
+            // Nothing is read; this makes the next look wait until more is there.
+            let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Whether a whole record is there, or something that is none.
+async fn is_whole(stream: &TcpStream) -> io::Result<bool> {
+    const HANDSHAKE: u8 = 22;
+    let mut header = [0; 5];
+    let there = rustix::io::ioctl_fionread(stream)?;
+    if there < header.len() as u64 || stream.peek(&mut header).await? < header.len() {
+        return Ok(false);
+    }
+    let record = u64::from(u16::from_be_bytes([header[3], header[4]]));
+    Ok(header[0] != HANDSHAKE || there >= header.len() as u64 + record)
+}
+
+/// Keeps a connection's TLS in a place of its own: the task of a connection has room for several of whatever stream it
+/// is given, for as long as it lives.
+#[derive(Debug, Clone)]
+pub struct Boxed<A>(pub A);
+
+impl<A, I, S> Accept<I, S> for Boxed<A>
+where
+    A: Accept<I, S>,
+    A::Future: Send + 'static,
+    A::Stream: Send,
+    A::Service: Send,
+{
+    type Stream = Box<A::Stream>;
+    type Service = A::Service;
+    type Future = Accepting<Box<A::Stream>, A::Service>;
+
+    fn accept(&self, stream: I, service: S) -> Self::Future {
+        let accepting = self.0.accept(stream, service);
+        Box::pin(async move { accepting.await.map(|(stream, service)| (Box::new(stream), service)) })
+    }
+}

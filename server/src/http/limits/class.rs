@@ -1,0 +1,81 @@
+//! Classes of requests. Each has places of its own, so that a flood of one takes nothing from another.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::MatchedPath,
+    http::{Method, request::Parts},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    Up,
+    Down,
+    Read,
+    /// Every other change.
+    Write,
+    /// A look at the end of an operation that was waited for: a thousand may be told of one at once.
+    Woken,
+}
+
+impl Class {
+    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Read, Self::Write, Self::Woken];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Woken => "woken",
+        }
+    }
+
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(super) fn of(parts: &Parts) -> Self {
+        let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        match (&parts.method, route) {
+            (&Method::GET | &Method::HEAD, _) => Self::Read,
+            (&Method::POST, Some("/v1/sessions")) => Self::Up,
+            (&Method::POST, Some("/v1/sessions/{session_id}/down")) => Self::Down,
+            _ => Self::Write,
+        }
+    }
+}
+
+/// How many requests of each class may be under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places([usize; Class::ALL.len()]);
+
+impl Places {
+    /// A request has at most one connection of a pool at a time. So that no class, nor all of them together, can hold
+    /// every connection for single statements: a quarter for `up`, three eighths for reads, an eighth for other writes
+    /// and for the woken each; the rest is the worker's. A `down` has a pool of its own.
+    #[must_use]
+    pub fn of(statements: u32, transactions: u32) -> Self {
+        let eighths = |count: u32| (statements * count / 8).max(1) as usize;
+        Self([eighths(2), transactions.max(1) as usize, eighths(3), eighths(1), eighths(1)])
+    }
+
+    pub(super) const fn of_class(self, class: Class) -> usize {
+        self.0[class.index()]
+    }
+}
+
+/// One of its class's places, given back when the last that shares it is dropped.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub(super) class: Class,
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    pub(super) fn new(class: Class, permit: OwnedSemaphorePermit) -> Self {
+        Self { class, _permit: Arc::new(permit) }
+    }
+}
