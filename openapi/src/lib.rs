@@ -15,6 +15,7 @@ mod repo;
 mod scope;
 mod session;
 mod state;
+mod tenant;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use error_code::ErrorCode;
@@ -27,6 +28,7 @@ pub use repo::{Branch, BranchError, RepoUrl, RepoUrlError, Scheme};
 pub use scope::Scope;
 pub use session::{DownSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
+pub use tenant::{CreateTenant, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
 
 /// The header that names an `up`; required by `POST /v1/sessions`.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -1,10 +1,12 @@
 //! The commands: arguments, help and behaviour of each in its own file.
 
+mod audit;
 mod down;
 mod events;
 mod list;
 pub mod replaced;
 mod status;
+mod tenant;
 mod up;
 mod version;
 
@@ -23,6 +25,8 @@ pub enum Command {
     List(list::List),
     Status(status::Status),
     Events(events::Events),
+    Tenant(tenant::Tenant),
+    Audit(audit::Audit),
     Version(version::Version),
 }
 
@@ -33,6 +37,8 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::List(list) => list.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Events(events) => events.run(context).await,
+        Command::Tenant(tenant) => tenant.run(context).await,
+        Command::Audit(audit) => audit.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())

@@ -1,24 +1,30 @@
 //! The HTTP API: routes, the layers around them in their order, one endpoint a file.
 
 mod create_session;
+mod create_tenant;
 mod docs;
 mod down_session;
 mod extract;
 mod get_operation;
 mod get_record;
 mod get_session;
+mod get_tenant;
 mod layers;
+mod list_audit;
 mod list_events;
 mod list_sessions;
+mod list_tenants;
 mod livez;
 mod metrics;
 mod openapi;
 mod problem;
 mod readyz;
+mod reason;
 mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod update_tenant;
 mod wait;
 
 use axum::{
@@ -47,6 +53,9 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_events::list_events))
         .routes(routes!(get_record::get_record))
         .routes(routes!(get_operation::get_operation))
+        .routes(routes!(list_tenants::list_tenants, create_tenant::create_tenant))
+        .routes(routes!(get_tenant::get_tenant, update_tenant::update_tenant))
+        .routes(routes!(list_audit::list_audit))
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

@@ -28,6 +28,8 @@ use super::list_sessions::Owner;
     tags(
         (name = "sessions", description = "Sandboxes, from up to down"),
         (name = "operations", description = "What the control plane does for a session"),
+        (name = "tenants", description = "Who may use how much"),
+        (name = "audit", description = "Who did what to what is not theirs"),
         (name = "system", description = "For those who run the server"),
     ),
 )]
@@ -57,7 +59,7 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     );
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for path in document.paths.paths.values_mut() {
-        [&mut path.get, &mut path.post].into_iter().flatten().for_each(add_request_id);
+        [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten().for_each(add_request_id);
     }
     // A `down` without a body is one with the defaults.
     let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
@@ -88,7 +90,7 @@ fn problem(status: u16) -> Response {
         400 => "The request is not of its form",
         401 => "No caller can be derived from the request",
         403 => "The caller may not do this",
-        404 => "There is no such session or operation",
+        404 => "There is no such thing for this caller",
         409 => "It contradicts what there is, or an operation that was cancelled or not persisted",
         413 => "The body is too large",
         415 => "The body is not JSON",
@@ -127,6 +129,8 @@ refusals! {
     DownRefusals = 400 401 403 404 409 413 415 422 500 502 503 504;
     ListRefusals = 400 401 403 422 500 503;
     SessionRefusals = 401 403 404 500 503;
+    CreateTenantRefusals = 400 401 403 409 413 415 422 500 503;
+    UpdateTenantRefusals = 400 401 403 404 413 415 422 500 503;
     EventRefusals = 400 401 403 404 500 503;
     ReadyRefusals = 503;
 }
@@ -164,7 +168,7 @@ mod tests {
         for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "an id twice");
         }
-        assert_eq!(ids.len(), 11);
+        assert_eq!(ids.len(), 16);
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().unwrap();

@@ -6,13 +6,19 @@ use axum::{
     http::request::Parts,
 };
 
-use crate::{domain::Fault, http::ApiError};
+use crate::{
+    domain::{Fault, principal::TenantId},
+    http::ApiError,
+};
 
 #[derive(Debug, Clone, Copy)]
 pub struct SessionPath(pub SessionId);
 
 #[derive(Debug, Clone, Copy)]
 pub struct OperationPath(pub OperationId);
+
+#[derive(Debug, Clone)]
+pub struct TenantPath(pub TenantId);
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = ApiError;
@@ -29,5 +35,15 @@ impl<S: Send + Sync> FromRequestParts<S> for OperationPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let found = Path::<OperationId>::from_request_parts(parts, state).await;
         Ok(Self(found.map_err(|_| Fault::OperationNotFound)?.0))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TenantPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<String>::from_request_parts(parts, state).await.ok();
+        let tenant = found.and_then(|Path(name)| TenantId::parse(&name).ok());
+        Ok(Self(tenant.ok_or(Fault::NotFound("tenant"))?))
     }
 }
