@@ -42,14 +42,18 @@ async fn everything_that_is_done_or_tried_with_anothers_is_one_entry_and_ones_ow
         ("operation.read", format!("/v1/operations/{operation}")),
     ];
     for (action, path) in &reads {
-        for (by, name, outcome) in
-            [(&ann, "ann", None), (&root, "root", Some(AuditOutcome::Done)), (&bob, "bob", Some(AuditOutcome::Denied)), (&stranger, "", None)]
-        {
+        for (by, name, outcome) in [
+            (&ann, "ann", None),
+            (&root, "root", Some(AuditOutcome::Done)),
+            (&bob, "bob", Some(AuditOutcome::Denied)),
+            (&stranger, "", None),
+        ] {
             let reply = by.get(path).await;
             let entry = left(&world, &mut seen, &reply).await;
             assert_eq!(entry.as_ref().map(|entry| entry.outcome), outcome, "{name} {path}");
             let Some(entry) = entry else { continue };
-            let said = (entry.actor.as_str(), entry.action.as_str(), entry.target.as_deref(), entry.owner.as_deref(), entry.reason.as_deref());
+            let said =
+                (entry.actor.as_str(), entry.action.as_str(), entry.target.as_deref(), entry.owner.as_deref(), entry.reason.as_deref());
             assert_eq!(said, (name, *action, Some(session.as_str()), Some("ann"), None));
         }
     }
@@ -150,7 +154,8 @@ async fn the_database_and_the_contract_compute_the_same_digest() {
     ] {
         db.execute(&format!("{ROW} {values}")).await;
     }
-    for at in ["2026-11-25 20:18:06.000001+00", "2026-11-25 20:18:06+02", "1969-12-31 23:59:59.999999+00", "9999-12-31 23:59:59.999999+00"] {
+    for at in ["2026-11-25 20:18:06.000001+00", "2026-11-25 20:18:06+02", "1969-12-31 23:59:59.999999+00", "9999-12-31 23:59:59.999999+00"]
+    {
         let sql = format!("INSERT INTO audit_log (tenant_id, at, actor, action, request_id) VALUES ('dev', '{at}', 'ann', 'a', 'r')");
         db.execute(&sql).await;
     }
@@ -283,7 +288,10 @@ async fn entries_from_before_there_was_a_chain_become_its_beginning() {
     Migrator::new(root).await.unwrap().run(&mut connection).await.unwrap();
     let (dev, acme) = (log(&db, "dev").await, log(&db, "acme").await);
     assert_eq!((assert_whole(&dev), assert_whole(&acme)), (20, 10));
-    assert!(dev.iter().all(|entry| entry.actor_tenant == "dev" && entry.target.as_ref().is_some_and(|id| id.starts_with("ses_") && id.len() == 36)));
+    assert!(
+        dev.iter()
+            .all(|entry| entry.actor_tenant == "dev" && entry.target.as_ref().is_some_and(|id| id.starts_with("ses_") && id.len() == 36))
+    );
     assert!(dev.windows(2).all(|two| two[0].at < two[1].at), "in the order in which they were written");
     // What comes now follows them, and they are as unchangeable as it.
     db.execute(&format!("{ROW} ('dev', 'x', 'x', 'x', 'x', 'x', 'x')")).await;

@@ -62,7 +62,8 @@ async fn a_full_quota_refuses_no_replay_and_no_down_and_is_free_again_after_it()
     let key = ["--client-request-id", "one"];
     let first = world.up("ann", REPO, "main", &key).run().await.ok();
     let session = text(&first, "session_id");
-    let full = json!({ "max_active_sessions": 1, "max_active_sessions_per_principal": 1, "max_operations": 0, "max_operations_per_principal": 0 });
+    let full =
+        json!({ "max_active_sessions": 1, "max_active_sessions_per_principal": 1, "max_operations": 0, "max_operations_per_principal": 0 });
     operator(&world).send(Method::PATCH, "/v1/tenants/dev", &full).await.expect(200);
     let error = world.up("ann", REPO, "main", &[]).run().await.refused(1, "ERR_QUOTA_EXCEEDED");
     assert_eq!((text(&error, "cause").as_str(), &error["retryable"]), ("the tenant has 1 of 1 active sessions", &json!(true)));
@@ -101,7 +102,8 @@ async fn a_tenant_that_is_seen_for_the_first_time_gets_the_default_quotas_and_ke
     let world = World::with(&settings).await;
     let olga = operator(&world);
     assert_eq!(rush(&world, "acme").await.0, 3);
-    let expected = json!({ "max_active_sessions": 3, "max_active_sessions_per_principal": 2, "max_operations": 9, "max_operations_per_principal": 8 });
+    let expected =
+        json!({ "max_active_sessions": 3, "max_active_sessions_per_principal": 2, "max_operations": 9, "max_operations_per_principal": 8 });
     assert_eq!(olga.get("/v1/tenants/acme").await.expect(200)["quotas"], expected);
     // What an operator has set is not set back by the next `up`.
     let change = json!({ "max_active_sessions": 4, "max_active_sessions_per_principal": null });

@@ -11,7 +11,8 @@ use alpine_tests::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const NO_LIMITS: &str = r#"{"max_active_sessions":null,"max_active_sessions_per_principal":null,"max_operations":null,"max_operations_per_principal":null}"#;
+const NO_LIMITS: &str =
+    r#"{"max_active_sessions":null,"max_active_sessions_per_principal":null,"max_operations":null,"max_operations_per_principal":null}"#;
 
 async fn world() -> World {
     World::with(&[("ALPINE_ROLE", "api")]).await
