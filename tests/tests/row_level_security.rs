@@ -109,7 +109,12 @@ async fn behind_the_wall(db: &Db, tenant: Option<&str>, sql: &str) -> Result<u64
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_tenant_every_statement_errors_and_none_finds_nothing() {
     let (db, tables) = without_the_first_wall().await;
+    let empty = Db::new(cluster::database().await);
     for table in &tables {
+        empty.execute(&format!("GRANT ALL ON {table} TO alpine_api")).await;
+        let sql = format!("SELECT tenant_id FROM {table} WHERE tenant_id = 'a'");
+        let refusal = behind_the_wall(&empty, None, &sql).await.expect_err(&sql);
+        assert!(refusal.contains("alpine.tenant"), "of an empty table: {sql}: {refusal}");
         let (columns, values) = row(&db, table, "a").await;
         for sql in [
             format!("SELECT * FROM {table}"),
