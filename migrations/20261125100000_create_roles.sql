@@ -11,8 +11,9 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;
         END;
-        -- So that a server that logs in as the owner can become what it needs to be, and give functions away.
-        IF NOT pg_has_role(current_user, name, 'MEMBER') THEN
+        -- So that a server that logs in as the owner can become what it needs to be, and give functions away. From
+        -- PostgreSQL 16 on whoever makes a role is a member of it, and still may not become it.
+        IF NOT pg_has_role(current_user, name, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', name);
         END IF;
     END LOOP;

@@ -56,6 +56,17 @@ async fn every_usage_error_is_a_json_object_wherever_json_stands() {
         &["token", "revoke", "--json"],
         &["token", "--json"],
         &["version", "extra", "--json"],
+        &["tenant", "--json"],
+        &["tenant", "bogus", "--json"],
+        &["tenant", "show", "--json"],
+        &["tenant", "show", "..", "--json"],
+        &["tenant", "set", "acme", "--max-sessions", "-1", "--json"],
+        &["tenant", "set", "acme", "--max-sessions", "many", "--json"],
+        &["audit", "--since", "-1", "--json"],
+        &["audit", "--limit", "0", "--json"],
+        &["audit", "--head", "1:00", "--json"],
+        &["audit", "--verify", "--head", "1:00", "--json"],
+        &["audit", "--verify", "--limit", "1", "--json"],
         &["help", "bogus", "--json"],
     ];
     for args in wrong {
@@ -277,7 +288,7 @@ fn the_help_texts() {
     command.clone().debug_assert();
     command.build();
     insta::assert_snapshot!("help", command.render_long_help());
-    for name in ["up", "down", "list", "status", "events", "login", "logout", "whoami", "token", "version"] {
+    for name in ["up", "down", "list", "status", "events", "login", "logout", "whoami", "token", "tenant", "audit", "version"] {
         let help = command.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
         insta::assert_snapshot!(format!("help_{name}"), help);
     }
@@ -285,5 +296,9 @@ fn the_help_texts() {
         let token = command.find_subcommand_mut("token").unwrap();
         let help = token.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
         insta::assert_snapshot!(format!("help_token_{name}"), help);
+    }
+    for name in ["list", "show", "create", "set"] {
+        let help = command.find_subcommand_mut("tenant").unwrap().find_subcommand_mut(name).unwrap().clone().term_width(100);
+        insta::assert_snapshot!(format!("help_tenant_{name}"), help.clone().render_long_help());
     }
 }

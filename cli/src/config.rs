@@ -247,7 +247,7 @@ fn principal(env: &Environment) -> Option<String> {
 
 fn roles(env: &Environment) -> Vec<String> {
     let admin = (env.get("ALPINE_ADMIN") == Some("1")).then_some("alpine.admin");
-    let listed = env.get("ALPINE_ROLES").unwrap_or_default().split(',').map(str::trim).filter(|role| !role.is_empty());
+    let listed = env.get("ALPINE_ROLES").unwrap_or_default().split([',', ' ']).map(str::trim).filter(|role| !role.is_empty());
     let mut roles: Vec<String> = admin.into_iter().chain(listed).map(str::to_owned).collect();
     roles.sort();
     roles.dedup();

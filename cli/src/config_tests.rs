@@ -85,6 +85,7 @@ fn roles_come_from_two_variables() {
     let of = |env: &[(&'static str, &str)]| roles(&Environment::of(env));
     assert_eq!(of(&[]), [""; 0]);
     assert_eq!(of(&[("ALPINE_ADMIN", "1"), ("ALPINE_ROLES", " b, a,,alpine.admin")]), ["a", "alpine.admin", "b"]);
+    assert_eq!(of(&[("ALPINE_ROLES", "alpine.operator alpine.admin")]), ["alpine.admin", "alpine.operator"]);
     assert_eq!(of(&[("ALPINE_ADMIN", "0")]), [""; 0]);
 }
 

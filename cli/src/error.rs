@@ -42,6 +42,9 @@ pub enum CliError {
     Client(#[from] ClientError),
     #[error("{}", .failure.cause)]
     Operation { failure: Failure, operation_id: OperationId },
+    /// The audit log is not as it was written.
+    #[error("{cause}")]
+    Audit { cause: String },
     #[error("interrupted")]
     Interrupted { waiting_for: Option<(SessionId, OperationId)> },
     #[error("the program could not start")]
@@ -103,6 +106,14 @@ impl CliError {
                 // A code that this program does not know came from a step of the system that failed.
                 exit_code: failure.error_code.known().map_or(2, |code| code.exit_code()),
                 operation_id: Some(*operation_id),
+            },
+            Self::Audit { .. } => Report {
+                retryable: false,
+                ..Report::new(
+                    ErrorCode::PersistenceVerificationFailed,
+                    self,
+                    "somebody has changed the audit log in the database: keep a copy of it, and tell whoever runs the server",
+                )
             },
             Self::Interrupted { waiting_for: None } => {
                 Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun")

@@ -17,6 +17,7 @@ mod repo;
 mod scope;
 mod session;
 mod state;
+mod tenant;
 mod whoami;
 
 pub use access_token::{CreateToken, CreatedToken, Token, TokenPage};
@@ -33,6 +34,7 @@ pub use scope::Scope;
 pub use session::{DownSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
 pub use whoami::WhoAmI;
+pub use tenant::{CreateTenant, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
 
 /// The header that names an `up`; required by `POST /v1/sessions`.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -28,12 +28,24 @@ pub enum Action {
     Events,
     Record,
     Operation,
+    Tenants,
+    Audit,
     Other,
 }
 
 impl Action {
-    pub const ALL: &'static [Self] =
-        &[Self::Up, Self::Down, Self::List, Self::Status, Self::Events, Self::Record, Self::Operation, Self::Other];
+    pub const ALL: &'static [Self] = &[
+        Self::Up,
+        Self::Down,
+        Self::List,
+        Self::Status,
+        Self::Events,
+        Self::Record,
+        Self::Operation,
+        Self::Tenants,
+        Self::Audit,
+        Self::Other,
+    ];
 
     /// What an operation's own failure counts under.
     #[must_use]
@@ -55,6 +67,8 @@ impl Action {
             Self::Events => "events",
             Self::Record => "record",
             Self::Operation => "operation",
+            Self::Tenants => "tenants",
+            Self::Audit => "audit",
             Self::Other => "other",
         }
     }

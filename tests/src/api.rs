@@ -34,6 +34,11 @@ impl Api {
         send(self.request(Method::GET, path)).await
     }
 
+    /// A request with a JSON body.
+    pub async fn send(&self, method: Method, path: &str, body: &Value) -> Reply {
+        send(self.request(method, path).json(body)).await
+    }
+
     pub async fn down(&self, session_id: &str, body: Value) -> Reply {
         send(self.request(Method::POST, &format!("/v1/sessions/{session_id}/down")).json(&body)).await
     }
@@ -65,6 +70,17 @@ pub async fn try_send(request: RequestBuilder) -> reqwest::Result<Reply> {
 }
 
 impl Reply {
+    /// The request's id.
+    pub fn request_id(&self) -> &str {
+        self.headers["x-request-id"].to_str().unwrap()
+    }
+
+    /// The answer without what is of this very request: its id, and the path.
+    pub fn general(&self) -> String {
+        let path = self.body["instance"].as_str().unwrap_or_default();
+        format!("{} {}", self.status, self.text.replace(self.request_id(), "").replace(path, ""))
+    }
+
     /// The body of an answer that must have this status.
     pub fn expect(&self, status: u16) -> &Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);

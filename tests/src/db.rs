@@ -32,6 +32,12 @@ impl Db {
         done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
     }
 
+    /// The same as another role, with this acting tenant, all of it for this one transaction.
+    pub async fn try_as(&self, role: &str, tenant: Option<&str>, sql: &str) -> Result<u64, String> {
+        let acting = tenant.map(|tenant| format!("SET LOCAL alpine.tenant = '{tenant}';")).unwrap_or_default();
+        self.try_execute(&format!("SET LOCAL ROLE {role}; {acting} {sql}")).await
+    }
+
     /// The one value that a query gives.
     #[expect(clippy::disallowed_methods, reason = "tests look at the schema of the day, from outside")]
     pub async fn one<T>(&self, sql: &str) -> T

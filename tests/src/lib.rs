@@ -7,6 +7,7 @@
 #![allow(clippy::zombie_processes, reason = "the guardian and PostgreSQL outlive every place that could wait for them")]
 
 pub mod api;
+pub mod audit;
 pub mod base;
 pub mod bench;
 pub mod bins;

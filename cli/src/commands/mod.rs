@@ -1,5 +1,6 @@
 //! The commands: arguments, help and behaviour of each in its own file.
 
+mod audit;
 mod down;
 mod events;
 mod list;
@@ -8,6 +9,7 @@ mod logout;
 pub mod replaced;
 mod status;
 mod token;
+mod tenant;
 mod up;
 mod version;
 mod whoami;
@@ -31,6 +33,8 @@ pub enum Command {
     Logout(logout::Logout),
     Whoami(whoami::Whoami),
     Token(token::Token),
+    Tenant(tenant::Tenant),
+    Audit(audit::Audit),
     Version(version::Version),
 }
 
@@ -45,6 +49,8 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Logout(logout) => logout.run(context).await,
         Command::Whoami(whoami) => whoami.run(context).await,
         Command::Token(token) => token.run(context).await,
+        Command::Tenant(tenant) => tenant.run(context).await,
+        Command::Audit(audit) => audit.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())

@@ -4,14 +4,12 @@ use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::{AuthError, issuer::Trusted};
-use crate::domain::principal::{Principal, PrincipalId, Roles, SYSTEM_ACTOR, TenantId};
+use crate::domain::principal::{ADMIN, OPERATOR, Principal, PrincipalId, Roles, SYSTEM_ACTOR, TenantId};
 
 pub(super) type Claims = Map<String, Value>;
 
 /// Clocks of issuer and server may differ by this much.
 const LEEWAY_SECONDS: f64 = 30.0;
-const ADMIN: &str = "alpine.admin";
-const OPERATOR: &str = "alpine.operator";
 
 /// `now` in seconds since 1970.
 pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<Principal, AuthError> {

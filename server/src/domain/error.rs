@@ -22,6 +22,8 @@ pub enum Fault {
     TenantUnknown,
     #[error("session not found")]
     SessionNotFound,
+    #[error("the tenant exists, with other limits")]
+    TenantExists,
     /// What is not there.
     #[error("{0} not found")]
     NotFound(&'static str),
@@ -85,9 +87,11 @@ impl Fault {
             Self::InvalidBranch => ErrorCode::InvalidBranch,
             Self::InvalidRepoUrl(_) => ErrorCode::InvalidRepoUrl,
             Self::RepoAuthMissing | Self::DeployKeyMissing => ErrorCode::RepoAuthMissing,
-            Self::KeyReused { .. } | Self::SessionOver { .. } | Self::AlreadyFailed { .. } | Self::IllegalTransition { .. } => {
-                ErrorCode::OperationConflict
-            }
+            Self::TenantExists
+            | Self::KeyReused { .. }
+            | Self::SessionOver { .. }
+            | Self::AlreadyFailed { .. }
+            | Self::IllegalTransition { .. } => ErrorCode::OperationConflict,
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
             Self::QuotaExceeded(_) | Self::TooManyTokens { .. } => ErrorCode::QuotaExceeded,
         }
@@ -102,6 +106,7 @@ impl Fault {
             Self::SignInRequired => "sign in, and send no access token: unset ALPINE_TOKEN",
             Self::RoleMissing(_) => "ask somebody who has that role",
             Self::TenantUnknown => "ask an operator to make your tenant known",
+            Self::TenantExists => "change its limits with alpine tenant set",
             Self::NotFound(_) => "check the id, and that it is yours",
             Self::SessionNotFound | Self::OperationNotFound => "check the id with alpine list",
             Self::NoRecord => "a record exists once the session is stopped; run alpine status",

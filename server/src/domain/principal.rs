@@ -49,6 +49,11 @@ name!(PrincipalId);
 /// The actor of what the control plane does by itself.
 pub const SYSTEM_ACTOR: &str = "system";
 
+/// The name of [`Roles::admin`] in a token.
+pub const ADMIN: &str = "alpine.admin";
+/// The name of [`Roles::operator`] in a token.
+pub const OPERATOR: &str = "alpine.operator";
+
 /// What the identity provider says that somebody is, besides a member of the tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Roles {
@@ -175,12 +180,12 @@ mod tests {
         Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), roles)
     }
 
-    const ADMIN: Roles = Roles { admin: true, operator: false };
+    const AN_ADMIN: Roles = Roles { admin: true, operator: false };
 
     #[test]
     fn owners_and_admins_may_act_and_others_may_not() {
         assert_eq!(principal(Roles::default()).access("ann"), Access::Own);
-        assert_eq!(principal(ADMIN).access("bob"), Access::AsAdmin);
+        assert_eq!(principal(AN_ADMIN).access("bob"), Access::AsAdmin);
         assert_eq!(principal(Roles::default()).access("bob"), Access::Denied);
         assert_eq!(principal(Roles { admin: false, operator: true }).access("bob"), Access::Denied, "an operator is no admin");
     }

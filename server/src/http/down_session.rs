@@ -9,11 +9,9 @@ use super::{
     extract::{ApiJsonOrDefault, Caller, Prefer, SessionPath, Wait},
     limits::Ticket,
     openapi::DownRefusals,
-    wait,
+    reason, wait,
 };
 use crate::{ledger::NewDown, telemetry};
-
-const REASON_MAX_CHARS: usize = 500;
 
 /// Stop a session and keep its record.
 ///
@@ -41,13 +39,13 @@ pub async fn down_session(
     ticket: Ticket,
     ApiJsonOrDefault(body): ApiJsonOrDefault<DownSession>,
 ) -> Result<Response, ApiError> {
-    let DownSession { retry_persist, force, reason } = body;
+    let DownSession { retry_persist, force, reason: given } = body;
     let down = NewDown {
         caller: caller.clone(),
         session,
         retry_persist,
         force,
-        reason: checked(reason)?,
+        reason: reason::checked(given)?,
         traceparent: telemetry::current_traceparent(),
     };
     let ledger = state.ledger.tenant(&caller.tenant);
@@ -64,14 +62,4 @@ pub async fn down_session(
     }
     let operation = wait::settle(&state, &caller.tenant, answer.operation, wait, &ticket).await?;
     Ok(wait::answer(operation, wait))
-}
-
-fn checked(reason: Option<String>) -> Result<Option<String>, ApiError> {
-    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-    match reason {
-        Some(reason) if reason.chars().count() > REASON_MAX_CHARS || reason.chars().any(char::is_control) => {
-            Err(ApiError::malformed("reason must be at most 500 characters, without control characters"))
-        }
-        reason => Ok(reason),
-    }
 }

@@ -2,6 +2,7 @@
 
 mod connections;
 mod create_session;
+mod create_tenant;
 mod create_token;
 mod docs;
 mod down_session;
@@ -9,11 +10,14 @@ mod extract;
 mod get_operation;
 mod get_record;
 mod get_session;
+mod get_tenant;
 mod handshake;
 mod layers;
 mod limits;
+mod list_audit;
 mod list_events;
 mod list_sessions;
+mod list_tenants;
 mod list_tokens;
 mod livez;
 mod metrics;
@@ -21,11 +25,13 @@ mod openapi;
 mod problem;
 mod protected_resource;
 mod readyz;
+mod reason;
 mod revoke_token;
 mod serve;
 mod state;
 #[cfg(test)]
 mod tests;
+mod update_tenant;
 mod wait;
 mod whoami;
 
@@ -61,6 +67,9 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(protected_resource::protected_resource))
         .routes(routes!(create_token::create_token, list_tokens::list_tokens))
         .routes(routes!(revoke_token::revoke_token))
+        .routes(routes!(list_tenants::list_tenants, create_tenant::create_tenant))
+        .routes(routes!(get_tenant::get_tenant, update_tenant::update_tenant))
+        .routes(routes!(list_audit::list_audit))
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

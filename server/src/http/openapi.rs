@@ -30,6 +30,8 @@ use super::list_sessions::Owner;
         (name = "operations", description = "What the control plane does for a session"),
         (name = "identity", description = "Who calls"),
         (name = "tokens", description = "Personal access tokens, for scripts"),
+        (name = "tenants", description = "Who may use how much"),
+        (name = "audit", description = "Who did what to what is not theirs"),
         (name = "system", description = "For those who run the server"),
     ),
 )]
@@ -168,6 +170,8 @@ refusals! {
     DownRefusals = 400 401 403 404 409 413 415 422 500 502 503 504;
     ListRefusals = 400 401 403 422 500 503;
     SessionRefusals = 401 403 404 500 503;
+    CreateTenantRefusals = 400 401 403 409 413 415 422 500 503;
+    UpdateTenantRefusals = 400 401 403 404 413 415 422 500 503;
     EventRefusals = 400 401 403 404 500 503;
     CreateTokenRefusals = 400 401 403 413 415 422 500 503;
     ListTokensRefusals = 400 401 403 500 503;

@@ -50,6 +50,11 @@ impl ApiError {
     pub fn malformed(cause: impl Into<String>) -> Self {
         Self::Malformed { status: StatusCode::BAD_REQUEST, cause: cause.into() }
     }
+
+    /// Of its form, with a value that cannot be taken.
+    pub fn value(cause: impl Into<String>) -> Self {
+        Self::Malformed { status: StatusCode::UNPROCESSABLE_ENTITY, cause: cause.into() }
+    }
 }
 
 /// A problem that lacks what only the request knows; the `problems` layer completes and sends it.

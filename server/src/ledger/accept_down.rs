@@ -61,15 +61,21 @@ impl TenantLedger {
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let found = self.lock_session(&mut tx, down.session).await?;
         let access = down.caller.access(&found.owner);
-        if access == Access::Denied {
-            self.audit(&mut tx, &down, &found, AuditOutcome::Denied).await?;
-            tx.commit().await?;
-            return Err(Fault::NotOwner.into());
-        }
-        let decision = decide(&found.situation, down.retry_persist)?;
-        let Decision::Begin { cancel, to, phase, persist_attempt } = decision else {
-            tx.rollback().await?;
-            return Ok(DownAnswer { operation: self.same(decision).await?, ended: None });
+        let verdict = match access {
+            Access::Denied => Err(Fault::NotOwner),
+            Access::Own | Access::AsAdmin => decide(&found.situation, down.retry_persist),
+        };
+        let (cancel, to, phase, persist_attempt) = match verdict {
+            Ok(Decision::Begin { cancel, to, phase, persist_attempt }) => (cancel, to, phase, persist_attempt),
+            // That nothing begins is an answer about another's session all the same.
+            nothing => {
+                if access != Access::Own {
+                    let outcome = if nothing.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied };
+                    self.audit(&mut tx, &down, &found, outcome).await?;
+                }
+                tx.commit().await?;
+                return Ok(DownAnswer { operation: self.same(nothing?).await?, ended: None });
+            }
         };
         self.revoke(&mut tx, down.session).await?;
         if let Some(live) = cancel {

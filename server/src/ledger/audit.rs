@@ -1,13 +1,14 @@
 //! The audit log: an entry stands in the transaction of the deed, or by itself where nothing was done.
 
-use alpine_api::{AuditOutcome, SessionId};
+use alpine_api::{AuditEntry, AuditOutcome, AuditPage, SessionId};
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::{Error, TenantLedger};
+use super::{Error, Ledger, TenantLedger, scope::in_tenant, views};
 use crate::domain::{
     Fault,
     principal::{Access, Caller},
+    tenant::may_read_log,
 };
 
 /// What an entry says besides who and when.
@@ -24,7 +25,97 @@ pub(super) struct Deed<'a> {
     pub at: Option<DateTime<Utc>>,
 }
 
+impl<'a> Deed<'a> {
+    /// Of what is no session.
+    pub(super) const fn on(action: &'static str, outcome: AuditOutcome, target: &'a str) -> Self {
+        Self { action, outcome, target, session: None, owner: None, reason: None, at: None }
+    }
+}
+
+struct Row {
+    seq: i64,
+    at: DateTime<Utc>,
+    actor: String,
+    actor_tenant: String,
+    action: String,
+    outcome: String,
+    target: Option<String>,
+    owner: Option<String>,
+    reason: Option<String>,
+    request_id: String,
+    prev_hash: String,
+    hash: String,
+}
+
+impl Ledger {
+    /// What a role does not allow is on record before it is refused: in the caller's own log, in which nothing shows
+    /// whether what was asked for exists.
+    pub(super) async fn permit(&self, by: &Caller, action: &'static str, target: &str, verdict: Result<(), Fault>) -> Result<(), Error> {
+        if verdict.is_err() {
+            let own = self.tenant(&by.tenant);
+            own.record_deed(own.statements(), by, &Deed::on(action, AuditOutcome::Denied, target)).await?;
+        }
+        Ok(verdict?)
+    }
+}
+
 impl TenantLedger {
+    /// Up to `limit` entries of this tenant's log that come after number `after`, oldest first. That an operator of
+    /// another tenant has read them is the last of them, if they go so far.
+    pub async fn audit_log(&self, by: &Caller, after: i64, limit: i64) -> Result<AuditPage, Error> {
+        let tenant = self.tenant.as_str();
+        self.ledger.permit(by, "audit.read", tenant, may_read_log(by, &self.tenant)).await?;
+        if by.tenant != self.tenant && !self.is_known().await? {
+            return Err(Fault::NotFound("tenant").into());
+        }
+        self.read_by(by, "audit.read").await?;
+        let rows = in_tenant!(
+            query_as(
+                Row,
+                r#"SELECT seq AS "seq!", at, actor, actor_tenant AS "actor_tenant!", action, outcome, target, owner, reason, request_id,
+                       encode(prev_hash, 'hex') AS "prev_hash!", encode(hash, 'hex') AS "hash!"
+                   FROM audit_log WHERE tenant_id = tenant.id AND seq > $2 ORDER BY seq LIMIT $3"#
+            ),
+            tenant,
+            after,
+            limit
+        )
+        .fetch_all(self.statements())
+        .await?;
+        let entries = rows.into_iter().map(|row| self.entry(row)).collect::<Result<Vec<_>, _>>()?;
+        let next_after = entries.last().map_or(after, |entry| entry.seq);
+        Ok(AuditPage { entries, next_after })
+    }
+
+    /// Whether there is such a tenant, or anything was ever written down for one.
+    async fn is_known(&self) -> Result<bool, Error> {
+        let known = in_tenant!(
+            query_scalar(
+                r#"SELECT EXISTS (SELECT FROM tenants WHERE tenant_id = tenant.id)
+                       OR EXISTS (SELECT FROM audit_log WHERE tenant_id = tenant.id) AS "known!""#
+            ),
+            self.tenant.as_str()
+        )
+        .fetch_one(self.statements())
+        .await?;
+        Ok(known)
+    }
+
+    /// One's own tenant may be looked at; that of others is on record.
+    pub(super) async fn read_by(&self, by: &Caller, action: &'static str) -> Result<(), Error> {
+        if by.tenant == self.tenant {
+            return Ok(());
+        }
+        self.record_deed(self.statements(), by, &Deed::on(action, AuditOutcome::Done, self.tenant.as_str())).await
+    }
+
+    fn entry(&self, row: Row) -> Result<AuditEntry, Error> {
+        let outcome = views::read(&row.outcome)?;
+        let Row { seq, at, actor, actor_tenant, action, target, owner, reason, request_id, prev_hash, hash, .. } = row;
+        let tenant = self.tenant.as_str().to_owned();
+        Ok(AuditEntry { tenant, seq, at, actor, actor_tenant, action, outcome, target, owner, reason, request_id, prev_hash, hash })
+    }
+
     /// May `by` do this to a session of `owner`? What an admin does to another's, and what is refused, is on record
     /// before there is an answer.
     pub(super) async fn judge(&self, by: &Caller, action: &'static str, session: SessionId, owner: &str) -> Result<(), Error> {

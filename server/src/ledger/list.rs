@@ -109,7 +109,7 @@ impl TenantLedger {
     async fn judge_all(&self, by: &Caller) -> Result<(), Error> {
         let outcome = if by.is_admin() { AuditOutcome::Done } else { AuditOutcome::Denied };
         let target = self.tenant.as_str();
-        let deed = Deed { action: "session.list_all", outcome, target, session: None, owner: None, reason: None, at: None };
+        let deed = Deed::on("session.list_all", outcome, target);
         self.record_deed(self.statements(), by, &deed).await?;
         if by.is_admin() { Ok(()) } else { Err(Fault::NotAdmin.into()) }
     }

@@ -21,6 +21,7 @@ mod retention;
 mod scope;
 mod seal;
 mod sweep;
+mod tenants;
 mod unreadable;
 mod views;
 
@@ -43,6 +44,7 @@ pub use list::{BadCursor, Cursor, ListQuery};
 pub use reconcile::{Ready, Standing};
 pub use records::{STOPPED_REASON, Written};
 pub use seal::{SealError, Sealer};
+pub use tenants::Made;
 
 /// The ledger, for whole-system work. Cheap to clone.
 #[derive(Debug, Clone)]

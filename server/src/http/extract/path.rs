@@ -6,7 +6,10 @@ use axum::{
     http::request::Parts,
 };
 
-use crate::{domain::Fault, http::ApiError};
+use crate::{
+    domain::{Fault, principal::TenantId},
+    http::ApiError,
+};
 
 #[derive(Debug, Clone, Copy)]
 pub struct SessionPath(pub SessionId);
@@ -16,6 +19,10 @@ pub struct OperationPath(pub OperationId);
 
 #[derive(Debug, Clone, Copy)]
 pub struct TokenPath(pub TokenId);
+
+/// A tenant's name from a path. One that is no tenant's form is no tenant.
+#[derive(Debug, Clone)]
+pub struct TenantPath(pub TenantId);
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = ApiError;
@@ -41,5 +48,15 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let found = Path::<TokenId>::from_request_parts(parts, state).await;
         Ok(Self(found.map_err(|_| Fault::NotFound("token"))?.0))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TenantPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<String>::from_request_parts(parts, state).await.ok();
+        let tenant = found.and_then(|Path(name)| TenantId::parse(&name).ok());
+        Ok(Self(tenant.ok_or(Fault::NotFound("tenant"))?))
     }
 }

@@ -55,6 +55,8 @@ fn action(method: &Method, route: &str) -> Action {
         "/v1/sessions/{session_id}/events" if read => Action::Events,
         "/v1/sessions/{session_id}/record" if read => Action::Record,
         "/v1/operations/{operation_id}" if read => Action::Operation,
+        "/v1/tenants" | "/v1/tenants/{tenant_id}" => Action::Tenants,
+        "/v1/audit" if read => Action::Audit,
         _ => Action::Other,
     }
 }

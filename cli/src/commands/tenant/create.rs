@@ -1,0 +1,38 @@
+//! `alpine tenant create`.
+
+use alpine_api::{CreateTenant, TenantQuotas};
+use clap::Args;
+
+use super::{Limit, Limits, Shown, tenant_id};
+use crate::{Context, error::CliError};
+
+/// Make a tenant (operators)
+///
+/// A limit that is not given is none.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its id, as the identity provider names it
+    #[arg(value_name = "tenant", value_parser = tenant_id)]
+    tenant: String,
+    #[command(flatten)]
+    limits: Limits,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Create {
+    pub async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let client = context.client()?;
+        let given = |limit: Option<Limit>| limit.and_then(|Limit(most)| most);
+        let quotas = TenantQuotas {
+            max_active_sessions: given(self.limits.max_sessions),
+            max_active_sessions_per_principal: given(self.limits.max_sessions_per_principal),
+            max_operations: given(self.limits.max_operations),
+            max_operations_per_principal: given(self.limits.max_operations_per_principal),
+        };
+        let body = CreateTenant { tenant_id: self.tenant.clone(), quotas, reason: self.reason.clone() };
+        context.ui.answer(&Shown(client.create_tenant(&context.ui, &body).await?));
+        Ok(())
+    }
+}

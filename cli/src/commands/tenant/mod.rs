@@ -1,0 +1,147 @@
+//! `alpine tenant`: teams, and how much they may use.
+
+mod create;
+mod list;
+mod set;
+mod show;
+
+use std::str::FromStr;
+
+use alpine_api::TenantQuotas;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::{
+    Context,
+    error::CliError,
+    ui::{Answer, Style, fields},
+};
+
+/// See tenants and set their limits (operators, administrators)
+#[derive(Debug, Args)]
+pub struct Tenant {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    Show(show::Show),
+    Create(create::Create),
+    Set(set::Set),
+}
+
+impl Tenant {
+    pub async fn run(&self, context: &Context) -> Result<(), CliError> {
+        match &self.command {
+            Command::List(list) => list.run(context).await,
+            Command::Show(show) => show.run(context).await,
+            Command::Create(create) => create.run(context).await,
+            Command::Set(set) => set.run(context).await,
+        }
+    }
+}
+
+/// A number, or `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Limit(Option<i32>);
+
+impl FromStr for Limit {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let number = text.parse().ok().filter(|most: &i32| *most >= 0);
+        number.map(|most| Self(Some(most))).ok_or("it must be a number from 0, or none")
+    }
+}
+
+/// The limits as options.
+#[derive(Debug, Clone, Copy, Args)]
+struct Limits {
+    /// Sessions that are not final, in the whole tenant
+    #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
+    max_sessions: Option<Limit>,
+    /// The same for each of its principals
+    #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
+    max_sessions_per_principal: Option<Limit>,
+    /// Operations in flight, in the whole tenant
+    #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
+    max_operations: Option<Limit>,
+    /// The same for each of its principals
+    #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
+    max_operations_per_principal: Option<Limit>,
+}
+
+/// `.` and `..` mean something else in an address, whatever is done to them.
+fn tenant_id(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() || matches!(text, "." | "..") { Err("it must be a tenant's id") } else { Ok(text.to_owned()) }
+}
+
+/// A tenant as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Shown(alpine_api::Tenant);
+
+impl Answer for Shown {
+    fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
+        let alpine_api::Tenant { tenant_id, created_at, quotas, usage } = &self.0;
+        let TenantQuotas { max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal } = *quotas;
+        let rows = [
+            ("tenant", Some(tenant_id.clone())),
+            ("created", Some(created_at.format("%Y-%m-%d %H:%M:%S UTC").to_string())),
+            ("sessions", Some(of(usage.active_sessions, max_active_sessions))),
+            ("a principal", Some(most(max_active_sessions_per_principal))),
+            ("operations", Some(of(usage.operations, max_operations))),
+            ("a principal", Some(most(max_operations_per_principal))),
+        ];
+        fields(&rows, style)
+    }
+}
+
+/// `3 of 10`, or `3` where there is no limit.
+fn of(used: i64, most: Option<i32>) -> String {
+    most.map_or_else(|| used.to_string(), |most| format!("{used} of {most}"))
+}
+
+fn most(limit: Option<i32>) -> String {
+    limit.map_or_else(|| "no limit".to_owned(), |most| format!("at most {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use alpine_api::TenantUsage;
+
+    use super::*;
+    use crate::testing::{at, json_of, people_of};
+
+    /// A tenant with some limits.
+    pub fn acme() -> alpine_api::Tenant {
+        alpine_api::Tenant {
+            tenant_id: "acme".to_owned(),
+            created_at: at("2026-11-22T10:00:00Z"),
+            quotas: TenantQuotas { max_active_sessions: Some(10), max_operations_per_principal: Some(2), ..TenantQuotas::default() },
+            usage: TenantUsage { active_sessions: 3, operations: 1 },
+        }
+    }
+
+    #[test]
+    fn the_answer_for_scripts_and_for_people() {
+        insta::assert_snapshot!("tenant_json", json_of(&Shown(acme())));
+        insta::assert_snapshot!("tenant_people", people_of(&Shown(acme())));
+    }
+
+    #[test]
+    fn a_limit_is_a_number_or_none() {
+        assert_eq!("none".parse(), Ok(Limit(None)));
+        assert_eq!("0".parse(), Ok(Limit(Some(0))));
+        for bad in ["", "-1", "x", "None", "2147483648", "1.5"] {
+            assert!(bad.parse::<Limit>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `alpine tenant set`.
+
+use alpine_api::UpdateTenant;
+use clap::Args;
+
+use super::{Limit, Limits, Shown, tenant_id};
+use crate::{Context, error::CliError};
+
+/// Change a tenant's limits
+///
+/// Operators change all of them; administrators those for each principal, of their own tenant.
+#[derive(Debug, Args)]
+pub struct Set {
+    /// The tenant
+    #[arg(value_name = "tenant", value_parser = tenant_id)]
+    tenant: String,
+    #[command(flatten)]
+    limits: Limits,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Set {
+    pub async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let client = context.client()?;
+        let Limits { max_sessions, max_sessions_per_principal, max_operations, max_operations_per_principal } = self.limits;
+        if [max_sessions, max_sessions_per_principal, max_operations, max_operations_per_principal].iter().all(Option::is_none) {
+            return Err(CliError::Usage {
+                cause: "a limit is required".to_owned(),
+                next_step: "give at least one, for example --max-sessions 10; run alpine tenant set --help".to_owned(),
+            });
+        }
+        let stated = |limit: Option<Limit>| limit.map(|Limit(most)| most);
+        let body = UpdateTenant {
+            max_active_sessions: stated(max_sessions),
+            max_active_sessions_per_principal: stated(max_sessions_per_principal),
+            max_operations: stated(max_operations),
+            max_operations_per_principal: stated(max_operations_per_principal),
+            reason: self.reason.clone(),
+        };
+        context.ui.answer(&Shown(client.update_tenant(&context.ui, &self.tenant, &body).await?));
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Tenants on the wire: what they may use, and what they use.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+/// The most that a tenant, and each of its principals, may have at once. `null`: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantQuotas {
+    /// Sessions that are not final.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub max_active_sessions: Option<i32>,
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub max_active_sessions_per_principal: Option<i32>,
+    /// Operations in flight.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub max_operations: Option<i32>,
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub max_operations_per_principal: Option<i32>,
+}
+
+/// What a tenant uses at this moment; counted, not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct TenantUsage {
+    pub active_sessions: i64,
+    pub operations: i64,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tenant {
+    pub tenant_id: String,
+    pub created_at: DateTime<Utc>,
+    pub quotas: TenantQuotas,
+    pub usage: TenantUsage,
+}
+
+/// A page of tenants, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TenantPage {
+    pub tenants: Vec<Tenant>,
+    /// `after` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<String>,
+}
+
+/// A tenant to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTenant {
+    /// As identity providers name it: 1 to 255 bytes without control characters or surrounding space.
+    #[schema(min_length = 1, max_length = 255, examples("acme"))]
+    pub tenant_id: String,
+    #[serde(default)]
+    pub quotas: TenantQuotas,
+    /// Kept in the audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// Limits to be changed: `null` takes one away, and what is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateTenant {
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 0, required = false)]
+    pub max_active_sessions: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 0, required = false)]
+    pub max_active_sessions_per_principal: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 0, required = false)]
+    pub max_operations: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 0, required = false)]
+    pub max_operations_per_principal: Option<Option<i32>>,
+    /// Kept in the audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
+    pub reason: Option<String>,
+}
+
+/// `null` is a value here, and not the same as nothing.
+fn stated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i32>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_takes_a_limit_away_and_what_is_absent_stays() {
+        let update: UpdateTenant = serde_json::from_str(r#"{"max_active_sessions":null,"max_operations":3}"#).unwrap();
+        let expected = UpdateTenant { max_active_sessions: Some(None), max_operations: Some(Some(3)), ..UpdateTenant::default() };
+        assert_eq!(update, expected);
+        assert_eq!(serde_json::to_string(&update).unwrap(), r#"{"max_active_sessions":null,"max_operations":3}"#);
+    }
+}

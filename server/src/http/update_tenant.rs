@@ -1,0 +1,42 @@
+//! A tenant's limits.
+
+use alpine_api::{Tenant, UpdateTenant};
+use axum::{Json, extract::State};
+use tracing::Instrument;
+
+use super::{
+    ApiError, AppState,
+    extract::{ApiJson, Caller, TenantPath},
+    openapi::UpdateTenantRefusals,
+    reason,
+};
+
+/// Change a tenant's limits.
+///
+/// All of any tenant's for the role `alpine.operator`; for `alpine.admin` those for each principal, of its own.
+#[utoipa::path(
+    patch, path = "/v1/tenants/{tenant_id}", operation_id = "updateTenant", tag = "tenants",
+    params(("tenant_id" = String, Path, description = "The tenant")),
+    request_body = UpdateTenant,
+    responses((status = 200, body = Tenant, description = "The tenant as it is now"), UpdateTenantRefusals)
+)]
+pub async fn update_tenant(
+    State(state): State<AppState>,
+    Caller(caller): Caller,
+    TenantPath(tenant): TenantPath,
+    ApiJson(body): ApiJson<UpdateTenant>,
+) -> Result<Json<Tenant>, ApiError> {
+    not_negative(
+        [body.max_active_sessions, body.max_active_sessions_per_principal, body.max_operations, body.max_operations_per_principal]
+            .map(Option::flatten),
+    )?;
+    let change = UpdateTenant { reason: reason::checked(body.reason)?, ..body };
+    let ledger = state.ledger.tenant(&tenant);
+    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
+    let updated = tokio::spawn(async move { ledger.update(&caller, &change).await }.in_current_span());
+    Ok(Json(updated.await.map_err(|_| ApiError::Panicked)??))
+}
+
+pub(super) fn not_negative(limits: [Option<i32>; 4]) -> Result<(), ApiError> {
+    if limits.into_iter().flatten().all(|most| most >= 0) { Ok(()) } else { Err(ApiError::value("a limit must not be negative")) }
+}
