@@ -273,4 +273,10 @@ fn the_help_texts() {
         let help = command.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
         insta::assert_snapshot!(format!("help_{name}"), help);
     }
+    let credential = command.find_subcommand_mut("credential").unwrap();
+    insta::assert_snapshot!("help_credential", credential.clone().term_width(100).render_long_help());
+    for name in ["set", "list", "rm"] {
+        let help = credential.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
+        insta::assert_snapshot!(format!("help_credential_{name}"), help);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, fs, io, path::PathBuf, time::Duration};
 
-use alpine_api::{DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, SessionId, UpSession};
+use alpine_api::{CredentialId, DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, SessionId, SetCredential, UpSession};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Method, RequestBuilder, StatusCode, header, redirect};
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,7 +14,7 @@ use crate::{
     error::Report,
     token::{Identity, TokenError},
     ui::Ui,
-    wire::{EventPage, Operation, Problem, Session, SessionPage, Word},
+    wire::{Credential, CredentialList, EventPage, Operation, Problem, Session, SessionPage, Word},
 };
 
 /// How long one request waits for an operation to end.
@@ -249,6 +249,20 @@ impl Client {
         self.call(ui, patience, || Ok(self.request(Method::GET, &path, None)?.query(&[("after", after)]))).await
     }
 
+    /// Stores a credential; doing it twice is doing it once.
+    pub async fn set_credential(&self, ui: &Ui, body: &SetCredential) -> Result<Credential, ClientError> {
+        self.call(ui, Patience::Begin, || Ok(self.request(Method::PUT, "v1/credentials", None)?.json(body))).await
+    }
+
+    pub async fn credentials(&self, ui: &Ui) -> Result<CredentialList, ClientError> {
+        self.call(ui, Patience::Ask, || self.request(Method::GET, "v1/credentials", None)).await
+    }
+
+    pub async fn remove_credential(&self, ui: &Ui, id: CredentialId) -> Result<(), ClientError> {
+        let path = format!("v1/credentials/{id}");
+        self.call(ui, Patience::Begin, || self.request(Method::DELETE, &path, None)).await
+    }
+
     fn request(&self, method: Method, path: &str, wait: Option<Duration>) -> Result<RequestBuilder, ClientError> {
         let mut url = self.server.clone();
         url.set_path(&format!("{}{path}", self.server.path()));
@@ -292,7 +306,9 @@ impl Client {
         if !status.is_success() {
             return Err(ClientError::Refused(Box::new(Refusal::new(status, retry_after, &body))));
         }
-        serde_json::from_slice(&body).map_err(|source| ClientError::Unreadable { server: self.server.clone(), source })
+        // An answer without a body says nothing.
+        let body = if status == StatusCode::NO_CONTENT { b"null" } else { &body[..] };
+        serde_json::from_slice(body).map_err(|source| ClientError::Unreadable { server: self.server.clone(), source })
     }
 
     fn lost(&self, source: reqwest::Error) -> ClientError {

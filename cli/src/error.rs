@@ -22,6 +22,9 @@ pub enum CliError {
     /// The text is no session's id, so no session has it.
     #[error("session not found")]
     NoSuchSession,
+    /// The text is no credential's id, so no credential has it.
+    #[error("credential not found")]
+    NoSuchCredential,
     #[error("{cause}")]
     Usage { cause: String, next_step: String },
     #[error("a command is required")]
@@ -81,6 +84,7 @@ impl CliError {
                 Report::new(ErrorCode::InvalidRepoUrl, self, format!("{why}, for example https://github.com/org/repo.git"))
             }
             Self::NoSuchSession => Report::new(ErrorCode::SessionNotFound, self, "run alpine list to see your sessions"),
+            Self::NoSuchCredential => Report::new(ErrorCode::NotFound, self, "run alpine credential list to see your credentials"),
             Self::Usage { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),
             Self::NoCommand { .. } => Report::new(ErrorCode::InvalidRequest, self, "run alpine --help"),
             Self::Replaced { new, .. } => Report::new(ErrorCode::CommandReplaced, self, format!("run {new}")),

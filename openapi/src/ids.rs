@@ -81,6 +81,10 @@ id!(
     /// An operation on a session: one `up`, one `down`.
     OperationId, "op_", "^op_[0-9a-f]{32}$", "op_019ab1c24d3e7f508192a3b4c5d6e7f8"
 );
+id!(
+    /// A stored credential.
+    CredentialId, "cred_", "^cred_[0-9a-f]{32}$", "cred_019ab1c24d3e7f508192a3b4c5d6e7f8"
+);
 
 #[cfg(test)]
 mod tests {

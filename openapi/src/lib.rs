@@ -5,6 +5,7 @@
 //! and the server's handlers and committed beside this crate as `alpine.v1.json`.
 
 mod audit;
+mod credential;
 mod error_code;
 mod event;
 mod ids;
@@ -17,9 +18,10 @@ mod session;
 mod state;
 
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
+pub use credential::{Credential, CredentialKind, CredentialList, CredentialOwner, SetCredential};
 pub use error_code::ErrorCode;
 pub use event::{EventPage, Transition};
-pub use ids::{IdError, OperationId, SessionId};
+pub use ids::{CredentialId, IdError, OperationId, SessionId};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
 pub use record::{OperationSummary, RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionRecord, StoredRecord};

@@ -1,5 +1,6 @@
 //! The commands: arguments, help and behaviour of each in its own file.
 
+mod credential;
 mod down;
 mod events;
 mod list;
@@ -23,6 +24,7 @@ pub enum Command {
     List(list::List),
     Status(status::Status),
     Events(events::Events),
+    Credential(credential::Credential),
     Version(version::Version),
 }
 
@@ -33,6 +35,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::List(list) => list.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Events(events) => events.run(context).await,
+        Command::Credential(credential) => credential.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())

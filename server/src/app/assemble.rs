@@ -15,14 +15,18 @@ use uuid::Uuid;
 use super::AppError;
 use crate::{
     auth::{Issuer, KeySource},
-    config::{AuthArgs, CommonArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs},
+    config::{
+        AuthArgs, CommonArgs, CredentialArgs, GitArgs, HttpArgs, LogFormat, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs,
+    },
     dev::tools::in_path,
     domain::{
         operation::Deadlines,
         tenant::{Quotas, TenantPolicy},
     },
     faults::Faults,
-    http, lifecycle,
+    http,
+    ledger::Sealer,
+    lifecycle,
     lifecycle::{GitSettings, Rewrite},
     metrics::Metrics,
     sandbox::local,
@@ -105,6 +109,18 @@ pub fn dev_issuer(secret: &[u8]) -> Issuer {
         default_tenant: None,
         cloudflare: false,
     }
+}
+
+/// The key that seals, and those that only open.
+pub fn sealer(args: &CredentialArgs) -> Result<Sealer, AppError> {
+    let usable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| AppError::CredentialKey { path, source }
+    };
+    let current = &args.credential_key_file;
+    let sealer = Sealer::new(&read(current)?).map_err(usable(current))?;
+    let old = args.credential_old_key_files.iter().filter(|path| !path.as_os_str().is_empty());
+    old.into_iter().try_fold(sealer, |sealer, path| sealer.and_old(&read(path)?).map_err(usable(path)))
 }
 
 pub fn tenants(args: &TenantArgs) -> TenantPolicy {
@@ -205,11 +221,12 @@ fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surroundings) -> Re
 }
 
 #[must_use]
-pub fn http(args: &HttpArgs) -> http::Settings {
+pub const fn http(args: &HttpArgs, takes_secrets: bool) -> http::Settings {
     http::Settings {
         body_limit: args.max_body_bytes,
         request_timeout: Duration::from_secs(args.request_timeout_seconds),
         max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+        takes_secrets,
     }
 }
 

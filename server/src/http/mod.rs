@@ -8,6 +8,7 @@ mod get_operation;
 mod get_record;
 mod get_session;
 mod layers;
+mod list_credentials;
 mod list_events;
 mod list_sessions;
 mod livez;
@@ -15,7 +16,9 @@ mod metrics;
 mod openapi;
 mod problem;
 mod readyz;
+mod remove_credential;
 mod serve;
+mod set_credential;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -47,6 +50,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_events::list_events))
         .routes(routes!(get_record::get_record))
         .routes(routes!(get_operation::get_operation))
+        .routes(routes!(set_credential::set_credential, list_credentials::list_credentials))
+        .routes(routes!(remove_credential::remove_credential))
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

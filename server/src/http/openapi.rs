@@ -27,6 +27,7 @@ use super::list_sessions::Owner;
     security(("bearer" = [])),
     tags(
         (name = "sessions", description = "Sandboxes, from up to down"),
+        (name = "credentials", description = "What opens repositories, stored for a principal or a tenant"),
         (name = "operations", description = "What the control plane does for a session"),
         (name = "system", description = "For those who run the server"),
     ),
@@ -57,7 +58,7 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     );
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for path in document.paths.paths.values_mut() {
-        [&mut path.get, &mut path.post].into_iter().flatten().for_each(add_request_id);
+        [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten().for_each(add_request_id);
     }
     // A `down` without a body is one with the defaults.
     let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
@@ -88,11 +89,12 @@ fn problem(status: u16) -> Response {
         400 => "The request is not of its form",
         401 => "No caller can be derived from the request",
         403 => "The caller may not do this",
-        404 => "There is no such session or operation",
+        404 => "There is no such thing for this caller",
         409 => "It contradicts what there is, or an operation that was cancelled or not persisted",
         413 => "The body is too large",
         415 => "The body is not JSON",
         422 => "A value cannot be taken, or the key was used for something else",
+        429 => "A limit is reached",
         500 => "A fault of the control plane",
         502 => "The sandbox could not be made ready",
         503 => "Not now",
@@ -102,7 +104,7 @@ fn problem(status: u16) -> Response {
     let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content);
     match status {
         401 => response.header("WWW-Authenticate", text_header("The challenge (RFC 6750)")),
-        503 => response.header("Retry-After", text_header("Seconds")),
+        429 | 503 => response.header("Retry-After", text_header("Seconds")),
         _ => response,
     }
     .build()
@@ -123,12 +125,15 @@ macro_rules! refusals {
 }
 
 refusals! {
-    UpRefusals = 400 401 409 413 415 422 500 502 503 504;
+    UpRefusals = 400 401 403 409 413 415 422 500 502 503 504;
     DownRefusals = 400 401 403 404 409 413 415 422 500 502 503 504;
     ListRefusals = 400 401 403 422 500 503;
     SessionRefusals = 401 403 404 500 503;
     EventRefusals = 400 401 403 404 500 503;
     ReadyRefusals = 503;
+    SetCredentialRefusals = 400 401 403 413 415 422 429 500 503;
+    ListCredentialsRefusals = 401 403 500 503;
+    RemoveCredentialRefusals = 401 403 404 500 503;
 }
 
 /// The document, written once when the router is made.
@@ -164,7 +169,7 @@ mod tests {
         for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "an id twice");
         }
-        assert_eq!(ids.len(), 11);
+        assert_eq!(ids.len(), 14);
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().unwrap();

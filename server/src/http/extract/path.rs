@@ -1,6 +1,6 @@
 //! Ids in paths. One that is malformed is answered exactly as one that is not there.
 
-use alpine_api::{OperationId, SessionId};
+use alpine_api::{CredentialId, OperationId, SessionId};
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
@@ -13,6 +13,18 @@ pub struct SessionPath(pub SessionId);
 
 #[derive(Debug, Clone, Copy)]
 pub struct OperationPath(pub OperationId);
+
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialPath(pub CredentialId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CredentialPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<CredentialId>::from_request_parts(parts, state).await;
+        Ok(Self(found.map_err(|_| Fault::NotFound("credential"))?.0))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = ApiError;

@@ -1,5 +1,6 @@
 //! All that needs no database, through the whole router.
 
+mod credentials;
 mod refusals;
 mod serving;
 mod surroundings;
@@ -43,6 +44,10 @@ impl Clock for Fixed {
 
 /// A state whose database is not there.
 fn state() -> AppState {
+    state_with(Settings::default())
+}
+
+fn state_with(settings: Settings) -> AppState {
     let issuer = Issuer {
         issuer: "https://issuer.test".into(),
         audience: "alpine".into(),
@@ -64,7 +69,7 @@ fn state() -> AppState {
         ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default(), TenantPolicy::default()),
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed)).unwrap()),
         metrics: Arc::new(Metrics::new()),
-        settings: Settings::default(),
+        settings,
         shutdown: CancellationToken::new(),
     })
 }
