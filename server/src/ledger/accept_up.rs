@@ -85,6 +85,7 @@ impl TenantLedger {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "one statement; in parts it would be several round trips")]
     async fn insert_up(&self, up: &NewUp, fingerprint: &[u8; 32], session: SessionId, operation: OperationId) -> Result<Inserted, Error> {
         let (sealer, tenants) = (&self.ledger.sealer, &self.ledger.tenants);
         let place = Place::Request { tenant: &self.tenant, operation };

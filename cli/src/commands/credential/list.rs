@@ -16,7 +16,6 @@ use crate::{
 pub struct List {}
 
 impl List {
-    #[expect(clippy::unused_self, reason = "every command runs alike")]
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let list = context.client()?.credentials(&context.ui).await?;
         context.ui.answer(&Rows(list.credentials.into_iter().map(Row::from).collect()));
