@@ -185,7 +185,7 @@ async fn the_host_with_its_port_and_the_kind_must_fit_the_url() {
 fn deploy_key(world: &World) -> (String, String) {
     let path = world.dir.join("deploy-key");
     let made = std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(&path).status();
-    assert!(made.expect("ssh-keygen runs").success());
+    assert!(made.unwrap().success());
     let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
     (std::fs::read_to_string(&path).unwrap(), format!("github.com {public}"))
 }
@@ -294,7 +294,12 @@ async fn the_requests_token_is_erased_however_the_operation_ends() {
     let held = up(&ann, "unreadable", &slow, Some(REQUESTS)).await;
     let id = uuid(&text(held.expect(202), "operation_id"));
     world.server.kill();
-    world.db.meddle(&format!("UPDATE operations SET phase = 'from-tomorrow' WHERE operation_id = '{id}'")).await;
+    world
+        .db
+        .meddle(&format!(
+            "UPDATE operations SET phase = 'from-tomorrow', available_at = now(), deadline_at = now() WHERE operation_id = '{id}'"
+        ))
+        .await;
     world.db.meddle("UPDATE leases SET owner = NULL, until = NULL WHERE owner IS NOT NULL").await;
     assert_eq!(tokens().await, 1);
     world.server.start_again().await;
@@ -309,7 +314,7 @@ fn rotate(world: &World, key: &str, old: &str) -> (Option<i32>, String) {
     if !old.is_empty() {
         command.env("ALPINE_CREDENTIAL_OLD_KEY_FILES", path(world, old));
     }
-    let output = command.stdin(Stdio::null()).output().expect("alpine-server runs");
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
