@@ -301,4 +301,10 @@ fn the_help_texts() {
         let help = command.find_subcommand_mut("tenant").unwrap().find_subcommand_mut(name).unwrap().clone().term_width(100);
         insta::assert_snapshot!(format!("help_tenant_{name}"), help.clone().render_long_help());
     }
+    let credential = command.find_subcommand_mut("credential").unwrap();
+    insta::assert_snapshot!("help_credential", credential.clone().term_width(100).render_long_help());
+    for name in ["set", "list", "rm"] {
+        let help = credential.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
+        insta::assert_snapshot!(format!("help_credential_{name}"), help);
+    }
 }

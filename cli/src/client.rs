@@ -1,5 +1,6 @@
 //! The HTTP API, spoken: one method a call, and what may be tried again.
 
+mod credentials;
 mod tenants;
 mod tokens;
 

@@ -26,6 +26,9 @@ pub enum CliError {
     /// The text is no token's id.
     #[error("token not found")]
     NoSuchToken,
+    /// The text is no credential's id, so no credential has it.
+    #[error("credential not found")]
+    NoSuchCredential,
     #[error("{cause}")]
     Usage { cause: String, next_step: String },
     #[error("a command is required")]
@@ -91,6 +94,7 @@ impl CliError {
             }
             Self::NoSuchSession => Report::new(ErrorCode::SessionNotFound, self, "run alpine list to see your sessions"),
             Self::NoSuchToken => Report::new(ErrorCode::NotFound, self, "run alpine token list to see the ids of your tokens"),
+            Self::NoSuchCredential => Report::new(ErrorCode::NotFound, self, "run alpine credential list to see your credentials"),
             Self::Usage { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),
             Self::NoCommand { .. } => Report::new(ErrorCode::InvalidRequest, self, "run alpine --help"),
             Self::Replaced { new, .. } => Report::new(ErrorCode::CommandReplaced, self, format!("run {new}")),

@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use alpine_api::{ErrorCode, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId};
+use alpine_api::{
+    CredentialId, CredentialKind, CredentialOwner, ErrorCode, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId,
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +181,22 @@ pub struct TokenPage {
     pub next_cursor: Option<String>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Credential {
+    pub credential_id: CredentialId,
+    pub host: String,
+    pub kind: Word<CredentialKind>,
+    pub owner: Word<CredentialOwner>,
+    pub fingerprint: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CredentialList {
+    pub credentials: Vec<Credential>,
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -209,6 +227,22 @@ mod tests {
         let wire = serde_json::to_value(&contract).unwrap();
         let ours: Transition = serde_json::from_value(wire.clone()).unwrap();
         assert_eq!(serde_json::to_value(&ours).unwrap(), wire);
+    }
+
+    #[test]
+    fn a_credential_of_the_contract_can_be_read() {
+        let credential = alpine_api::Credential {
+            credential_id: CredentialId::generate(),
+            host: "h".to_owned(),
+            kind: CredentialKind::DeployKey,
+            owner: CredentialOwner::Tenant,
+            fingerprint: None,
+            created_at: at("2026-11-22T10:00:00Z"),
+            updated_at: at("2026-11-22T10:00:00Z"),
+        };
+        let list = alpine_api::CredentialList { credentials: vec![credential] };
+        let ours: CredentialList = serde_json::from_value(serde_json::to_value(&list).unwrap()).unwrap();
+        assert_eq!(ours.credentials[0].kind, Word::Known(CredentialKind::DeployKey));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod access_token;
 mod audit;
+mod credential;
 mod error_code;
 mod event;
 mod ids;
@@ -22,9 +23,10 @@ mod whoami;
 
 pub use access_token::{CreateToken, CreatedToken, Token, TokenPage};
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
+pub use credential::{Credential, CredentialKind, CredentialList, CredentialOwner, SetCredential};
 pub use error_code::ErrorCode;
 pub use event::{EventPage, Transition};
-pub use ids::{IdError, OperationId, SessionId, TokenId};
+pub use ids::{CredentialId, IdError, OperationId, SessionId, TokenId};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
 pub use protected_resource::{LoginHint, ProtectedResource};

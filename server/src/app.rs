@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Authenticator, Issuer},
     clock::SystemClock,
-    config::{CommonArgs, DatabaseArgs, DevArgs, RoleArg, ServeArgs, Surroundings},
+    config::{CommonArgs, DatabaseArgs, DevArgs, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
-    domain::operation::Deadlines,
+    domain::{operation::Deadlines, tenant::TenantPolicy},
     http,
     ledger::{self, Ledger, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
@@ -35,7 +35,9 @@ struct Plan {
     tls: Option<http::TlsFiles>,
     pools: PoolSettings,
     issuers: Vec<Issuer>,
-    credential_key: Vec<u8>,
+    sealer: Sealer,
+    /// Whether nobody else reads what is sent here.
+    takes_secrets: bool,
     deadlines: Deadlines,
     /// `None`: no worker in this process.
     work: Option<Work>,
@@ -56,7 +58,8 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| http::TlsFiles { cert, key }),
         pools: pool_settings(&args.database, args.role),
         issuers: assemble::issuers(&args.auth)?,
-        credential_key: assemble::read(&args.auth.credential_key_file)?,
+        sealer: assemble::sealer(&args.credentials)?,
+        takes_secrets: args.tls_cert.is_some() || args.behind_tls_proxy || args.listen.ip().to_canonical().is_loopback(),
         deadlines: assemble::deadlines(&args.common.worker),
         work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings)?) },
         common: args.common,
@@ -127,7 +130,9 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
             serves: true,
         },
         issuers: vec![assemble::dev_issuer(&assemble::read(&environment.jwt_secret_file)?)],
-        credential_key: assemble::read(&environment.credential_key_file)?,
+        sealer: Sealer::new(&assemble::read(&environment.credential_key_file)?)
+            .map_err(|source| AppError::CredentialKey { path: environment.credential_key_file.clone(), source })?,
+        takes_secrets: true,
         deadlines: assemble::deadlines(&args.common.worker),
         work: Some(Work {
             local: assemble::local(&args.common, data_dir, surroundings, &serve_command, true)?,
@@ -147,6 +152,20 @@ pub fn check_issuers(args: &ServeArgs) -> Result<Vec<String>, AppError> {
 
 pub async fn migrate(args: &DatabaseArgs) -> Result<(), AppError> {
     Ok(ledger::migrate(&args.database_url).await?)
+}
+
+/// Seal everything anew with the current key; what was done.
+pub async fn rotate_credentials(args: &RotateArgs) -> Result<String, AppError> {
+    let sealer = assemble::sealer(&args.credentials)?;
+    let key_id = sealer.key_id().to_owned();
+    let pools = Pools::connect(&pool_settings(&args.database, RoleArg::Worker))?;
+    let ledger = Ledger::new(pools.clone(), sealer, Deadlines::default(), TenantPolicy::default());
+    let rotation = ledger.rotate_credentials().await?;
+    pools.close().await;
+    if rotation.unopened.is_empty() {
+        return Ok(format!("{} secrets sealed anew; all are sealed with key {key_id} now", rotation.resealed));
+    }
+    Err(AppError::Unopened { unopened: rotation.unopened })
 }
 
 fn pool_settings(args: &DatabaseArgs, role: RoleArg) -> PoolSettings {
@@ -176,8 +195,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         ledger::migrate(&plan.pools.database_url).await?;
     }
     let pools = Pools::connect(&plan.pools)?;
-    let sealer = Sealer::new(&plan.credential_key).map_err(AppError::CredentialKey)?;
-    let ledger = Ledger::new(pools.clone(), sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
+    let ledger = Ledger::new(pools.clone(), plan.sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
     let http = &plan.common.http;
     let auth = Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock), Arc::clone(&metrics))?);
     let connections = assemble::connections(&plan.common.limits, open_files::raise());
@@ -186,7 +204,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         ledger: ledger.clone(),
         auth: Arc::clone(&auth),
         metrics: Arc::clone(&metrics),
-        settings: assemble::http(http),
+        settings: assemble::http(http, plan.takes_secrets),
         limits: assemble::limits(&plan.common.limits, &plan.pools),
         shutdown: soft.clone(),
     });

@@ -32,6 +32,8 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseArgs,
     },
+    /// Seal all stored secrets anew with the current credential key, so that old ones can go.
+    RotateCredentials(RotateArgs),
     /// Print the OpenAPI document.
     Openapi,
     /// Print the settings of `serve` as they would apply, secrets redacted.
@@ -55,10 +57,15 @@ pub struct ServeArgs {
     /// The certificate's key (PEM).
     #[arg(long, env = "ALPINE_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// A proxy terminates TLS, so that tokens and keys are taken over plain HTTP from other hosts.
+    #[arg(long, env = "ALPINE_BEHIND_TLS_PROXY", default_value_t = false, action = clap::ArgAction::Set)]
+    pub behind_tls_proxy: bool,
     #[command(flatten)]
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub auth: AuthArgs,
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -166,9 +173,25 @@ pub struct AuthArgs {
     /// The resource indicator (RFC 8707) that `alpine login` asks for.
     #[arg(long, env = "ALPINE_LOGIN_RESOURCE")]
     pub login_resource: Option<String>,
-    /// 32 bytes that seal stored credentials; the same for all replicas.
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Credentials")]
+pub struct CredentialArgs {
+    /// 32 bytes that seal credentials; the same for all replicas.
     #[arg(long, env = "ALPINE_CREDENTIAL_KEY_FILE")]
     pub credential_key_file: PathBuf,
+    /// Earlier such keys, comma-separated: they open what they have sealed and seal nothing more.
+    #[arg(long, env = "ALPINE_CREDENTIAL_OLD_KEY_FILES", value_delimiter = ',')]
+    pub credential_old_key_files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 #[derive(Debug, Clone, Args)]

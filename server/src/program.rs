@@ -21,6 +21,7 @@ pub async fn main() -> ExitCode {
         Command::Serve(args) => app::serve(*args, surroundings).await,
         Command::Dev(args) => app::dev(*args, surroundings).await,
         Command::Migrate { database } => app::migrate(&database).await,
+        Command::RotateCredentials(args) => app::rotate_credentials(&args).await.and_then(|done| print(&done)),
         Command::Openapi => print(&http::document_json()),
         Command::CheckConfig(args) => {
             let settings = matches.subcommand_matches("check-config").map(describe).unwrap_or_default();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use crate::bins;
 
@@ -18,6 +19,7 @@ pub struct Alpine {
     args: Vec<String>,
     cwd: PathBuf,
     limit: Duration,
+    stdin: Option<String>,
 }
 
 /// How it ended.
@@ -46,6 +48,7 @@ impl Alpine {
             args: Vec::new(),
             cwd: home.to_path_buf(),
             limit: Duration::from_secs(180),
+            stdin: None,
         }
     }
 
@@ -67,6 +70,13 @@ impl Alpine {
         self
     }
 
+    /// What it reads from standard input.
+    #[must_use]
+    pub fn stdin(mut self, text: &str) -> Self {
+        self.stdin = Some(text.to_owned());
+        self
+    }
+
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -76,14 +86,19 @@ impl Alpine {
     fn command(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(bins::path("alpine"));
         command.args(&self.args).env_clear().envs(&self.env).current_dir(&self.cwd);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
 
     /// Run it to its end.
     pub async fn run(self) -> Answer {
         let begun = Instant::now();
-        let child = self.command().spawn().expect("alpine runs");
+        let mut child = self.command().spawn().expect("alpine runs");
+        if let (Some(text), Some(mut stdin)) = (&self.stdin, child.stdin.take()) {
+            // It may end without having read everything.
+            let _ = stdin.write_all(text.as_bytes()).await;
+        }
         let output = tokio::time::timeout(self.limit, child.wait_with_output()).await;
         let output = output.unwrap_or_else(|_| panic!("alpine {:?} did not end within {:?}", self.args, self.limit)).unwrap();
         Answer {

@@ -1,6 +1,7 @@
 //! The commands: arguments, help and behaviour of each in its own file.
 
 mod audit;
+mod credential;
 mod down;
 mod events;
 mod list;
@@ -35,6 +36,7 @@ pub enum Command {
     Token(token::Token),
     Tenant(tenant::Tenant),
     Audit(audit::Audit),
+    Credential(credential::Credential),
     Version(version::Version),
 }
 
@@ -51,6 +53,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Token(token) => token.run(context).await,
         Command::Tenant(tenant) => tenant.run(context).await,
         Command::Audit(audit) => audit.run(context).await,
+        Command::Credential(credential) => credential.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())

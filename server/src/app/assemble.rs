@@ -16,7 +16,7 @@ use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
     config::{
-        AuthArgs, CommonArgs, GitArgs, HttpArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs,
+        AuthArgs, CommonArgs, CredentialArgs, GitArgs, HttpArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs,
     },
     dev::tools::in_path,
     domain::{
@@ -25,7 +25,7 @@ use crate::{
     },
     faults::Faults,
     http,
-    ledger::PoolSettings,
+    ledger::{PoolSettings, Sealer},
     lifecycle,
     lifecycle::{GitSettings, Rewrite},
     metrics::Metrics,
@@ -113,6 +113,18 @@ fn issuer_of(args: &AuthArgs, issuer: &str, algorithm: &str, key_file: &Path) ->
 #[must_use]
 pub fn dev_issuer(secret: &[u8]) -> Issuer {
     Issuer::new("alpine-dev", "alpine", Algorithm::Hs256, KeySource::Secret(SecretSlice::from(secret.to_vec())))
+}
+
+/// The key that seals, and those that only open.
+pub fn sealer(args: &CredentialArgs) -> Result<Sealer, AppError> {
+    let usable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| AppError::CredentialKey { path, source }
+    };
+    let current = &args.credential_key_file;
+    let sealer = Sealer::new(&read(current)?).map_err(usable(current))?;
+    let old = args.credential_old_key_files.iter().filter(|path| !path.as_os_str().is_empty());
+    old.into_iter().try_fold(sealer, |sealer, path| sealer.and_old(&read(path)?).map_err(usable(path)))
 }
 
 pub fn tenants(args: &TenantArgs) -> TenantPolicy {
@@ -229,12 +241,13 @@ fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surroundings) -> Re
 }
 
 #[must_use]
-pub fn http(args: &HttpArgs) -> http::Settings {
+pub const fn http(args: &HttpArgs, takes_secrets: bool) -> http::Settings {
     http::Settings {
         body_limit: args.max_body_bytes,
         body_timeout: Duration::from_secs(args.body_timeout_seconds),
         request_timeout: Duration::from_secs(args.request_timeout_seconds),
         max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+        takes_secrets,
     }
 }
 

@@ -24,8 +24,10 @@ pub enum AppError {
     Probe(#[from] reqwest::Error),
     #[error("a task failed")]
     Task(#[from] tokio::task::JoinError),
-    #[error("the credential key is not usable")]
-    CredentialKey(#[source] ledger::SealError),
+    #[error("the credential key {} is not usable", path.display())]
+    CredentialKey { path: PathBuf, source: ledger::SealError },
+    #[error("{} secrets cannot be opened and are left as they are:{}", unopened.len(), listed(unopened))]
+    Unopened { unopened: Vec<ledger::Unopened> },
     #[error("{what}")]
     Setting { what: String, next_step: String },
     #[error("{} cannot be used", path.display())]
@@ -49,7 +51,11 @@ impl AppError {
             Self::Provider(_) => "check ALPINE_DATA_DIR and the ALPINE_SANDBOX_* settings".to_owned(),
             Self::Telemetry(_) => "check ALPINE_LOG and OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
             Self::Serve(_) => "check ALPINE_TLS_CERT and ALPINE_TLS_KEY".to_owned(),
-            Self::CredentialKey(_) => "put 32 random bytes into ALPINE_CREDENTIAL_KEY_FILE".to_owned(),
+            Self::CredentialKey { path, .. } => format!("put 32 random bytes into {}", path.display()),
+            Self::Unopened { .. } => {
+                "name the files of the missing keys in ALPINE_CREDENTIAL_OLD_KEY_FILES, or have the owners store their credentials again"
+                    .to_owned()
+            }
             Self::File { path, .. } => format!("check that {} exists and that this user may use it", path.display()),
             Self::Listen { .. } => "choose another address with --listen or ALPINE_LISTEN, or end the program that uses it".to_owned(),
             Self::NoOpencode => {
@@ -59,4 +65,13 @@ impl AppError {
             Self::Probe(_) | Self::Task(_) => "look at the log".to_owned(),
         }
     }
+}
+
+/// A line each: whose, which, and the key that it was sealed with. None of it is secret.
+fn listed(unopened: &[ledger::Unopened]) -> String {
+    let line = |secret: &ledger::Unopened| {
+        let ledger::Unopened { tenant, id, key_id, why } = secret;
+        format!("\n  {id} of tenant {tenant}, sealed with key {key_id}: {why}")
+    };
+    unopened.iter().map(line).collect()
 }

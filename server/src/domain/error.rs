@@ -40,8 +40,14 @@ pub enum Fault {
     #[error("repository credentials are missing")]
     RepoAuthMissing,
     /// An SSH remote, for which no deploy key is stored.
-    #[error("repository credentials are missing")]
+    #[error("no deploy key is stored for this host")]
     DeployKeyMissing,
+    /// A secret over a connection that others can read.
+    #[error("secrets are not taken over plain HTTP")]
+    PlainHttp,
+    /// An owner has as many as one may have.
+    #[error("there are {0} of {0} stored credentials")]
+    TooManyCredentials(i64),
     #[error("client-request-id was reused with different request parameters")]
     KeyReused { first: OperationId },
     #[error("the session of this client-request-id is over")]
@@ -80,7 +86,7 @@ impl Fault {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotOwner | Self::NotAdmin => ErrorCode::SessionForbidden,
-            Self::ScopeMissing(_) | Self::SignInRequired | Self::RoleMissing(_) | Self::TenantUnknown => ErrorCode::Forbidden,
+            Self::ScopeMissing(_) | Self::SignInRequired | Self::RoleMissing(_) | Self::TenantUnknown | Self::PlainHttp => ErrorCode::Forbidden,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::SessionNotFound | Self::OperationNotFound | Self::NoRecord => ErrorCode::SessionNotFound,
             Self::BranchRequired => ErrorCode::BranchRequired,
@@ -93,7 +99,7 @@ impl Fault {
             | Self::AlreadyFailed { .. }
             | Self::IllegalTransition { .. } => ErrorCode::OperationConflict,
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
-            Self::QuotaExceeded(_) | Self::TooManyTokens { .. } => ErrorCode::QuotaExceeded,
+            Self::QuotaExceeded(_) | Self::TooManyTokens { .. } | Self::TooManyCredentials(_) => ErrorCode::QuotaExceeded,
         }
     }
 
@@ -113,8 +119,14 @@ impl Fault {
             Self::BranchRequired => "give --branch <branch>",
             Self::InvalidBranch => "give a branch name that git accepts",
             Self::InvalidRepoUrl(_) => "give https://host/path or git@host:path, without user info, query or fragment",
-            Self::RepoAuthMissing => "set GITHUB_TOKEN or GH_TOKEN, or pass --public for a public repository",
-            Self::DeployKeyMissing => "give the repository's https:// URL: this version stores no deploy keys",
+            Self::RepoAuthMissing => {
+                "set GITHUB_TOKEN or GH_TOKEN, store a token with alpine credential set, or pass --public for a public repository"
+            }
+            Self::DeployKeyMissing => "store one with alpine credential set <host> --deploy-key, or give the repository's https:// URL",
+            Self::PlainHttp => {
+                "use the server's https:// address; behind a proxy that terminates TLS an operator sets ALPINE_BEHIND_TLS_PROXY=true"
+            }
+            Self::TooManyCredentials(_) => "remove one with alpine credential rm <credential-id>",
             Self::KeyReused { .. } | Self::SessionOver { .. } => "use a new client-request-id",
             Self::NotPersisted { .. } => "run alpine down <session-id> --retry-persist",
             Self::AlreadyFailed { .. } => "run alpine up with a new client-request-id",
@@ -136,7 +148,7 @@ impl Fault {
 
 /// Failures that operations end with. One place, so that the words stay the same.
 pub mod failure {
-    use super::{Branch, ErrorCode, Failure};
+    use super::{Branch, ErrorCode, Failure, Fault};
 
     const RETRY_UP: &str = "run alpine up again with a NEW client-request-id";
 
@@ -153,6 +165,12 @@ pub mod failure {
     #[must_use]
     pub fn step(step: &str, cause: &str) -> Failure {
         up(ErrorCode::SandboxProvisionFailed, format!("{step}: {cause}"))
+    }
+
+    /// What was there when the `up` was accepted has been removed since.
+    #[must_use]
+    pub fn credential_gone(fault: &Fault) -> Failure {
+        Failure { next_step: fault.next_step().into(), ..up(fault.code(), fault.to_string()) }
     }
 
     #[must_use]

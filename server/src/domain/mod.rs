@@ -1,6 +1,7 @@
 //! What a session is and may do. Pure: no web framework, no database, no runtime, no clock, no environment.
 
 pub mod access_token;
+pub mod credential;
 pub mod down;
 pub mod idempotency;
 pub mod lifecycle;
@@ -9,6 +10,7 @@ pub mod principal;
 pub mod record;
 pub mod repo;
 pub mod session;
+pub mod stored_credential;
 pub mod tenant;
 
 mod error;

@@ -2,7 +2,7 @@
 
 use alpine_api::{Operation, OperationStatus, SessionState, UpSession};
 use axum::{extract::State, response::Response};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tracing::Instrument;
 
 use super::{
@@ -18,12 +18,11 @@ use crate::{
         idempotency::IdempotencyKey,
         principal::Principal,
         repo::{Branch, RepoUrl, Scheme},
+        stored_credential::check_token,
     },
     ledger::{NewUp, UpAnswer},
     telemetry,
 };
-
-const TOKEN_MAX_BYTES: usize = 4096;
 
 /// Make a session ready.
 ///
@@ -52,7 +51,7 @@ pub async fn create_session(
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
-    let up = new_up(caller.principal.clone(), key?.0, body)?;
+    let up = new_up(state.settings.takes_secrets, caller.principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&caller.tenant);
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place.
     let place = ticket.place();
@@ -78,46 +77,36 @@ fn not_over(operation: Operation) -> Result<Operation, Fault> {
     Ok(operation)
 }
 
-/// Checked in this order, which is part of the contract: branch, URL, credentials.
-fn new_up(principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
+/// Checked in this order, which is part of the contract: branch, URL, credentials. Whether any are stored is the ledger's to say.
+fn new_up(takes_secrets: bool, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
     let branch: Branch = body.branch.parse().map_err(Fault::from)?;
     let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
     let token = repo_token(body.repo_token)?;
-    if repo_url.scheme() == Scheme::Ssh {
-        return Err(Fault::DeployKeyMissing.into());
-    }
-    if !body.public && token.is_none() {
-        return Err(Fault::RepoAuthMissing.into());
+    if token.is_some() && !takes_secrets {
+        return Err(Fault::PlainHttp.into());
     }
     // A token that will not be used is not kept.
-    let repo_token = token.filter(|_| !body.public);
+    let repo_token = token.filter(|_| !body.public && repo_url.scheme() == Scheme::Https);
     let traceparent = telemetry::current_traceparent();
     Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, traceparent })
 }
 
 /// A blank token is none.
 fn repo_token(given: Option<String>) -> Result<Option<SecretString>, ApiError> {
-    let given = given.map(SecretString::from);
-    let trimmed = given.as_ref().map(|token| secrecy::ExposeSecret::expose_secret(token).trim()).filter(|token| !token.is_empty());
-    match trimmed {
-        Some(token) if token.len() > TOKEN_MAX_BYTES || token.chars().any(char::is_control) => {
-            Err(ApiError::malformed("repo_token must be at most 4096 bytes, without control characters"))
-        }
-        token => Ok(token.map(SecretString::from)),
-    }
+    let given = given.map(SecretString::from).filter(|token| !token.expose_secret().trim().is_empty());
+    let token = given.as_ref().map(check_token).transpose();
+    token.map_err(|_| ApiError::malformed("repo_token must be at most 4096 bytes, without control characters"))
 }
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
     use crate::domain::principal::{PrincipalId, Roles, TenantId};
 
     fn up(repo_url: &str, branch: &str, public: bool, repo_token: Option<&str>) -> Result<NewUp, ApiError> {
         let principal = Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), Roles::default());
         let body = UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
-        new_up(principal, IdempotencyKey::parse("k").unwrap(), body)
+        new_up(true, principal, IdempotencyKey::parse("k").unwrap(), body)
     }
 
     fn fault(result: Result<NewUp, ApiError>) -> Fault {
@@ -134,21 +123,36 @@ mod tests {
         assert_eq!(fault(up("http://bad", "", false, None)), Fault::BranchRequired);
         assert_eq!(fault(up("http://bad", "a..b", false, None)), Fault::InvalidBranch);
         assert!(matches!(fault(up("http://bad", "main", false, None)), Fault::InvalidRepoUrl(_)));
-        assert_eq!(fault(up(URL, "main", false, None)), Fault::RepoAuthMissing);
     }
 
     #[test]
-    fn a_token_or_public_is_needed_and_a_blank_token_is_none() {
+    fn a_blank_token_is_none_and_one_that_will_not_be_used_is_not_kept() {
         let token = |up: Result<NewUp, ApiError>| up.unwrap().repo_token.map(|t| t.expose_secret().to_owned());
         assert_eq!(token(up(URL, "main", false, Some(" tok \n"))), Some("tok".into()));
         assert_eq!(token(up(URL, "main", true, None)), None);
         assert_eq!(token(up(URL, "main", true, Some("tok"))), None);
         for blank in ["", " ", "\n\t"] {
-            assert_eq!(fault(up(URL, "main", false, Some(blank))), Fault::RepoAuthMissing);
+            assert_eq!(token(up(URL, "main", false, Some(blank))), None);
         }
+        assert_eq!(token(up("git@h:o/r", "main", false, Some("tok"))), None);
+    }
+
+    #[test]
+    fn no_token_is_taken_where_others_can_read_it() {
+        let principal = || Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), Roles::default());
+        let body = |public, repo_token: Option<&str>| UpSession {
+            repo_url: URL.into(),
+            branch: "main".into(),
+            public,
+            repo_token: repo_token.map(str::to_owned),
+        };
+        let up = |body| new_up(false, principal(), IdempotencyKey::parse("k").unwrap(), body);
         for public in [true, false] {
-            assert_eq!(fault(up("git@h:o/r", "main", public, Some("tok"))), Fault::DeployKeyMissing);
+            assert_eq!(fault(up(body(public, Some("tok")))), Fault::PlainHttp);
+            assert!(up(body(public, Some(" "))).is_ok() && up(body(public, None)).is_ok());
         }
+        let bad_url = UpSession { repo_url: "http://bad".into(), ..body(false, Some("tok")) };
+        assert!(matches!(fault(up(bad_url)), Fault::InvalidRepoUrl(_)), "the order of the contract");
     }
 
     #[test]

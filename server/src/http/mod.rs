@@ -15,6 +15,7 @@ mod handshake;
 mod layers;
 mod limits;
 mod list_audit;
+mod list_credentials;
 mod list_events;
 mod list_sessions;
 mod list_tenants;
@@ -26,8 +27,10 @@ mod problem;
 mod protected_resource;
 mod readyz;
 mod reason;
+mod remove_credential;
 mod revoke_token;
 mod serve;
+mod set_credential;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -70,6 +73,8 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_tenants::list_tenants, create_tenant::create_tenant))
         .routes(routes!(get_tenant::get_tenant, update_tenant::update_tenant))
         .routes(routes!(list_audit::list_audit))
+        .routes(routes!(set_credential::set_credential, list_credentials::list_credentials))
+        .routes(routes!(remove_credential::remove_credential))
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

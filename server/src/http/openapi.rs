@@ -27,6 +27,7 @@ use super::list_sessions::Owner;
     security(("bearer" = [])),
     tags(
         (name = "sessions", description = "Sandboxes, from up to down"),
+        (name = "credentials", description = "What opens repositories, stored for a principal or a tenant"),
         (name = "operations", description = "What the control plane does for a session"),
         (name = "identity", description = "Who calls"),
         (name = "tokens", description = "Personal access tokens, for scripts"),
@@ -178,6 +179,9 @@ refusals! {
     RevokeTokenRefusals = 401 403 404 500 503;
     ReadyRefusals = 503;
     WhoAmIRefusals = 401 403 500 503;
+    SetCredentialRefusals = 400 401 403 413 415 422 500 503;
+    ListCredentialsRefusals = 401 403 500 503;
+    RemoveCredentialRefusals = 401 403 404 500 503;
 }
 
 /// The document, written once when the router is made.
@@ -213,7 +217,7 @@ mod tests {
         for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "an id twice");
         }
-        assert_eq!(ids.len(), 16);
+        assert_eq!(ids.len(), 24);
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().unwrap();

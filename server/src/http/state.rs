@@ -18,6 +18,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The longest `Prefer: wait` that is honoured.
     pub max_wait: Duration,
+    /// Whether nobody else reads what is sent here: TLS, or this machine.
+    pub takes_secrets: bool,
 }
 
 impl Default for Settings {
@@ -27,6 +29,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+            takes_secrets: true,
         }
     }
 }

@@ -4,12 +4,14 @@ use alpine_api::{Operation, OperationId, OperationKind, SessionId};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{Error, TenantLedger, scope::in_tenant};
+use super::{Error, TenantLedger, scope::in_tenant, seal::Place};
 use crate::domain::{
+    Fault,
     idempotency::{self, Earlier, IdempotencyKey, Replay},
     operation::Phase,
     principal::Principal,
-    repo::{Branch, RepoUrl},
+    repo::{Branch, RepoUrl, Scheme},
+    stored_credential::{CredentialHost, kind_for},
 };
 
 #[derive(Debug)]
@@ -32,19 +34,39 @@ pub enum UpAnswer {
     Failed(Operation),
 }
 
+/// What the one statement came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inserted {
+    Up,
+    KeyTaken,
+    /// Nothing opens the repository; the key may be taken all the same.
+    NoCredential,
+}
+
+/// That there is no credential for a repository.
+pub(super) const fn missing(scheme: Scheme) -> Fault {
+    match scheme {
+        Scheme::Https => Fault::RepoAuthMissing,
+        Scheme::Ssh => Fault::DeployKeyMissing,
+    }
+}
+
 impl TenantLedger {
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
         let (session, operation) = (SessionId::generate(), OperationId::generate());
         let (id, stored) = loop {
-            if self.insert_up(&up, &fingerprint, session, operation).await? {
+            let inserted = self.insert_up(&up, &fingerprint, session, operation).await?;
+            if inserted == Inserted::Up {
                 self.ledger.hub.work();
                 return Ok(UpAnswer::Accepted(self.view_operation(operation).await?));
             }
             // The key is taken, and what it names is committed: a new statement sees it, unless the key was
-            // swept just now and is free again.
-            if let Some(first) = self.first(&up).await? {
-                break first;
+            // swept just now and is free again. Its operation answers whatever has become of credentials.
+            match (self.first(&up).await?, inserted) {
+                (Some(first), _) => break first,
+                (None, Inserted::NoCredential) => return Err(missing(up.repo_url.scheme()).into()),
+                (None, _) => {}
             }
         };
         // Decided by the very look that is shown: between two of them a `down` may come.
@@ -63,15 +85,25 @@ impl TenantLedger {
         })
     }
 
-    /// Whether the key was free.
-    async fn insert_up(&self, up: &NewUp, fingerprint: &[u8; 32], session: SessionId, operation: OperationId) -> Result<bool, Error> {
+    #[expect(clippy::too_many_lines, reason = "one statement; in parts it would be several round trips")]
+    async fn insert_up(&self, up: &NewUp, fingerprint: &[u8; 32], session: SessionId, operation: OperationId) -> Result<Inserted, Error> {
         let (sealer, tenants) = (&self.ledger.sealer, &self.ledger.tenants);
-        let sealed = up.repo_token.as_ref().map(|token| sealer.seal(&self.tenant, operation, token)).transpose()?;
-        let inserted = sqlx::query_scalar!(
-            r#"WITH key AS (
+        let place = Place::Request { tenant: &self.tenant, operation };
+        let sealed = up.repo_token.as_ref().map(|token| sealer.seal(place, token)).transpose()?;
+        let open = up.public && up.repo_url.scheme() == Scheme::Https;
+        let host = CredentialHost::of(&up.repo_url);
+        let row = sqlx::query!(
+            r#"WITH asked AS MATERIALIZED (
+                -- Looked for in the tenant's name, so after it is set: the tenant is in the question.
+                SELECT tenant.id, $21 OR $15::bytea IS NOT NULL OR EXISTS (
+                    SELECT FROM stored_credentials c
+                    WHERE c.tenant_id = tenant.id AND coalesce(c.principal_id, '') IN ($2, '') AND c.host = $22 AND c.kind = $23
+                ) AS opens
+                FROM set_config('alpine.tenant', $1, true) AS tenant (id)
+            ), key AS (
                 INSERT INTO idempotency_keys (tenant_id, principal_id, action, key, fingerprint, operation_id)
                 -- All that follows needs this row, and this row the tenant (see `scope`).
-                SELECT tenant.id, $2, 'up', $3, $4, $5 FROM set_config('alpine.tenant', $1, true) AS tenant (id)
+                SELECT asked.id, $2, 'up', $3, $4, $5 FROM asked WHERE asked.opens
                 ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO NOTHING
                 RETURNING 1
             ), tenant AS (
@@ -92,7 +124,7 @@ impl TenantLedger {
                 INSERT INTO transitions (tenant_id, session_id, seq, to_state, actor, reason, operation_id, fence)
                 SELECT $1, $6, 1, 'requested', $2, 'up accepted', $5, 0 FROM key
             )
-            SELECT count(*) AS "inserted!" FROM key"#,
+            SELECT opens AS "opens!", (SELECT count(*) FROM key) AS "inserted!" FROM asked"#,
             self.tenant.as_str(),
             up.principal.id.as_str(),
             up.key.as_str(),
@@ -113,10 +145,17 @@ impl TenantLedger {
             tenants.quotas.max_active_sessions_per_principal,
             tenants.quotas.max_operations,
             tenants.quotas.max_operations_per_principal,
+            open,
+            host.as_str(),
+            kind_for(&up.repo_url).as_str(),
         )
         .fetch_one(self.statements())
         .await?;
-        Ok(inserted == 1)
+        Ok(match (row.inserted, row.opens) {
+            (1, _) => Inserted::Up,
+            (_, true) => Inserted::KeyTaken,
+            (_, false) => Inserted::NoCredential,
+        })
     }
 
     /// The operation that a key names, and the fingerprint of the request that it came with.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use alpine_api::{Failure, OperationId, OperationKind, SessionId, SessionState};
-use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{Error, Ledger, unreadable::Unreadable, views};
@@ -203,18 +202,6 @@ impl Ledger {
             self.hub.work();
         }
         Ok(())
-    }
-
-    /// The token that came with the request, opened for the one git process that needs it.
-    pub async fn repo_token(&self, lease: &Lease, operation: OperationId) -> Result<Option<SecretString>, Error> {
-        let row = sqlx::query!(
-            "SELECT key_id, sealed FROM credentials WHERE tenant_id = $1 AND operation_id = $2",
-            lease.tenant.as_str(),
-            operation.uuid()
-        )
-        .fetch_optional(self.statements())
-        .await?;
-        row.map(|row| self.sealer.open(&lease.tenant, operation, &row.key_id, &row.sealed).map_err(Error::from)).transpose()
     }
 }
 

@@ -4,7 +4,7 @@ use alpine_api::{ErrorCode, Failure};
 
 use crate::{
     domain::{Fault, failure, record::RecordError},
-    ledger,
+    ledger::{self, SealError},
     sandbox::ProviderError,
 };
 
@@ -98,6 +98,12 @@ impl From<ledger::Error> for PhaseError {
             ledger::Error::RecordDiffers | ledger::Error::Record(RecordError::Encode(_)) => {
                 Self::Unstorable { code: ErrorCode::PersistenceVerificationFailed, cause: error.to_string() }
             }
+            ledger::Error::Fault(fault @ (Fault::RepoAuthMissing | Fault::DeployKeyMissing)) => {
+                Self::Failed(failure::credential_gone(&fault))
+            }
+            // A replica that has the key already may take it up next.
+            ledger::Error::Seal(error @ SealError::UnknownKey { .. }) => Self::transient("credentials", error.to_string()),
+            ledger::Error::Seal(error) => Self::permanent("credentials", error.to_string()),
             ledger::Error::Fault(Fault::IllegalTransition { .. }) => Self::permanent("ledger", error.to_string()),
             other => Self::Ledger(other),
         }

@@ -14,7 +14,7 @@ use super::{
     git::{SERVE_ANY_OWNER, TOKEN_VARIABLE, printable},
 };
 use crate::{
-    domain::{failure, repo::CommitSha},
+    domain::{credential::GitCredential, failure, repo::CommitSha},
     ledger::{Findings, Job},
 };
 
@@ -23,7 +23,7 @@ const OUTPUT_LIMIT: u64 = 1024 * 1024;
 impl Engine {
     pub(super) async fn resolve(&self, job: &Job) -> Result<Done, PhaseError> {
         let branch = &job.session.branch;
-        let token = self.ledger.repo_token(&job.lease, job.operation).await?;
+        let token = self.https_token(job).await?;
         let listing = self.ls_remote(job, token.as_ref()).await?;
         // `ls-remote` matches a pattern from its end: only the very name counts.
         let wanted = branch.full_ref();
@@ -35,6 +35,15 @@ impl Engine {
             commit.parse().map_err(|_| PhaseError::permanent("resolve", "the remote named something that is no commit"))?;
         let reason = format!("{branch} is at {target}");
         Ok(Done { findings: Findings { target: Some(target), ..Findings::default() }, ..Done::because(reason) })
+    }
+
+    /// What opens the job's repository: opened here, and only when a git process is about to run.
+    pub(super) async fn https_token(&self, job: &Job) -> Result<Option<SecretString>, PhaseError> {
+        match self.ledger.git_credential(&job.lease, job.operation, &job.session.repo_url).await? {
+            Some(GitCredential::Token(token)) => Ok(Some(token)),
+            Some(GitCredential::DeployKey { .. }) => Err(PhaseError::permanent("resolve", "git over ssh is not built in")),
+            None => Ok(None),
+        }
     }
 
     async fn ls_remote(&self, job: &Job, token: Option<&SecretString>) -> Result<String, PhaseError> {

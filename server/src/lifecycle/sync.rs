@@ -42,7 +42,7 @@ impl Engine {
 
     /// The pinned commit alone; if the server gives no commit by its id, the branch.
     async fn fetch(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
-        let token = self.ledger.repo_token(&job.lease, job.operation).await?;
+        let token = self.https_token(job).await?;
         let by_commit = self.fetch_ref(job, handle, &["--depth=1"], target.as_str(), token.as_ref()).await?;
         if by_commit.exit.success() {
             return Ok(());

@@ -10,6 +10,6 @@ mod wait;
 pub use caller::Caller;
 pub use idempotency_key::Key;
 pub use json::{ApiJson, ApiJsonOrDefault};
-pub use path::{OperationPath, SessionPath, TenantPath, TokenPath};
+pub use path::{CredentialPath, OperationPath, SessionPath, TenantPath, TokenPath};
 pub use query::ApiQuery;
 pub use wait::{Prefer, Wait};

@@ -1,6 +1,6 @@
 //! Ids in paths. One that is malformed is answered exactly as one that is not there.
 
-use alpine_api::{OperationId, SessionId, TokenId};
+use alpine_api::{CredentialId, OperationId, SessionId, TokenId};
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
@@ -23,6 +23,18 @@ pub struct TokenPath(pub TokenId);
 /// A tenant's name from a path. One that is no tenant's form is no tenant.
 #[derive(Debug, Clone)]
 pub struct TenantPath(pub TenantId);
+
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialPath(pub CredentialId);
+
+impl<S: Send + Sync> FromRequestParts<S> for CredentialPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<CredentialId>::from_request_parts(parts, state).await;
+        Ok(Self(found.map_err(|_| Fault::NotFound("credential"))?.0))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
     type Rejection = ApiError;

@@ -2,6 +2,7 @@
 
 mod bad_tokens;
 mod identity;
+mod credentials;
 mod refusals;
 mod serving;
 mod surroundings;
@@ -45,6 +46,10 @@ impl Clock for Fixed {
 
 /// A state whose database is not there.
 fn state() -> AppState {
+    state_with(Settings::default())
+}
+
+fn state_with(settings: Settings) -> AppState {
     let secret = KeySource::Secret(SecretSlice::from(SECRET.to_vec()));
     let issuer = Issuer::new("https://issuer.test", "alpine", Algorithm::Hs256, secret);
     let metrics = Arc::new(Metrics::new());
@@ -59,7 +64,7 @@ fn state() -> AppState {
         ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default(), TenantPolicy::default()),
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed), Arc::clone(&metrics)).unwrap()),
         metrics,
-        settings: Settings::default(),
+        settings: settings,
         limits: LimitSettings::default(),
         shutdown: CancellationToken::new(),
     })

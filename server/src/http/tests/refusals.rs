@@ -15,7 +15,7 @@ async fn every_route_of_the_document_under_v1_refuses_a_caller_without_a_token()
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let concrete = path.replace("{session_id}", "ses_x").replace("{operation_id}", "op_x");
+            let concrete = path.replace("{session_id}", "ses_x").replace("{operation_id}", "op_x").replace("{credential_id}", "cred_x");
             let answer = send(&app, bare(method, &concrete).body(Body::empty()).unwrap()).await;
             if !path.starts_with("/v1/") {
                 assert_ne!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
@@ -28,7 +28,7 @@ async fn every_route_of_the_document_under_v1_refuses_a_caller_without_a_token()
             assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         }
     }
-    assert_eq!(v1, 16);
+    assert_eq!(v1, 19);
 }
 
 #[tokio::test]
@@ -114,11 +114,12 @@ async fn an_up_is_checked_in_the_order_of_the_contract() {
         (Some("k"), json!({"repo_url": "http://x", "branch": "a..b"}), (422, C::InvalidBranch, "invalid branch name")),
         (Some("k"), json!({"repo_url": "http://x", "branch": "main"}), (422, C::InvalidRepoUrl, "invalid repository URL")),
         (Some("k"), json!({"repo_url": "", "branch": "main"}), (422, C::InvalidRepoUrl, "invalid repository URL")),
-        (Some("k"), json!({"repo_url": "https://h/r", "branch": "main"}), (422, C::RepoAuthMissing, "repository credentials are missing")),
+        // Whether any credentials are stored is the database's to say.
+        (Some("k"), json!({"repo_url": "https://h/r", "branch": "main"}), (503, C::Unavailable, "the database is not available")),
         (
             Some("k"),
             json!({"repo_url": "git@h:r", "branch": "main", "public": true}),
-            (422, C::RepoAuthMissing, "repository credentials are missing"),
+            (503, C::Unavailable, "the database is not available"),
         ),
         (
             Some("k"),
