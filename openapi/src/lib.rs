@@ -4,6 +4,7 @@
 //! that both sides check (repository URL, branch). The OpenAPI document is generated from these types
 //! and the server's handlers and committed beside this crate as `alpine.v1.json`.
 
+mod branch;
 mod error_code;
 mod event;
 mod ids;
@@ -14,13 +15,14 @@ mod repo;
 mod session;
 mod state;
 
+pub use branch::{Branch, BranchError};
 pub use error_code::ErrorCode;
 pub use event::{EventPage, Transition};
 pub use ids::{IdError, OperationId, SessionId};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
 pub use record::{OperationSummary, RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionRecord, StoredRecord};
-pub use repo::{Branch, BranchError, RepoUrl, RepoUrlError, Scheme};
+pub use repo::{RepoUrl, RepoUrlError, Scheme};
 pub use session::{DownSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
 

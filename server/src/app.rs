@@ -176,6 +176,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         auth: Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock))?),
         metrics: Arc::clone(&metrics),
         settings: assemble::http(http),
+        hosts: assemble::hosts(&plan.common.git)?,
         shutdown: soft.clone(),
     });
     let background = CancellationToken::new();

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     domain::{
         Fault,
+        hosts::HostPolicy,
         idempotency::IdempotencyKey,
         principal::Principal,
         repo::{Branch, RepoUrl, Scheme},
@@ -50,7 +51,7 @@ pub async fn create_session(
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
-    let up = new_up(principal.clone(), key?.0, body)?;
+    let up = new_up(&state.hosts, principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&principal.tenant);
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
     let accepted = tokio::spawn(async move { ledger.accept_up(up).await }.in_current_span());
@@ -70,9 +71,10 @@ fn not_over(operation: Operation) -> Result<Operation, Fault> {
 }
 
 /// Checked in this order, which is part of the contract: branch, URL, credentials.
-fn new_up(principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
+fn new_up(hosts: &HostPolicy, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
     let branch: Branch = body.branch.parse().map_err(Fault::from)?;
     let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
+    hosts.judge(&repo_url)?;
     let token = repo_token(body.repo_token)?;
     if repo_url.scheme() == Scheme::Ssh {
         return Err(Fault::DeployKeyMissing.into());
@@ -108,7 +110,7 @@ mod tests {
     fn up(repo_url: &str, branch: &str, public: bool, repo_token: Option<&str>) -> Result<NewUp, ApiError> {
         let principal = Principal { tenant: TenantId::parse("t").unwrap(), id: PrincipalId::parse("ann").unwrap(), role: Role::Member };
         let body = UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
-        new_up(principal, IdempotencyKey::parse("k").unwrap(), body)
+        new_up(&HostPolicy::default(), principal, IdempotencyKey::parse("k").unwrap(), body)
     }
 
     fn fault(result: Result<NewUp, ApiError>) -> Fault {
@@ -125,6 +127,7 @@ mod tests {
         assert_eq!(fault(up("http://bad", "", false, None)), Fault::BranchRequired);
         assert_eq!(fault(up("http://bad", "a..b", false, None)), Fault::InvalidBranch);
         assert!(matches!(fault(up("http://bad", "main", false, None)), Fault::InvalidRepoUrl(_)));
+        assert_eq!(fault(up("https://10.0.0.1/r", "main", false, None)), Fault::HostPrivate);
         assert_eq!(fault(up(URL, "main", false, None)), Fault::RepoAuthMissing);
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Authenticator, ledger::Ledger, metrics::Metrics};
+use crate::{auth::Authenticator, domain::hosts::HostPolicy, ledger::Ledger, metrics::Metrics};
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,8 @@ pub struct Parts {
     pub auth: Arc<Authenticator>,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
+    /// Which hosts repositories may be on.
+    pub hosts: Arc<HostPolicy>,
     /// Cancelled when the server goes: it is not ready any more, and whoever waits for an operation
     /// gets its current state at once.
     pub shutdown: CancellationToken,
@@ -45,13 +47,14 @@ pub struct AppState {
     pub(super) auth: Arc<Authenticator>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: Settings,
+    pub(super) hosts: Arc<HostPolicy>,
     pub(super) shutdown: CancellationToken,
 }
 
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, metrics, settings, shutdown } = parts;
-        Self { ledger, auth, metrics, settings, shutdown }
+        let Parts { ledger, auth, metrics, settings, hosts, shutdown } = parts;
+        Self { ledger, auth, metrics, settings, hosts, shutdown }
     }
 }

@@ -7,10 +7,14 @@ mod error;
 mod git;
 mod install;
 mod project;
+mod remote;
 mod resolve;
 mod run;
+mod ssh;
 mod start;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

@@ -64,6 +64,7 @@ fn state() -> AppState {
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed)).unwrap()),
         metrics: Arc::new(Metrics::new()),
         settings: Settings::default(),
+        hosts: Arc::default(),
         shutdown: CancellationToken::new(),
     })
 }
