@@ -17,6 +17,7 @@ pub mod drive;
 pub mod git_repo;
 pub mod git_server;
 pub mod ground;
+pub mod hostile;
 pub mod invariants;
 pub mod pki;
 pub mod postgres;

@@ -197,6 +197,8 @@ pub fn remote_error(step: &'static str, said: &str) -> PhaseError {
         PhaseError::permanent(step, "the host's key is not among the pinned host keys")
     } else if says(&credentials) {
         PhaseError::permanent(step, format!("the remote asks for credentials, or refuses those given: {said}"))
+    } else if says(&["returned error: 30"]) {
+        PhaseError::permanent(step, "the remote redirects to elsewhere, and redirects are not followed")
     } else if says(&[
         "not found",
         "does not exist",
