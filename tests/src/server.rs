@@ -188,7 +188,7 @@ impl Drop for Server {
 /// The tracer is a grandchild (`-D`): what is waited for and killed is the server itself.
 fn traced(file: &str, program: &Path) -> Command {
     let mut command = Command::new("strace");
-    command.args(["-D", "-f", "-qq", "-yy", "-v", "-s", "16384", "--seccomp-bpf", "-e", "signal=none"]);
+    command.args(["-D", "-f", "-q", "-yy", "-v", "-s", "16384", "--seccomp-bpf", "-e", "signal=none"]);
     command.args(["-e", "trace=execve,connect,clone,clone3,fork,vfork", "-o", file, "--"]).arg(program);
     command
 }

@@ -29,7 +29,7 @@ use alpine_tests::{
     server::TRACE,
 };
 
-const TO_THE_END: Duration = Duration::from_secs(90);
+const TO_THE_END: Duration = Duration::from_secs(240);
 const HOSTS: &str = "127.0.0.1 localhost\n127.0.0.1 hosts4.example\n::1 hosts6.example\n169.254.169.254 metadata.google.internal\n";
 
 #[test]
@@ -83,11 +83,14 @@ async fn in_namespaces_of_its_own() {
         }
     }
     let refused = cases.len() - running.len();
+    println!("hostile: sent after {:.1} s", begun.elapsed().as_secs_f32());
     assert_eq!(stage.world.db.count("sessions").await, i64::try_from(running.len()).unwrap(), "what is refused is not stored");
     stage.tell_the_cli(&cases).await;
+    println!("hostile: told the CLI after {:.1} s", begun.elapsed().as_secs_f32());
     for (case, operation) in &running {
         stage.fails(case, operation).await;
     }
+    println!("hostile: all failed after {:.1} s", begun.elapsed().as_secs_f32());
     // The positive control: what is good is cloned, over IPv4 and over IPv6, and both are seen.
     for url in [corpus::good(), corpus::good().replace("good.test", "six.test"), stage.trap_url()] {
         stage.succeeds(&url).await;
@@ -95,8 +98,15 @@ async fn in_namespaces_of_its_own() {
     }
     known.branches.insert("main".into());
     let trace = Trace::read(&stage.trace);
-    check_programs(&trace, &known, &cases);
-    check_connections(&trace);
+    let (programs, connections) = (foreign_programs(&trace, &known, &cases), stray_connections(&trace));
+    assert!(
+        programs.is_empty() && connections.is_empty(),
+        "{} command lines of no form of ours: {:#?}\n{} connections astray: {:#?}",
+        programs.len(),
+        &programs[..programs.len().min(5)],
+        connections.len(),
+        &connections[..connections.len().min(10)]
+    );
     println!(
         "hostile: {} pairs, {refused} refused at once, {} tried; {} programs run, {} connections of git; {:.1} s",
         cases.len(),
@@ -137,7 +147,7 @@ impl Stage {
             ("ALPINE_GIT_CA_FILE", ca.as_str()),
             ("ALPINE_GIT_REWRITE", ""),
             ("ALPINE_GIT_ALLOW_HOSTS", ""),
-            ("ALPINE_GIT_DENY_HOSTS", "denied.example"),
+            ("ALPINE_LOG", "warn"),
         ];
         let world = World::without_repositories(&settings).await;
         Self { world, _git: git, _git_v6: git_v6, trace }
@@ -169,8 +179,8 @@ impl Stage {
         }
     }
 
-    async fn ended(&self, operation: &str) -> serde_json::Value {
-        alpine_tests::until("the operation ends", TO_THE_END, || async {
+    async fn ended(&self, url: &str, operation: &str) -> serde_json::Value {
+        alpine_tests::until(&format!("the operation ends: {url}"), TO_THE_END, || async {
             let body = self.world.api("ann").get(&format!("/v1/operations/{operation}")).await.body;
             (body["status"] != "queued" && body["status"] != "running").then_some(body)
         })
@@ -178,14 +188,14 @@ impl Stage {
     }
 
     async fn fails(&self, case: &Case, operation: &str) {
-        let body = self.ended(operation).await;
+        let body = self.ended(&case.url, operation).await;
         assert_eq!(body["status"], "failed", "{case:?}: {body}");
     }
 
     async fn succeeds(&self, url: &str) {
         let reply = self.world.api("ann").up(&format!("good {url}").replace([' ', '/'], "-"), url, "main").await;
         let operation = reply.body["operation_id"].as_str().unwrap_or_else(|| panic!("{}", reply.text)).to_owned();
-        let body = self.ended(&operation).await;
+        let body = self.ended(url, &operation).await;
         assert_eq!(body["status"], "succeeded", "{url}: {body}");
     }
 
@@ -231,32 +241,31 @@ fn make_trap(server: &GitServer, root: &Path) {
     git(&path, &["config", "uploadpack.blobPackfileUri", &format!("{blob} {} https://10.0.0.5/x.pack", "2".repeat(40))]);
 }
 
-fn check_programs(trace: &Trace, known: &Known, cases: &[Case]) {
-    let objections: Vec<String> = trace.runs.iter().filter_map(|run| known.objection(run)).collect();
-    assert!(objections.is_empty(), "{} command lines of no form of ours: {objections:#?}", objections.len());
+/// Each program that was run as we would never run it.
+fn foreign_programs(trace: &Trace, known: &Known, cases: &[Case]) -> Vec<String> {
+    let mut objections: Vec<String> = trace.runs.iter().filter_map(|run| known.objection(run)).collect();
     let refused = |case: &&Case| matches!(case.expect, Expect::Refused(_));
-    let (urls, branches): (Vec<_>, Vec<_>) = cases.iter().filter(refused).partition(|case| case.expect == corpus::URL);
-    let words: HashSet<&str> = urls.iter().map(|case| case.url.as_str()).chain(branches.iter().map(|case| case.branch.as_str())).collect();
-    for run in &trace.runs {
-        let seen = run.argv.iter().find(|word| word.len() > 6 && words.contains(word.as_str()));
-        assert!(seen.is_none(), "what was refused stands in {run:?}");
-    }
+    let word = |case: &Case| if case.expect == corpus::URL { case.url.clone() } else { case.branch.clone() };
+    let words: HashSet<String> = cases.iter().filter(refused).map(word).collect();
+    let seen = |run: &&Run| run.argv.iter().any(|word| word.len() > 6 && words.contains(word));
+    objections.extend(trace.runs.iter().filter(seen).map(|run| format!("what was refused stands in {run:?}")));
     let ls_remote = trace.runs.iter().filter(|run| run.argv.iter().any(|word| word == "ls-remote")).count();
-    assert!(ls_remote > 80, "{ls_remote}: they were tried");
+    assert!(ls_remote > 60, "{ls_remote}: they were tried");
+    objections
 }
 
-fn check_connections(trace: &Trace) {
+/// Each connection that is not to where it has to be.
+fn stray_connections(trace: &Trace) -> Vec<&Connection> {
     let public: Vec<IpAddr> = [PUBLIC, PUBLIC_V6, HOSTILE].map(|ip| ip.parse().unwrap()).to_vec();
-    let strays: Vec<&Connection> = trace.by_git().filter(|c| !(c.tcp && c.to.port() == 443 && public.contains(&c.to.ip()))).collect();
-    assert!(strays.is_empty(), "git went elsewhere, or looked a name up by itself: {strays:#?}");
-    // The server looks names up (UDP: the name server, and no packet to those that it sorts), and asks its sessions' ports.
-    let server = trace.connections.iter().filter(|c| c.tcp && !c.program.starts_with("git") && !c.program.starts_with("ssh"));
-    let strays: Vec<&Connection> = server.filter(|c| !(c.to.ip().is_loopback() && c.to.port() > 1024)).collect();
-    assert!(strays.is_empty(), "{strays:#?}");
-    for address in public {
-        let times = trace.by_git().filter(|c| c.to.ip() == address).count();
+    for address in &public {
+        let times = trace.by_git().filter(|c| c.to.ip() == *address).count();
         assert!(times >= 2, "{address} was reached {times} times: the control is not seen");
     }
+    // Git looks no name up by itself, so there is no UDP. The server does (to the name server, and without a
+    // packet to those that it sorts), and it asks its sessions' ports.
+    let of_git = |c: &Connection| c.tcp && c.to.port() == 443 && public.contains(&c.to.ip());
+    let of_others = |c: &Connection| !c.tcp || (c.to.ip().is_loopback() && c.to.port() > 1024);
+    trace.connections.iter().filter(|c| if c.is_gits() { !of_git(c) } else { !of_others(c) }).collect()
 }
 
 #[test]
@@ -269,11 +278,13 @@ fn the_trace_is_read_as_it_is() {
         "11 <... connect resumed>) = -1 EINPROGRESS (Operation now in progress)\n",
         "11 connect(6<UDPv6:[2]>, {sa_family=AF_INET6, sin6_port=htons(53), sin6_flowinfo=htonl(0), ",
         "inet_pton(AF_INET6, \"::1\", &sin6_addr), sin6_scope_id=0}, 28) = 0\n",
+        "12 connect(5<TCP:[1]>, {sa_family=AF_INET, sin_port=htons(22), sin_addr=inet_addr(\"1.2.3.4\")}, 16) = 0\n",
+        "10 vfork() = 12\n",
         "11 connect(7<UNIX-STREAM:[3]>, {sa_family=AF_UNIX, sun_path=\"/x\"}, 110) = 0\n",
     ));
     assert_eq!(trace.runs[0].argv, ["git", "ls-remote", "--", "a\né\""]);
     let git = |tcp, to: &str| Connection { program: "git".into(), tcp, to: to.parse().unwrap() };
-    assert_eq!(trace.connections, [git(true, "1.2.3.4:443"), git(false, "[::1]:53")]);
+    assert_eq!(trace.connections, [git(true, "1.2.3.4:443"), git(false, "[::1]:53"), git(true, "1.2.3.4:22")]);
 }
 
 #[test]

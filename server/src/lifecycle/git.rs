@@ -129,7 +129,12 @@ impl GitSettings {
     }
 
     fn variables(protocol: String, more: Vec<(String, String)>) -> Vec<(String, String)> {
+        // With a name git does not look this host's up, to make an address of it for its logs.
         let mut variables: Vec<(String, String)> = [
+            ("GIT_AUTHOR_NAME", "alpine"),
+            ("GIT_AUTHOR_EMAIL", "alpine@localhost"),
+            ("GIT_COMMITTER_NAME", "alpine"),
+            ("GIT_COMMITTER_EMAIL", "alpine@localhost"),
             ("GIT_TERMINAL_PROMPT", "0"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),

@@ -206,6 +206,7 @@ pub fn remote_error(step: &'static str, said: &str) -> PhaseError {
         "not allowed",
         "unable to update url base from redirection",
         "deploy key cannot be read",
+        "dumb http transport",
     ]) {
         PhaseError::permanent(step, said.to_owned())
     } else {

@@ -48,6 +48,13 @@ impl Known {
                 (of(".remote") && *value == "origin") || (of(".merge") && self.reference(value))
             }
             ["checkout", "--quiet", "--force", "-B", branch, commit, "--"] => self.branch(branch) && is_commit(commit),
+            ["--shallow-file", "/workspace/.git/shallow.lock", rest @ ..] => self.is_inner(rest),
+            _ => self.is_inner(argv),
+        }
+    }
+
+    fn is_inner(&self, argv: &[&str]) -> bool {
+        match argv {
             [first, rest @ ..] if INNER.contains(first) => rest.iter().all(|word| !word.contains(MARK) || self.url(word)),
             _ => false,
         }

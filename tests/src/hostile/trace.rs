@@ -33,46 +33,62 @@ impl Trace {
     }
 
     pub fn parse(text: &str) -> Self {
-        let lines = || text.lines().filter_map(|line| line.trim_start().split_once(' ').map(|(pid, call)| (pid, call.trim_start())));
-        let mut parents: HashMap<&str, &str> = HashMap::new();
-        for (pid, call) in lines()
-            .filter(|(_, call)| ["clone", "fork", "vfork", "<... clone", "<... fork", "<... vfork"].iter().any(|f| call.starts_with(f)))
-        {
-            if let Some((_, child)) = call.rsplit_once(" = ")
-                && let Some(child) = child.split([' ', '<']).next().filter(|child| child.parse::<u32>().is_ok())
-            {
-                parents.insert(child, pid);
-            }
-        }
-        let (mut trace, mut own) = (Self::default(), HashMap::new());
-        for (pid, call) in lines() {
-            if let Some(rest) = call.strip_prefix("execve(") {
+        let lines = text.lines().filter_map(|line| line.trim_start().split_once(' ').map(|(pid, call)| (pid, call.trim_start())));
+        // What a process runs now: its own program, or its parent's. Process ids come again, so the order counts.
+        let (mut trace, mut running) = (Self::default(), HashMap::<String, String>::new());
+        // A child may be seen before its parent's call has returned.
+        let mut early: HashMap<String, Vec<usize>> = HashMap::new();
+        for (pid, call) in lines {
+            if let Some(child) = forked(call) {
+                let program = running.get(pid).cloned().unwrap_or_default();
+                for at in early.remove(child).unwrap_or_default() {
+                    trace.connections[at].program.clone_from(&program);
+                }
+                running.entry(child.to_owned()).or_insert(program);
+            } else if let Some(rest) = call.strip_prefix("execve(") {
                 let (program, rest) = quoted(rest).unwrap_or_else(|| panic!("not understood: {call}"));
                 let argv = array(rest.trim_start_matches(", "));
-                let name = program.rsplit('/').next().unwrap_or_default().to_owned();
                 // A try that finds no such program is followed by one that does, or by none.
                 if !call.ends_with("(No such file or directory)") {
-                    own.insert(pid.to_owned(), name);
+                    running.insert(pid.to_owned(), program.rsplit('/').next().unwrap_or_default().to_owned());
                 }
                 trace.runs.push(Run { program, argv });
             } else if let Some(rest) = call.strip_prefix("connect(")
                 && let Some(to) = address(rest)
             {
-                let mut who = pid;
-                while !own.contains_key(who) {
-                    who = parents.get(who).copied().unwrap_or_else(|| panic!("nobody started {pid}: {call}"));
-                }
                 let tcp = rest.split('>').next().is_some_and(|socket| socket.contains("<TCP"));
-                trace.connections.push(Connection { program: own[who].clone(), tcp, to });
+                let program = running.get(pid).cloned().unwrap_or_else(|| {
+                    early.entry(pid.to_owned()).or_default().push(trace.connections.len());
+                    String::new()
+                });
+                trace.connections.push(Connection { program, tcp, to });
+            } else if call.starts_with("+++ ") {
+                running.remove(pid);
             }
         }
         trace
     }
 
-    /// Tries of git's and ssh's programs.
+    /// Tries of git's and ssh's programs, and of those whose program is not known.
     pub fn by_git(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.iter().filter(|connection| connection.program.starts_with("git") || connection.program.starts_with("ssh"))
+        self.connections.iter().filter(|connection| connection.is_gits())
     }
+}
+
+impl Connection {
+    pub fn is_gits(&self) -> bool {
+        self.program.is_empty() || self.program.starts_with("git") || self.program.starts_with("ssh")
+    }
+}
+
+/// The child that a call has made.
+fn forked(call: &str) -> Option<&str> {
+    let name = call.trim_start_matches("<... ");
+    if !["clone", "fork", "vfork"].iter().any(|fork| name.starts_with(fork)) {
+        return None;
+    }
+    let child = call.rsplit_once(" = ")?.1.split([' ', '<']).next()?;
+    child.parse::<u32>().is_ok().then_some(child)
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {
