@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{MARK, branches};
+use super::{
+    MARK, branches,
+    hosts::{ODD_HOSTS, PRIVATE_HOSTS},
+};
 
 /// What must come of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,77 +275,7 @@ fn paths() -> Vec<String> {
 
 fn hosts() -> Vec<String> {
     let mut urls = Vec::new();
-    for host in [
-        "",
-        ".",
-        "..",
-        ".good.test",
-        "good.test.",
-        "good.test..",
-        "good..test",
-        "good-.test",
-        "-good.test",
-        "good.-test",
-        "%67ood.test",
-        "%31%32%37.0.0.1",
-        "good.test%00",
-        "good.test%2f",
-        "good.test%0a",
-        "[::1",
-        "::1",
-        "[::1]x",
-        "[::1%25lo]",
-        "[::1%lo]",
-        "[fe80::1%25eth0]",
-        "[v1.x]",
-        "[]",
-        "[good.test]",
-        "[127.0.0.1]",
-        "0x7f.1",
-        "0x7f000001",
-        "2130706433",
-        "017700000001",
-        "0177.0.0.1",
-        "127.1",
-        "127.0.1",
-        "0",
-        "0x0",
-        "00.0.0.0",
-        "127.0.0.1.",
-        "1.2.3",
-        "1.2.3.4.5",
-        "256.0.0.1",
-        "1.2.3.0x100",
-        "0xa9fea9fe",
-        "2852039166",
-        "0251.0376.0251.0376",
-        "169.254.43518",
-        "10.5",
-        "0xa.5",
-        "192.168.5",
-        "good.test:0",
-        "good.test:99999",
-        "good.test:65536",
-        "good.test:",
-        "good.test:x",
-        "good.test:-1",
-        "good.test:+22",
-        "good.test:22:22",
-        "good.test:0x16",
-        "good.test:443 ",
-        "*.test",
-        "good*.test",
-        "good!.test",
-        "good$.test",
-        "good,evil.test",
-        "good;id.test",
-        "a=b.test",
-        "(good).test",
-        "'good'.test",
-        "good&.test",
-        "+good.test",
-        "~good.test",
-    ] {
+    for host in ODD_HOSTS {
         urls.extend([format!("https://{host}/o/r"), format!("ssh://git@{host}/o/r")]);
     }
     urls.push(format!("https://{}.test/r", "a".repeat(64)));
@@ -352,59 +285,7 @@ fn hosts() -> Vec<String> {
 
 fn private_literals() -> Vec<String> {
     let mut urls = Vec::new();
-    for host in [
-        "127.0.0.1",
-        "127.0.0.2",
-        "127.255.255.254",
-        "0.0.0.0",
-        "0.1.2.3",
-        "10.0.0.5",
-        "10.255.255.255",
-        "172.16.0.5",
-        "172.31.255.255",
-        "192.168.0.5",
-        "169.254.169.254",
-        "169.254.170.2",
-        "100.64.0.5",
-        "100.100.100.200",
-        "192.0.0.192",
-        "192.0.2.1",
-        "198.51.100.1",
-        "203.0.113.1",
-        "198.18.0.5",
-        "192.88.99.1",
-        "168.63.129.16",
-        "224.0.0.1",
-        "239.255.255.255",
-        "240.0.0.1",
-        "255.255.255.255",
-        "[::]",
-        "[::1]",
-        "[0:0:0:0:0:0:0:1]",
-        "[::127.0.0.1]",
-        "[::ffff:127.0.0.1]",
-        "[::ffff:7f00:1]",
-        "[::FFFF:169.254.169.254]",
-        "[::ffff:0:127.0.0.1]",
-        "[64:ff9b::7f00:1]",
-        "[64:ff9b::a9fe:a9fe]",
-        "[64:ff9b:1::1]",
-        "[2002:7f00:1::]",
-        "[2002:a9fe:a9fe::]",
-        "[2001::1]",
-        "[2001:db8::1]",
-        "[3fff::1]",
-        "[fe80::1]",
-        "[fec0::1]",
-        "[fc00::1]",
-        "[fd00:ec2::254]",
-        "[ff02::1]",
-        "[100::1]",
-        "localhost",
-        "LOCALHOST",
-        "a.localhost",
-        "good.test.localhost",
-    ] {
+    for host in PRIVATE_HOSTS {
         urls.extend([format!("https://{host}/o/r"), format!("ssh://git@{host}/o/r"), format!("https://{host}:22/o/r")]);
     }
     urls

@@ -3,6 +3,7 @@
 pub mod branches;
 pub mod corpus;
 pub mod dns;
+pub mod hosts;
 pub mod remote;
 pub mod shapes;
 pub mod trace;

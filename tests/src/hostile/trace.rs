@@ -33,6 +33,8 @@ impl Trace {
     }
 
     pub fn parse(text: &str) -> Self {
+        // What the tracer is just writing is not read.
+        let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let lines = text.lines().filter_map(|line| line.trim_start().split_once(' ').map(|(pid, call)| (pid, call.trim_start())));
         // What a process runs now: its own program, or its parent's. Process ids come again, so the order counts.
         let (mut trace, mut running) = (Self::default(), HashMap::<String, String>::new());
