@@ -13,8 +13,6 @@ mod run;
 mod ssh;
 mod start;
 mod sync;
-#[cfg(test)]
-mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -127,3 +125,6 @@ impl Engine {
             .map_err(|error| PhaseError::permanent(job.phase.as_str(), format!("the sandbox's handle is not readable: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,8 @@ struct Sandboxes {
 impl Sandboxes {
     async fn run(&self, command: Command) -> (Exit, String) {
         let spec = SandboxSpec { tenant: TenantId::parse("t").unwrap(), session: self.session, fence: 1 };
-        let handle = self.provider.ensure(&spec).await.unwrap();
+        let provider = &self.provider;
+        let handle = provider.ensure(&spec).await.unwrap();
         let (sender, mut receiver) = mpsc::channel(4);
         let collect = async {
             let mut all = Vec::new();
@@ -79,7 +80,7 @@ impl Sandboxes {
             }
             String::from_utf8_lossy(&all).into_owned()
         };
-        let (exit, said) = tokio::join!(self.provider.exec(&handle, 1, command, sender), collect);
+        let (exit, said) = tokio::join!(provider.exec(&handle, 1, command, sender), collect);
         (exit.unwrap(), said)
     }
 
