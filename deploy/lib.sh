@@ -83,6 +83,10 @@ ensure() {
       setsid) { command -v setsid && command -v setpriv; } >/dev/null || missing+=(util-linux) ;;
       ca) [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) ;;
       keyring) { command -v dbus-daemon && command -v dbus-send && command -v gnome-keyring-daemon; } >/dev/null || missing+=(dbus gnome-keyring) ;;
+      sshd) [ -x /usr/sbin/sshd ] || missing+=(openssh-server) ;;
+      ssh) { command -v ssh && command -v ssh-agent; } >/dev/null || missing+=(openssh-client) ;;
+      strace) command -v strace >/dev/null || missing+=(strace) ;;
+      ip) { command -v ip && command -v unshare; } >/dev/null || missing+=(iproute2 util-linux) ;;
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;

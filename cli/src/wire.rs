@@ -5,7 +5,8 @@
 use std::fmt;
 
 use alpine_api::{
-    CredentialId, CredentialKind, CredentialOwner, ErrorCode, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId,
+    CredentialId, CredentialKind, CredentialOwner, ErrorCode, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState,
+    TokenId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -84,9 +84,9 @@ id!(
 id!(
     /// A personal access token: its name in lists and logs, not the secret.
     TokenId, "tok_", "^tok_[0-9a-f]{32}$", "tok_019ab1c24d3e7f508192a3b4c5d6e7f8"
-}
+);
 
-id! {
+id!(
     /// A stored credential.
     CredentialId, "cred_", "^cred_[0-9a-f]{32}$", "cred_019ab1c24d3e7f508192a3b4c5d6e7f8"
 );

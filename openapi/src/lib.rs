@@ -6,6 +6,7 @@
 
 mod access_token;
 mod audit;
+mod branch;
 mod credential;
 mod error_code;
 mod event;
@@ -23,6 +24,7 @@ mod whoami;
 
 pub use access_token::{CreateToken, CreatedToken, Token, TokenPage};
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
+pub use branch::{Branch, BranchError};
 pub use credential::{Credential, CredentialKind, CredentialList, CredentialOwner, SetCredential};
 pub use error_code::ErrorCode;
 pub use event::{EventPage, Transition};
@@ -31,12 +33,12 @@ pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
 pub use protected_resource::{LoginHint, ProtectedResource};
 pub use record::{OperationSummary, RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionRecord, StoredRecord};
-pub use repo::{Branch, BranchError, RepoUrl, RepoUrlError, Scheme};
+pub use repo::{RepoUrl, RepoUrlError, Scheme};
 pub use scope::Scope;
 pub use session::{DownSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
-pub use whoami::WhoAmI;
 pub use tenant::{CreateTenant, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
+pub use whoami::WhoAmI;
 
 /// The header that names an `up`; required by `POST /v1/sessions`.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -1,65 +1,8 @@
-//! The grammar of the two inputs that client and server both check: parsed once, valid ever after.
+//! The grammar of repository URLs, which client and server both check: parsed once, valid ever after.
 
 use std::{fmt, str::FromStr};
 
 use url::{Host, Url};
-
-/// A branch name that git takes for `refs/heads/<name>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Branch(String);
-
-/// Why a branch was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BranchError {
-    #[error("branch is required")]
-    Missing,
-    #[error("invalid branch name")]
-    Invalid,
-}
-
-const BRANCH_MAX_BYTES: usize = 255;
-
-impl Branch {
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The full name of the reference.
-    #[must_use]
-    pub fn full_ref(&self) -> String {
-        format!("refs/heads/{}", self.0)
-    }
-}
-
-impl FromStr for Branch {
-    type Err = BranchError;
-
-    /// The rules of `git check-ref-format --branch`, and a bound on the length.
-    fn from_str(name: &str) -> Result<Self, BranchError> {
-        if name.is_empty() {
-            return Err(BranchError::Missing);
-        }
-        let forbidden = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
-        let bad_component = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
-        let invalid = name.len() > BRANCH_MAX_BYTES
-            || name.starts_with('-')
-            || name.ends_with('.')
-            || name == "@"
-            || name == "HEAD"
-            || name.contains("..")
-            || name.contains("@{")
-            || name.chars().any(forbidden)
-            || name.split('/').any(bad_component);
-        if invalid { Err(BranchError::Invalid) } else { Ok(Self(name.to_owned())) }
-    }
-}
-
-impl fmt::Display for Branch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// How a repository is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,37 +58,40 @@ impl RepoUrl {
         self.port
     }
 
+    /// Whom an SSH remote is reached as.
+    #[must_use]
+    pub fn ssh_user(&self) -> &str {
+        let rest = self.text.strip_prefix("ssh://").unwrap_or(&self.text);
+        let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+        authority.split_once('@').map_or("git", |(user, _)| user)
+    }
+
     fn https(text: &str) -> Result<Self, RepoUrlError> {
         let (authority, path) = split_authority(text, "https://")?;
         if authority.contains('@') {
             return Err(RepoUrlError::UserInfo);
         }
         check_path(path)?;
+        let (host, port) = host_and_port(authority)?;
         let url = Url::parse(text).map_err(|_| RepoUrlError::Malformed)?;
-        let port = url.port_or_known_default().ok_or(RepoUrlError::Malformed)?;
-        let host = host_text(url.host().ok_or(RepoUrlError::Malformed)?)?;
-        Ok(Self { text: url.into(), scheme: Scheme::Https, host, port })
+        Ok(Self { text: url.into(), scheme: Scheme::Https, host, port: port.unwrap_or(443) })
     }
 
     fn ssh(text: &str) -> Result<Self, RepoUrlError> {
         let (authority, path) = split_authority(text, "ssh://")?;
-        let host_port = ssh_user(authority)?;
         check_path(path)?;
-        let url = Url::parse(&format!("ssh://{host_port}{path}")).map_err(|_| RepoUrlError::Malformed)?;
-        let host = host_text(url.host().ok_or(RepoUrlError::Malformed)?)?;
-        let port = url.port().unwrap_or(22);
-        Ok(Self { text: text.to_owned(), scheme: Scheme::Ssh, host, port })
+        let (host, port) = host_and_port(without_user(authority)?)?;
+        Ok(Self { text: text.to_owned(), scheme: Scheme::Ssh, host, port: port.unwrap_or(22) })
     }
 
-    /// `git@host:path`.
+    /// `git@host:path`. Without a user it could not be told from `transport::address`.
     fn scp_like(text: &str) -> Result<Self, RepoUrlError> {
         let (authority, path) = text.split_once(':').ok_or(RepoUrlError::Scheme)?;
         if !authority.contains('@') || authority.contains('/') {
             return Err(RepoUrlError::Scheme);
         }
-        let host = ssh_user(authority)?;
+        let host = host_text(without_user(authority)?)?;
         check_path(&format!("/{}", path.strip_prefix('/').unwrap_or(path)))?;
-        let host = host_text(Host::parse(host).map_err(|_| RepoUrlError::Malformed)?)?;
         Ok(Self { text: text.to_owned(), scheme: Scheme::Ssh, host, port: 22 })
     }
 }
@@ -190,8 +136,8 @@ fn split_authority<'a>(text: &'a str, scheme: &str) -> Result<(&'a str, &'a str)
     Ok(rest.split_at(slash))
 }
 
-/// The user that an SSH remote names; a password in it is a credential.
-fn ssh_user(authority: &str) -> Result<&str, RepoUrlError> {
+/// An SSH remote may name a user; a password in it is a credential.
+fn without_user(authority: &str) -> Result<&str, RepoUrlError> {
     let Some((user, host)) = authority.split_once('@') else { return Ok(authority) };
     if user.contains(':') || host.contains('@') {
         return Err(RepoUrlError::UserInfo);
@@ -218,18 +164,31 @@ fn percent_ok(part: &str) -> bool {
     })
 }
 
-fn host_text(host: Host<impl AsRef<str> + fmt::Display>) -> Result<String, RepoUrlError> {
-    match host {
-        // `Url` takes odd hosts (`%`, a leading `-`) that ssh would read as an option.
-        Host::Domain(name) => {
-            let name = name.as_ref();
-            let label =
-                |l: &str| !l.is_empty() && !l.starts_with('-') && l.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-            let whole = name.strip_suffix('.').unwrap_or(name);
-            if whole.split('.').all(label) { Ok(name.to_ascii_lowercase()) } else { Err(RepoUrlError::Malformed) }
+fn host_and_port(authority: &str) -> Result<(String, Option<u16>), RepoUrlError> {
+    let end = if authority.starts_with('[') { authority.find(']').map(|at| at + 1) } else { authority.find(':') };
+    let (host, rest) = authority.split_at(end.unwrap_or(authority.len()));
+    let port = match rest.strip_prefix(':') {
+        None if rest.is_empty() => None,
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(digits.parse().ok().filter(|port| *port != 0).ok_or(RepoUrlError::Malformed)?)
         }
-        Host::Ipv4(ip) => Ok(ip.to_string()),
+        _ => return Err(RepoUrlError::Malformed),
+    };
+    Ok((host_text(host)?, port))
+}
+
+/// A host has one spelling (its case aside): what is judged, looked up, pinned and connected to is one text.
+/// `0x7f.1`, `2130706433`, `example.com.` and `%31` are none; nor is what ssh would read as an option.
+fn host_text(text: &str) -> Result<String, RepoUrlError> {
+    let label = |l: &str| {
+        let word = l.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        word && !l.is_empty() && l.len() <= 63 && !l.starts_with('-') && !l.ends_with('-')
+    };
+    match Host::parse(text).map_err(|_| RepoUrlError::Malformed)? {
+        Host::Domain(name) if name.eq_ignore_ascii_case(text) && name.len() <= 253 && name.split('.').all(label) => Ok(name),
+        Host::Ipv4(ip) if ip.to_string() == text => Ok(text.to_owned()),
         Host::Ipv6(ip) => Ok(ip.to_string()),
+        _ => Err(RepoUrlError::Malformed),
     }
 }
 
@@ -237,44 +196,69 @@ fn host_text(host: Host<impl AsRef<str> + fmt::Display>) -> Result<String, RepoU
 mod tests {
     use super::*;
 
-    #[test]
-    fn branches_follow_gits_rules() {
-        for good in ["main", "feature/x", "a.b", "a-b", "ünïcode", "refs/heads/main", "v1.0", "@x", "HEAD2"] {
-            assert!(good.parse::<Branch>().is_ok(), "{good}");
-        }
-        assert_eq!("".parse::<Branch>(), Err(BranchError::Missing));
-        for bad in [
-            "bad branch",
-            "-x",
-            "a..b",
-            "a~b",
-            "a^b",
-            "a:b",
-            "a?b",
-            "a*b",
-            "a[b",
-            "a\\b",
-            "a/",
-            "a.",
-            "a.lock",
-            ".a",
-            "/a",
-            "a//b",
-            "@",
-            "a@{b",
-            "a\nb",
-            "a\tb",
-            "a\u{7f}b",
-            "a\0",
-            "HEAD",
-            " ",
-            "a/.b",
-            "a.lock/b",
-        ] {
-            assert_eq!(bad.parse::<Branch>(), Err(BranchError::Invalid), "{bad:?}");
-        }
-        assert_eq!("x".repeat(256).parse::<Branch>(), Err(BranchError::Invalid));
-    }
+    const BAD: &[&str] = &[
+        "",
+        "http://github.com/org/repo.git",
+        "git://github.com/org/repo.git",
+        "/srv/repo",
+        "./repo",
+        "repo",
+        "file:///srv/repo",
+        "https://",
+        "https:///x",
+        "https://host",
+        "https://host/",
+        "git@:",
+        "git@host:",
+        "git@:x",
+        "ext::sh -c id",
+        "https://user:pw@host/x",
+        "https://user@host/x",
+        "https://@host/x",
+        "https://host/x?token=1",
+        "https://host/x#frag",
+        "https://host/x?",
+        "https://host/x#",
+        "https://host/%ZZ",
+        "https://host/a%2fb",
+        "https://host/../x",
+        "https://host/a/%2e%2e/b",
+        "https://host//x",
+        "https://host/a b",
+        "https://host/a\nb",
+        "https://host/a\\b",
+        "-uhttps://host/x",
+        "https://-oProxy/x",
+        "ssh://-oProxyCommand=x/y",
+        "git@-oProxy:x",
+        "ssh://git:pw@host/x",
+        "host:x",
+        "https://host:99999/x",
+        "HTTPS://host/x",
+        "https://host/-x",
+        "https://host:0/x",
+        "https://host:/x",
+        "https://host:+1/x",
+        "ssh://host:/x",
+        "ssh://host:0/x",
+        "https://host./x",
+        "git@host.:x",
+        "https://a..b/x",
+        "https://host-/x",
+        "https://0x7f.1/x",
+        "https://2130706433/x",
+        "https://0177.0.0.1/x",
+        "https://127.1/x",
+        "ssh://0x7f.1/x",
+        "git@2130706433:x",
+        "https://%31%32%37.0.0.1/x",
+        "https://h%6fst/x",
+        "https://[fe80::1%25eth0]/x",
+        "https://[::1/x",
+        "https://::1/x",
+        "https://xn--a/x",
+        "git@[::1]:x",
+    ];
 
     #[test]
     fn only_https_and_ssh_urls_without_secrets_are_taken() {
@@ -289,50 +273,13 @@ mod tests {
             "git@github.com:org/repo.git",
             "ssh://git@github.com/org/repo.git",
             "ssh://host:2222/x",
+            "https://host:65535/a/b.git",
+            "https://xn--bcher-kva.example/a/b.git",
+            "ssh://git@[::1]:2222/x",
         ] {
             assert!(good.parse::<RepoUrl>().is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "http://github.com/org/repo.git",
-            "git://github.com/org/repo.git",
-            "/srv/repo",
-            "./repo",
-            "repo",
-            "file:///srv/repo",
-            "https://",
-            "https:///x",
-            "https://host",
-            "https://host/",
-            "git@:",
-            "git@host:",
-            "git@:x",
-            "ext::sh -c id",
-            "https://user:pw@host/x",
-            "https://user@host/x",
-            "https://@host/x",
-            "https://host/x?token=1",
-            "https://host/x#frag",
-            "https://host/x?",
-            "https://host/x#",
-            "https://host/%ZZ",
-            "https://host/a%2fb",
-            "https://host/../x",
-            "https://host/a/%2e%2e/b",
-            "https://host//x",
-            "https://host/a b",
-            "https://host/a\nb",
-            "https://host/a\\b",
-            "-uhttps://host/x",
-            "https://-oProxy/x",
-            "ssh://-oProxyCommand=x/y",
-            "git@-oProxy:x",
-            "ssh://git:pw@host/x",
-            "host:x",
-            "https://host:99999/x",
-            "HTTPS://host/x",
-            "https://host/-x",
-        ] {
+        for bad in BAD {
             assert!(bad.parse::<RepoUrl>().is_err(), "{bad:?}");
         }
     }
@@ -349,15 +296,16 @@ mod tests {
         let url: RepoUrl = "https://GitHub.com/Org/Repo.git".parse().unwrap();
         assert_eq!((url.host(), url.port(), url.as_str()), ("github.com", 443, "https://github.com/Org/Repo.git"));
         let url: RepoUrl = "git@github.com:org/repo.git".parse().unwrap();
-        assert_eq!((url.host(), url.port(), url.scheme()), ("github.com", 22, Scheme::Ssh));
+        assert_eq!((url.host(), url.port(), url.scheme(), url.ssh_user()), ("github.com", 22, Scheme::Ssh, "git"));
+        let url: RepoUrl = "ssh://Host:2222/x@y".parse().unwrap();
+        assert_eq!((url.host(), url.port(), url.ssh_user()), ("host", 2222, "git"));
+        let url: RepoUrl = "ssh://deploy@[0:0::1]/x".parse().unwrap();
+        assert_eq!((url.host(), url.port(), url.ssh_user()), ("::1", 22, "deploy"));
     }
 
     proptest::proptest! {
         #[test]
-        fn no_input_makes_the_parsers_panic_and_what_they_take_is_harmless(text in "\\PC*") {
-            if let Ok(branch) = text.parse::<Branch>() {
-                assert!(!branch.as_str().starts_with('-'));
-            }
+        fn no_input_makes_the_parser_panic_and_what_it_takes_is_harmless(text in "\\PC*") {
             if let Ok(url) = text.parse::<RepoUrl>() {
                 assert!(!url.as_str().starts_with('-'));
             }

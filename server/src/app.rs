@@ -206,6 +206,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         metrics: Arc::clone(&metrics),
         settings: assemble::http(http, plan.takes_secrets),
         limits: assemble::limits(&plan.common.limits, &plan.pools),
+        hosts: assemble::hosts(&plan.common.git)?,
         shutdown: soft.clone(),
     });
     let background = CancellationToken::new();

@@ -272,6 +272,12 @@ pub struct GitArgs {
     /// Hosts that may be at private addresses, comma-separated.
     #[arg(long, env = "ALPINE_GIT_ALLOW_HOSTS", value_delimiter = ',')]
     pub git_allow_hosts: Vec<String>,
+    /// If set, no repositories but of these hosts are taken, comma-separated; `*.example.com` is all below it.
+    #[arg(long, env = "ALPINE_GIT_ONLY_HOSTS", value_delimiter = ',')]
+    pub git_only_hosts: Vec<String>,
+    /// Hosts and addresses whose repositories are never taken, comma-separated; counts before the other lists.
+    #[arg(long, env = "ALPINE_GIT_DENY_HOSTS", value_delimiter = ',')]
+    pub git_deny_hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

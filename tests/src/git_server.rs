@@ -48,9 +48,13 @@ struct Rule {
 
 impl GitServer {
     pub fn start(root: PathBuf, pki: &Pki) -> Self {
+        Self::start_at("127.0.0.1:0", root, pki)
+    }
+
+    pub fn start_at(at: &str, root: PathBuf, pki: &Pki) -> Self {
         std::fs::create_dir_all(&root).unwrap();
         let shared = Arc::new(Shared { root, rules: Mutex::default(), requests: Mutex::default() });
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind(at).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(handle).with_state(Arc::clone(&shared));

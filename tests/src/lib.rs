@@ -19,6 +19,7 @@ pub mod drive;
 pub mod git_repo;
 pub mod git_server;
 pub mod ground;
+pub mod hostile;
 pub mod invariants;
 pub mod oidc;
 pub mod pki;

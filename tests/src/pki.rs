@@ -17,6 +17,11 @@ pub struct Pki {
 
 impl Pki {
     pub fn create(dir: &Path) -> Self {
+        Self::create_for(dir, &["localhost", "127.0.0.1"])
+    }
+
+    /// The certificate is for these names and addresses.
+    pub fn create_for(dir: &Path, names: &[&str]) -> Self {
         provider();
         let ca_key = KeyPair::generate().unwrap();
         let mut ca_params = CertificateParams::new(Vec::new()).unwrap();
@@ -25,7 +30,7 @@ impl Pki {
         let ca = ca_params.self_signed(&ca_key).unwrap();
         let issuer = Issuer::new(ca_params, ca_key);
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         params.use_authority_key_identifier_extension = true;
         let leaf = params.signed_by(&key, &issuer).unwrap();
         let write = |name: &str, text: String| {

@@ -16,6 +16,9 @@ use crate::{bins, pki::Pki};
 /// The rules of a server that is to go wrong: one that has any is `alpine-server-faulty`.
 pub const FAULTS: &str = "ALPINE_FAULTS";
 
+/// The file that takes what `strace` sees of a server and all it starts: programs run and connections made.
+pub const TRACE: &str = "ALPINE_TEST_TRACE";
+
 /// A server process, or the place of one that is down.
 #[derive(Debug)]
 pub struct Server {
@@ -53,7 +56,11 @@ impl Server {
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let mut command = Command::new(bins::path(if self.env.contains_key(FAULTS) { bins::FAULTY } else { "alpine-server" }));
+        let program = bins::path(if self.env.contains_key(FAULTS) { bins::FAULTY } else { "alpine-server" });
+        let mut command = match self.env.get(TRACE) {
+            Some(file) => traced(file, &program),
+            None => Command::new(program),
+        };
         command.arg("serve").envs(&self.env).env("ALPINE_LISTEN", format!("127.0.0.1:{}", self.port));
         for name in foreign_settings() {
             if !self.env.contains_key(&name) {
@@ -176,6 +183,14 @@ impl Drop for Server {
         }
         self.kill();
     }
+}
+
+/// The tracer is a grandchild (`-D`): what is waited for and killed is the server itself.
+fn traced(file: &str, program: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-q", "-yy", "-v", "-s", "16384", "--seccomp-bpf", "-e", "signal=none"]);
+    command.args(["-e", "trace=execve,connect,clone,clone3,fork,vfork", "-o", file, "--"]).arg(program);
+    command
 }
 
 /// The sum of the samples of `text`, as of `/metrics`, that have this name and these labels.

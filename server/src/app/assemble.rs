@@ -16,10 +16,12 @@ use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
     config::{
-        AuthArgs, CommonArgs, CredentialArgs, GitArgs, HttpArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs, TenantsArg, WorkerArgs,
+        AuthArgs, CommonArgs, CredentialArgs, GitArgs, HttpArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs,
+        TenantArgs, TenantsArg, WorkerArgs,
     },
     dev::tools::in_path,
     domain::{
+        hosts::HostPolicy,
         operation::Deadlines,
         tenant::{Quotas, TenantPolicy},
     },
@@ -207,23 +209,42 @@ pub fn engine(
         rewrites: rewrites(&common.git)?,
         ca_bundle: ca_bundle(&common.git, data_dir, surroundings)?,
         proxies: surroundings.proxies(),
-        allow_hosts: common.git.git_allow_hosts.clone(),
+        hosts: hosts(&common.git)?,
         allow_file,
     };
     Ok(lifecycle::Settings { git, serve, deadlines: deadlines(&common.worker) })
+}
+
+/// Which hosts repositories may be on.
+pub fn hosts(args: &GitArgs) -> Result<Arc<HostPolicy>, AppError> {
+    let rewritten = rewrites(args)?.into_iter().map(|rewrite| rewrite.from).collect();
+    let policy = HostPolicy::new(&args.git_allow_hosts, &args.git_only_hosts, &args.git_deny_hosts, rewritten);
+    policy.map(Arc::new).map_err(|error| AppError::Setting {
+        what: format!("ALPINE_GIT_ALLOW_HOSTS, ALPINE_GIT_ONLY_HOSTS or ALPINE_GIT_DENY_HOSTS: {error}"),
+        next_step: "give hosts such as github.com, *.example.com or 192.0.2.1, comma-separated".to_owned(),
+    })
 }
 
 fn rewrites(args: &GitArgs) -> Result<Vec<Rewrite>, AppError> {
     let pairs = args.git_rewrite.iter().filter(|pair| !pair.trim().is_empty());
     pairs
         .map(|pair| match pair.trim().split_once('=') {
-            Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(Rewrite { from: from.to_owned(), to: to.to_owned() }),
+            Some((from, to)) if names_host(from) && names_host(to) => Ok(Rewrite { from: from.to_owned(), to: to.to_owned() }),
             _ => Err(AppError::Setting {
-                what: format!("ALPINE_GIT_REWRITE: `{pair}` is not from=to"),
+                what: format!("ALPINE_GIT_REWRITE: `{pair}` is not from=to with a whole host on each side"),
                 next_step: "give pairs such as https://github.com/org/=https://mirror.example/org/, comma-separated".to_owned(),
             }),
         })
         .collect()
+}
+
+/// It holds the whole host: what follows in a URL must not be able to make another host of it, as
+/// `.evil.example` would of `https://github.com`.
+fn names_host(prefix: &str) -> bool {
+    match prefix.split_once("://") {
+        Some((_, rest)) => rest.contains('/'),
+        None => prefix.split_once('@').is_some_and(|(_, rest)| rest.contains(':')),
+    }
 }
 
 /// The system's CAs and the configured one in one file: git trusts exactly one bundle.
@@ -320,5 +341,20 @@ pub fn telemetry(args: &TelemetryArgs) -> telemetry::Settings {
         filter: args.log.clone(),
         otlp_endpoint: args.otlp_endpoint.clone(),
         service_name: args.otlp_service_name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_has_a_whole_host_on_each_side() {
+        for whole in ["https://github.com/", "https://github.com/org", "file:///srv/git/", "git@github.com:", "ssh://git@h/"] {
+            assert!(names_host(whole), "{whole}");
+        }
+        for part in ["", "https://github.com", "https://mirror.example", "git@github.com", "github.com/", "/srv"] {
+            assert!(!names_host(part), "{part}");
+        }
     }
 }

@@ -37,6 +37,11 @@ pub enum Fault {
     InvalidBranch,
     #[error("invalid repository URL")]
     InvalidRepoUrl(RepoUrlError),
+    /// By the operator's lists.
+    #[error("repositories of this host are not taken here")]
+    HostDenied,
+    #[error("the repository's host is not on the public internet")]
+    HostPrivate,
     #[error("repository credentials are missing")]
     RepoAuthMissing,
     /// An SSH remote, for which no deploy key is stored.
@@ -86,12 +91,14 @@ impl Fault {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotOwner | Self::NotAdmin => ErrorCode::SessionForbidden,
-            Self::ScopeMissing(_) | Self::SignInRequired | Self::RoleMissing(_) | Self::TenantUnknown | Self::PlainHttp => ErrorCode::Forbidden,
+            Self::ScopeMissing(_) | Self::SignInRequired | Self::RoleMissing(_) | Self::TenantUnknown | Self::PlainHttp => {
+                ErrorCode::Forbidden
+            }
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::SessionNotFound | Self::OperationNotFound | Self::NoRecord => ErrorCode::SessionNotFound,
             Self::BranchRequired => ErrorCode::BranchRequired,
             Self::InvalidBranch => ErrorCode::InvalidBranch,
-            Self::InvalidRepoUrl(_) => ErrorCode::InvalidRepoUrl,
+            Self::InvalidRepoUrl(_) | Self::HostDenied | Self::HostPrivate => ErrorCode::InvalidRepoUrl,
             Self::RepoAuthMissing | Self::DeployKeyMissing => ErrorCode::RepoAuthMissing,
             Self::TenantExists
             | Self::KeyReused { .. }
@@ -119,6 +126,8 @@ impl Fault {
             Self::BranchRequired => "give --branch <branch>",
             Self::InvalidBranch => "give a branch name that git accepts",
             Self::InvalidRepoUrl(_) => "give https://host/path or git@host:path, without user info, query or fragment",
+            Self::HostDenied => "give a repository on another host, or ask an operator which are taken",
+            Self::HostPrivate => "give a host on the public internet; an operator may allow others (ALPINE_GIT_ALLOW_HOSTS)",
             Self::RepoAuthMissing => {
                 "set GITHUB_TOKEN or GH_TOKEN, store a token with alpine credential set, or pass --public for a public repository"
             }

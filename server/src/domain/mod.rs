@@ -1,8 +1,10 @@
 //! What a session is and may do. Pure: no web framework, no database, no runtime, no clock, no environment.
 
 pub mod access_token;
+pub mod addresses;
 pub mod credential;
 pub mod down;
+pub mod hosts;
 pub mod idempotency;
 pub mod lifecycle;
 pub mod operation;

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     domain::{
         Fault,
+        hosts::HostPolicy,
         idempotency::IdempotencyKey,
         principal::Principal,
         repo::{Branch, RepoUrl, Scheme},
@@ -51,7 +52,7 @@ pub async fn create_session(
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
-    let up = new_up(state.settings.takes_secrets, caller.principal.clone(), key?.0, body)?;
+    let up = new_up(&state.hosts, state.settings.takes_secrets, caller.principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&caller.tenant);
     // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place.
     let place = ticket.place();
@@ -78,9 +79,10 @@ fn not_over(operation: Operation) -> Result<Operation, Fault> {
 }
 
 /// Checked in this order, which is part of the contract: branch, URL, credentials. Whether any are stored is the ledger's to say.
-fn new_up(takes_secrets: bool, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
+fn new_up(hosts: &HostPolicy, takes_secrets: bool, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
     let branch: Branch = body.branch.parse().map_err(Fault::from)?;
     let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
+    hosts.judge(&repo_url)?;
     let token = repo_token(body.repo_token)?;
     if token.is_some() && !takes_secrets {
         return Err(Fault::PlainHttp.into());
@@ -106,7 +108,7 @@ mod tests {
     fn up(repo_url: &str, branch: &str, public: bool, repo_token: Option<&str>) -> Result<NewUp, ApiError> {
         let principal = Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), Roles::default());
         let body = UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
-        new_up(true, principal, IdempotencyKey::parse("k").unwrap(), body)
+        new_up(&HostPolicy::default(), true, principal, IdempotencyKey::parse("k").unwrap(), body)
     }
 
     fn fault(result: Result<NewUp, ApiError>) -> Fault {
@@ -123,6 +125,7 @@ mod tests {
         assert_eq!(fault(up("http://bad", "", false, None)), Fault::BranchRequired);
         assert_eq!(fault(up("http://bad", "a..b", false, None)), Fault::InvalidBranch);
         assert!(matches!(fault(up("http://bad", "main", false, None)), Fault::InvalidRepoUrl(_)));
+        assert_eq!(fault(up("https://10.0.0.1/r", "main", false, None)), Fault::HostPrivate);
     }
 
     #[test]
@@ -146,7 +149,7 @@ mod tests {
             public,
             repo_token: repo_token.map(str::to_owned),
         };
-        let up = |body| new_up(false, principal(), IdempotencyKey::parse("k").unwrap(), body);
+        let up = |body| new_up(&HostPolicy::default(), false, principal(), IdempotencyKey::parse("k").unwrap(), body);
         for public in [true, false] {
             assert_eq!(fault(up(body(public, Some("tok")))), Fault::PlainHttp);
             assert!(up(body(public, Some(" "))).is_ok() && up(body(public, None)).is_ok());

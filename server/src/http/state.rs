@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{LimitSettings, Limits};
-use crate::{auth::Authenticator, ledger::Ledger, metrics::Metrics};
+use crate::{auth::Authenticator, domain::hosts::HostPolicy, ledger::Ledger, metrics::Metrics};
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub limits: LimitSettings,
+    /// Which hosts repositories may be on.
+    pub hosts: Arc<HostPolicy>,
     /// Cancelled when the server goes: it is not ready any more, and whoever waits for an operation
     /// gets its current state at once.
     pub shutdown: CancellationToken,
@@ -54,14 +56,15 @@ pub struct AppState {
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: Settings,
     pub(super) limits: Arc<Limits>,
+    pub(super) hosts: Arc<HostPolicy>,
     pub(super) shutdown: CancellationToken,
 }
 
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, metrics, settings, limits, shutdown } = parts;
+        let Parts { ledger, auth, metrics, settings, limits, hosts, shutdown } = parts;
         let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
-        Self { ledger, auth, metrics, settings, limits, shutdown }
+        Self { ledger, auth, metrics, settings, limits, hosts, shutdown }
     }
 }

@@ -1,108 +1,108 @@
-//! Where a repository's host may be: on public addresses, unless configuration says otherwise.
+//! The way to a repository's host: looked up once, checked, and then the only one that git may take.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{net::IpAddr, time::Duration};
 
-use super::{PhaseError, git::GitSettings};
-use crate::domain::repo::RepoUrl;
+use super::{
+    PhaseError,
+    git::{GitSettings, Transport},
+};
+use crate::domain::{Fault, hosts::Reach, repo::RepoUrl};
 
-/// The addresses that git is to connect to; none when a rewrite or the allow-list vouches for the host, or
-/// when a proxy makes the connection and has the say over where it may lead.
-pub async fn check(settings: &GitSettings, url: &RepoUrl) -> Result<Vec<IpAddr>, PhaseError> {
-    if settings.rewrite(url).is_some()
-        || !settings.proxies.is_empty()
-        || settings.allow_hosts.iter().any(|host| host.eq_ignore_ascii_case(url.host()))
-    {
-        return Ok(Vec::new());
-    }
-    let found = tokio::net::lookup_host((url.host(), url.port())).await;
-    let found: Vec<IpAddr> = found
-        .map_err(|error| PhaseError::transient("resolve", format!("the host cannot be looked up: {error}")))?
-        .map(|a| a.ip())
-        .collect();
-    if found.is_empty() {
-        return Err(PhaseError::transient("resolve", "the host has no address"));
-    }
-    if found.iter().any(|ip| !is_public(*ip)) {
-        return Err(PhaseError::permanent(
-            "resolve",
-            "the host is not on the public internet; an operator may allow it (ALPINE_GIT_ALLOW_HOSTS)",
-        ));
-    }
-    Ok(found)
+const STEP: &str = "resolve";
+/// Where a proxy finds the hosts, there need be no DNS, and waiting for it is waste.
+const LOOK_UP_BESIDE_A_PROXY: Duration = Duration::from_secs(3);
+
+/// How git gets to the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// To one of these addresses, which were checked.
+    Pinned(Vec<IpAddr>),
+    /// To where a rewrite of the operator's leads.
+    Rewritten,
+    /// Through the proxy, which alone can look the host up.
+    Proxied,
 }
 
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped().or_else(|| translated(ip)) {
-            Some(ip) => is_public_v4(ip),
-            None => is_public_v6(ip),
-        },
+/// Judges the host once more, and then each of its addresses: one that is refused refuses all.
+pub async fn check(settings: &GitSettings, url: &RepoUrl) -> Result<Route, PhaseError> {
+    let reach = settings.hosts.judge(url).map_err(refused)?;
+    if reach == Reach::Rewritten {
+        return Ok(Route::Rewritten);
     }
-}
-
-/// The IPv4 address inside a NAT64 or 6to4 address.
-fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, .., g, h] = ip.segments();
-    let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (a, b) {
-        (0x64, 0xff9b) => Some(join(g, h)),
-        (0x2002, _) => Some(join(b, c)),
-        _ => None,
+    let proxied = !settings.proxies.is_empty() && settings.transport(url) == Transport::Https;
+    let found = match look_up(url, proxied).await {
+        Ok(found) => found,
+        Err(_) if proxied => return Ok(Route::Proxied),
+        Err(error) => return Err(error),
+    };
+    for ip in &found {
+        settings.hosts.admits(reach, *ip).map_err(refused)?;
     }
+    Ok(Route::Pinned(found))
 }
 
-const fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let shared = a == 100 && (b & 0xc0) == 64;
-    let benchmark = a == 198 && (b & 0xfe) == 18;
-    let protocol = a == 192 && b == 0 && c == 0;
-    !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_multicast() || ip.is_documentation())
-        && !(shared || benchmark || protocol || a == 0 || a >= 240)
+async fn look_up(url: &RepoUrl, proxied: bool) -> Result<Vec<IpAddr>, PhaseError> {
+    let looked = tokio::net::lookup_host((url.host(), url.port()));
+    let found = if proxied {
+        let late = |_| PhaseError::transient(STEP, "the host cannot be looked up in time");
+        tokio::time::timeout(LOOK_UP_BESIDE_A_PROXY, looked).await.map_err(late)?
+    } else {
+        looked.await
+    };
+    let found = found.map_err(|error| PhaseError::transient(STEP, format!("the host cannot be looked up: {error}")))?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address.ip()) {
+            addresses.push(address.ip());
+        }
+    }
+    if addresses.is_empty() { Err(PhaseError::transient(STEP, "the host has no address")) } else { Ok(addresses) }
 }
 
-const fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let [a, b, ..] = ip.segments();
-    let global = (a & 0xe000) == 0x2000;
-    let documentation = a == 0x2001 && b == 0xdb8;
-    let teredo = a == 0x2001 && b == 0;
-    global && !documentation && !teredo
+fn refused(fault: Fault) -> PhaseError {
+    let hint = if fault == Fault::HostPrivate { "; an operator may allow it (ALPINE_GIT_ALLOW_HOSTS)" } else { "" };
+    PhaseError::permanent(STEP, format!("{fault}{hint}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::hosts::HostPolicy;
 
-    #[test]
-    fn private_addresses_in_any_dress_are_not_public() {
-        for private in [
-            "127.0.0.1",
-            "10.0.0.1",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "198.18.0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::1",
-            "::",
-            "fe80::1",
-            "fc00::1",
-            "fd00::1",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "64:ff9b::7f00:1",
-            "2002:7f00:1::",
-            "ff02::1",
-            "2001:db8::1",
-            "192.0.0.1",
-        ] {
-            assert!(!is_public(private.parse().unwrap()), "{private}");
+    fn settings(allow: &[&str], deny: &[&str], proxy: bool) -> GitSettings {
+        let list = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
+        let hosts = HostPolicy::new(&list(allow), &[], &list(deny), vec!["https://mirrored/".into()]).unwrap();
+        let proxies = if proxy { vec![("https_proxy".to_owned(), "http://192.0.2.1:3128".to_owned())] } else { vec![] };
+        GitSettings { proxies, ..GitSettings::with_hosts(hosts) }
+    }
+
+    async fn route(settings: &GitSettings, url: &str) -> Result<Route, String> {
+        check(settings, &url.parse().unwrap()).await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_host_is_judged_by_its_name_and_by_every_address() {
+        let open = settings(&[], &[], false);
+        assert_eq!(route(&open, "https://1.1.1.1/r").await, Ok(Route::Pinned(vec!["1.1.1.1".parse().unwrap()])));
+        assert_eq!(route(&open, "https://mirrored/r").await, Ok(Route::Rewritten));
+        for url in ["https://10.0.0.1/r", "ssh://git@[::1]/r", "https://localhost/r", "git@localhost:r"] {
+            assert!(route(&open, url).await.unwrap_err().contains("not on the public internet"), "{url}");
         }
-        for public in ["1.1.1.1", "140.82.112.3", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
-            assert!(is_public(public.parse().unwrap()), "{public}");
+        let allowed = settings(&["localhost"], &[], false);
+        let Ok(Route::Pinned(addresses)) = route(&allowed, "https://localhost/r").await else { panic!("localhost is allowed") };
+        assert!(addresses.iter().all(IpAddr::is_loopback));
+        let denied = settings(&["localhost"], &["127.0.0.1", "::1"], false);
+        assert!(route(&denied, "https://localhost/r").await.unwrap_err().contains("not taken here"), "by its address");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_may_find_what_cannot_be_looked_up_here_and_lifts_no_refusal() {
+        let proxied = settings(&[], &[], true);
+        assert_eq!(route(&proxied, "https://no-such-host.invalid/r").await, Ok(Route::Proxied));
+        for url in ["https://10.0.0.1/r", "https://localhost/r", "https://169.254.169.254/r"] {
+            assert!(route(&proxied, url).await.is_err(), "{url}");
         }
+        assert!(route(&proxied, "ssh://no-such-host.invalid/r").await.is_err(), "ssh knows no proxy");
+        assert!(route(&settings(&[], &[], false), "https://no-such-host.invalid/r").await.is_err());
     }
 }

@@ -1,11 +1,15 @@
-//! Git as Alpine runs it: fixed arguments, no configuration but ours, no prompt, no redirect, and the
-//! credential only in the environment of the one process that needs it.
+//! Git as Alpine runs it: fixed arguments, no configuration but ours, no prompt, no redirect, no other host
+//! than the one that was checked.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::domain::repo::{RepoUrl, Scheme};
+use super::address::Route;
+use crate::domain::{
+    hosts::HostPolicy,
+    repo::{RepoUrl, Scheme},
+};
 
 /// `from` at the start of a URL is read as `to` (git's `insteadOf`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +26,19 @@ pub struct GitSettings {
     pub rewrites: Vec<Rewrite>,
     /// The bundle that git trusts: the system's and the configured extra CA, together.
     pub ca_bundle: Option<PathBuf>,
-    /// Hosts that may be private addresses.
-    pub allow_hosts: Vec<String>,
-    /// Proxy settings, for the server's own git; sandboxes get theirs from their provider.
+    pub hosts: Arc<HostPolicy>,
+    /// Proxy settings that apply to https.
     pub proxies: Vec<(String, String)>,
     /// Rewrites may lead to `file://` (development only).
     pub allow_file: bool,
+}
+
+/// How git speaks to the remote, after rewriting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Https,
+    Ssh,
+    File,
 }
 
 /// Answers git's credential request from the environment, on a pipe.
@@ -36,6 +47,28 @@ const HELPER: &str = r#"!f() { test "$1" = get && printf 'username=x-access-toke
 pub const SERVE_ANY_OWNER: &str = "--upload-pack=git -c safe.directory=* upload-pack";
 pub const TOKEN_VARIABLE: &str = "ALPINE_GIT_TOKEN";
 
+/// What a remote or a repository could use to send git elsewhere, or to have it run something: off, also
+/// where that is git's default today.
+const ALWAYS: &[(&str, &str)] = &[
+    ("credential.helper", ""),
+    ("core.askPass", ""),
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("http.followRedirects", "false"),
+    ("http.sslVerify", "true"),
+    ("http.delegation", "none"),
+    ("transfer.bundleURI", "false"),
+    ("transfer.credentialsInUrl", "die"),
+    ("fetch.uriProtocols", ""),
+    ("fetch.recurseSubmodules", "false"),
+    ("submodule.recurse", "false"),
+    ("protocol.version", "2"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("advice.detachedHead", "false"),
+    ("safe.directory", "*"),
+];
+
 impl GitSettings {
     /// The rewrite that applies: the longest, as git has it.
     #[must_use]
@@ -43,44 +76,51 @@ impl GitSettings {
         self.rewrites.iter().filter(|r| url.as_str().starts_with(&r.from)).max_by_key(|r| r.from.len())
     }
 
-    /// Whether this repository is read from a local path.
     #[must_use]
-    pub fn is_file(&self, url: &RepoUrl) -> bool {
-        self.allow_file && self.rewrite(url).is_some_and(|r| r.to.starts_with("file://"))
+    pub fn transport(&self, url: &RepoUrl) -> Transport {
+        let to = self.rewrite(url).map(|rewrite| rewrite.to.as_str());
+        match (to, url.scheme()) {
+            (Some(to), _) if to.starts_with("file://") && self.allow_file => Transport::File,
+            (Some(to), _) if to.starts_with("https://") => Transport::Https,
+            (Some(to), _) if to.starts_with("ssh://") || !to.contains("://") => Transport::Ssh,
+            (_, Scheme::Https) => Transport::Https,
+            (_, Scheme::Ssh) => Transport::Ssh,
+        }
     }
 
-    /// The environment of a git process that talks to the remote. `resolved`: the addresses that were
-    /// checked, which git must use.
+    /// The environment of a git process that stays in the workspace: it may speak to no remote at all.
     #[must_use]
-    pub fn environment(&self, url: &RepoUrl, resolved: &[IpAddr], has_token: bool) -> Vec<(String, String)> {
-        let mut config = vec![
-            ("credential.helper".to_owned(), String::new()),
-            ("http.followRedirects".to_owned(), "false".to_owned()),
-            ("core.hooksPath".to_owned(), "/dev/null".to_owned()),
-            ("submodule.recurse".to_owned(), "false".to_owned()),
-            ("transfer.credentialsInUrl".to_owned(), "die".to_owned()),
-            ("protocol.version".to_owned(), "2".to_owned()),
-            ("advice.detachedHead".to_owned(), "false".to_owned()),
-            ("safe.directory".to_owned(), "*".to_owned()),
-        ];
+    pub fn local(&self) -> Vec<(String, String)> {
+        Self::variables(String::new(), Vec::new())
+    }
+
+    /// The environment of a git process that talks to the remote, by this way alone.
+    #[must_use]
+    pub fn remote(&self, url: &RepoUrl, route: &Route, has_token: bool) -> Vec<(String, String)> {
+        let mut config: Vec<(String, String)> = Vec::new();
         if has_token {
             config.push(("credential.helper".to_owned(), HELPER.to_owned()));
         }
         config.extend(self.rewrites.iter().map(|r| (format!("url.{}.insteadOf", r.to), r.from.clone())));
-        if !resolved.is_empty() {
-            config.push(("http.curloptResolve".to_owned(), pin(url, resolved)));
+        if let Route::Pinned(addresses) = route
+            && url.host().parse::<IpAddr>().is_err()
+        {
+            config.push(("http.curloptResolve".to_owned(), pin(url, addresses)));
         }
-        let mut variables = vec![
-            ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned()),
-            ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),
-            ("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned()),
-            ("GIT_ALLOW_PROTOCOL".to_owned(), self.protocols(url).to_owned()),
-            ("GIT_LFS_SKIP_SMUDGE".to_owned(), "1".to_owned()),
-            ("GIT_CONFIG_COUNT".to_owned(), config.len().to_string()),
-        ];
-        for (index, (key, value)) in config.into_iter().enumerate() {
-            variables.push((format!("GIT_CONFIG_KEY_{index}"), key));
-            variables.push((format!("GIT_CONFIG_VALUE_{index}"), value));
+        if self.proxies.is_empty() {
+            // Not even one that the sandbox's environment names.
+            config.push(("http.proxy".to_owned(), String::new()));
+        }
+        let protocol = match self.transport(url) {
+            Transport::Https => "https",
+            Transport::Ssh => "ssh",
+            Transport::File => "file",
+        };
+        let mut variables = Self::variables(protocol.to_owned(), config);
+        variables.extend(self.proxies.iter().cloned());
+        if *route == Route::Proxied {
+            // What could not be looked up to be checked must not be looked up by git.
+            variables.extend(["no_proxy", "NO_PROXY"].map(|name| (name.to_owned(), String::new())));
         }
         if let Some(bundle) = &self.ca_bundle {
             variables.push(("GIT_SSL_CAINFO".to_owned(), bundle.display().to_string()));
@@ -88,11 +128,44 @@ impl GitSettings {
         variables
     }
 
-    fn protocols(&self, url: &RepoUrl) -> &'static str {
-        match (self.is_file(url), url.scheme()) {
-            (true, _) => "file",
-            (false, Scheme::Https) => "https",
-            (false, Scheme::Ssh) => "ssh",
+    fn variables(protocol: String, more: Vec<(String, String)>) -> Vec<(String, String)> {
+        // With a name git does not look this host's up, to make an address of it for its logs.
+        let mut variables: Vec<(String, String)> = [
+            ("GIT_AUTHOR_NAME", "alpine"),
+            ("GIT_AUTHOR_EMAIL", "alpine@localhost"),
+            ("GIT_COMMITTER_NAME", "alpine"),
+            ("GIT_COMMITTER_EMAIL", "alpine@localhost"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_NO_LAZY_FETCH", "1"),
+            ("GIT_LFS_SKIP_SMUDGE", "1"),
+            ("GIT_ALLOW_PROTOCOL", protocol.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        let config = ALWAYS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).chain(more);
+        let mut count = 0;
+        for (key, value) in config {
+            variables.push((format!("GIT_CONFIG_KEY_{count}"), key));
+            variables.push((format!("GIT_CONFIG_VALUE_{count}"), value));
+            count += 1;
+        }
+        variables.push(("GIT_CONFIG_COUNT".to_owned(), count.to_string()));
+        variables
+    }
+
+    /// Nothing but these lists, for tests.
+    #[cfg(test)]
+    pub(super) fn with_hosts(hosts: HostPolicy) -> Self {
+        Self {
+            program: "git".into(),
+            path: "/usr/local/bin:/usr/bin:/bin".into(),
+            rewrites: vec![],
+            ca_bundle: None,
+            hosts: Arc::new(hosts),
+            proxies: vec![],
+            allow_file: false,
         }
     }
 }
@@ -131,36 +204,71 @@ mod tests {
     use super::*;
 
     fn settings() -> GitSettings {
+        let rewrites = [
+            ("https://github.com/", "https://mirror/"),
+            ("https://github.com/org/", "file:///srv/"),
+            ("git@bitbucket.org:", "https://mirror/"),
+            ("https://gitlab.com/", "git@mirror:"),
+        ];
         GitSettings {
-            program: "git".into(),
-            path: String::new(),
-            rewrites: vec![
-                Rewrite { from: "https://github.com/".into(), to: "https://mirror/".into() },
-                Rewrite { from: "https://github.com/org/".into(), to: "file:///srv/".into() },
-            ],
-            ca_bundle: None,
-            proxies: vec![],
-            allow_hosts: vec![],
+            rewrites: rewrites.map(|(from, to)| Rewrite { from: from.into(), to: to.into() }).to_vec(),
             allow_file: true,
+            ..GitSettings::with_hosts(HostPolicy::default())
         }
+    }
+
+    fn url(text: &str) -> RepoUrl {
+        text.parse().unwrap()
+    }
+
+    /// What the variables configure, the last word of each key.
+    fn config(variables: &[(String, String)], key: &str) -> Option<String> {
+        let value = |name: &str| variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        let count: usize = value("GIT_CONFIG_COUNT")?.parse().unwrap();
+        (0..count)
+            .rev()
+            .find(|n| value(&format!("GIT_CONFIG_KEY_{n}")).as_deref() == Some(key))
+            .and_then(|n| value(&format!("GIT_CONFIG_VALUE_{n}")))
     }
 
     #[test]
     fn the_longest_rewrite_applies_and_files_only_where_allowed() {
-        let url: RepoUrl = "https://github.com/org/r.git".parse().unwrap();
-        assert_eq!(settings().rewrite(&url).unwrap().to, "file:///srv/");
-        assert!(settings().is_file(&url));
-        assert!(!GitSettings { allow_file: false, ..settings() }.is_file(&url));
-        let strict = GitSettings { allow_file: false, ..settings() }.environment(&url, &[], false);
-        assert!(strict.contains(&("GIT_ALLOW_PROTOCOL".into(), "https".into())));
+        let github = url("https://github.com/org/r.git");
+        assert_eq!(settings().rewrite(&github).unwrap().to, "file:///srv/");
+        assert_eq!(settings().transport(&github), Transport::File);
+        let strict = GitSettings { allow_file: false, ..settings() };
+        assert_eq!(strict.transport(&github), Transport::Https);
+        assert!(strict.remote(&github, &Route::Rewritten, false).contains(&("GIT_ALLOW_PROTOCOL".into(), "https".into())));
+        assert_eq!(settings().transport(&url("git@bitbucket.org:o/r")), Transport::Https);
+        assert_eq!(settings().transport(&url("https://gitlab.com/o/r")), Transport::Ssh);
+        assert_eq!(settings().transport(&url("ssh://h/o/r")), Transport::Ssh);
     }
 
     #[test]
     fn a_token_never_stands_in_the_plain_environment() {
-        let url: RepoUrl = "https://h/r.git".parse().unwrap();
-        let plain = settings().environment(&url, &["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()], true);
-        assert!(plain.iter().any(|(_, value)| value == "h:443:192.0.2.1,[2001:db8::1]"));
+        let route = Route::Pinned(vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
+        let plain = settings().remote(&url("https://h/r.git"), &route, true);
+        assert_eq!(config(&plain, "http.curloptResolve").as_deref(), Some("h:443:192.0.2.1,[2001:db8::1]"));
+        assert_eq!(config(&plain, "credential.helper").as_deref(), Some(HELPER));
         assert!(plain.iter().all(|(key, _)| key != TOKEN_VARIABLE));
+    }
+
+    #[test]
+    fn git_in_the_workspace_speaks_no_protocol() {
+        let local = settings().local();
+        assert!(local.contains(&("GIT_ALLOW_PROTOCOL".into(), String::new())));
+        assert_eq!(config(&local, "credential.helper").as_deref(), Some(""));
+        assert!(local.iter().all(|(_, value)| !value.contains("mirror")));
+    }
+
+    #[test]
+    fn proxies_are_the_configured_ones_or_none() {
+        let none = settings().remote(&url("https://h/r"), &Route::Pinned(vec![]), false);
+        assert_eq!(config(&none, "http.proxy").as_deref(), Some(""));
+        let proxies = vec![("https_proxy".to_owned(), "http://p:1".to_owned()), ("no_proxy".to_owned(), "h".to_owned())];
+        let proxied = GitSettings { proxies, ..settings() }.remote(&url("https://h/r"), &Route::Proxied, false);
+        assert_eq!(config(&proxied, "http.proxy"), None);
+        assert_eq!(proxied.iter().rfind(|(name, _)| name == "no_proxy").unwrap().1, "", "the last word is that there is no exception");
     }
 
     #[test]

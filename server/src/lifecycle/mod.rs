@@ -7,8 +7,10 @@ mod error;
 mod git;
 mod install;
 mod project;
+mod remote;
 mod resolve;
 mod run;
+mod ssh;
 mod start;
 mod sync;
 
@@ -123,3 +125,6 @@ impl Engine {
             .map_err(|error| PhaseError::permanent(job.phase.as_str(), format!("the sandbox's handle is not readable: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

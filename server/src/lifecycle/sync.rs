@@ -1,15 +1,12 @@
 //! Sync: the repository in the workspace, at the pinned commit and nowhere else.
 
-use secrecy::SecretString;
-
 use super::{
-    Done, Engine, PhaseError, address,
-    git::{SERVE_ANY_OWNER, TOKEN_VARIABLE},
-    resolve::remote_error,
+    Done, Engine, PhaseError,
+    remote::{Ask, remote_error},
     run::Ran,
 };
 use crate::{
-    domain::repo::CommitSha,
+    domain::{credential::GitCredential, repo::CommitSha},
     ledger::Job,
     sandbox::{Command, Handle},
 };
@@ -24,6 +21,8 @@ git config remote.origin.url "$1"
 git config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
 git config "branch.$2.remote" origin
 git config "branch.$2.merge" "refs/heads/$2""#;
+const BY_COMMIT: &[&str] = &["fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance", "--depth=1"];
+const BY_BRANCH: &[&str] = &["fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"];
 const CHECK_OUT: &str = r#"git checkout --quiet --force -B "$1" "$2" --"#;
 
 impl Engine {
@@ -42,48 +41,38 @@ impl Engine {
 
     /// The pinned commit alone; if the server gives no commit by its id, the branch.
     async fn fetch(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
-        let token = self.https_token(job).await?;
-        let by_commit = self.fetch_ref(job, handle, &["--depth=1"], target.as_str(), token.as_ref()).await?;
+        let credential = self.credential(job).await?;
+        let (by_commit, said) = self.fetch_ref(job, handle, BY_COMMIT, target.as_str(), credential.as_ref()).await?;
         if by_commit.exit.success() {
             return Ok(());
         }
-        let said = by_commit.tail(token.as_ref());
         if !said.to_lowercase().contains("unadvertised object") {
             return Err(remote_error(STEP, &said));
         }
-        let by_branch = self.fetch_ref(job, handle, &[], &job.session.branch.full_ref(), token.as_ref()).await?;
-        if by_branch.exit.success() { Ok(()) } else { Err(remote_error(STEP, &by_branch.tail(token.as_ref()))) }
+        let name = job.session.branch.full_ref();
+        let (by_branch, said) = self.fetch_ref(job, handle, BY_BRANCH, &name, credential.as_ref()).await?;
+        if by_branch.exit.success() { Ok(()) } else { Err(remote_error(STEP, &said)) }
     }
 
     async fn fetch_ref(
         &self,
         job: &Job,
         handle: &Handle,
-        depth: &[&str],
+        words: &[&'static str],
         name: &str,
-        token: Option<&SecretString>,
-    ) -> Result<Ran, PhaseError> {
-        let (git, url) = (&self.settings.git, &job.session.repo_url);
-        let resolved = address::check(git, url).await?;
-        let mut argv = vec!["git", "fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules"];
-        argv.extend(depth);
-        if git.is_file(url) {
-            argv.push(SERVE_ANY_OWNER);
-        }
-        argv.extend(["--", url.as_str(), name]);
-        let command = Command {
-            argv: argv.into_iter().map(str::to_owned).collect(),
-            env: git.environment(url, &resolved, token.is_some()),
-            secret_env: token.map(|token| (TOKEN_VARIABLE.to_owned(), token.clone())).into_iter().collect(),
-            ..Command::default()
-        };
-        self.exec(STEP, job, handle, command).await
+        credential: Option<&GitCredential>,
+    ) -> Result<(Ran, String), PhaseError> {
+        let ask = Ask { step: STEP, url: &job.session.repo_url, words, names: &[name], credential };
+        let command = ask.command(&self.settings.git, "git").await?;
+        let ran = self.exec(STEP, job, handle, command).await?;
+        let said = ran.tail(ask.token());
+        Ok((ran, said))
     }
 
     /// Git that stays in the workspace. `script` is fixed; what comes from outside is `$1`, `$2`.
     async fn local_git(&self, job: &Job, handle: &Handle, script: &str, arguments: &[&str]) -> Result<(), PhaseError> {
         let argv = ["sh", "-c", script, "git"].iter().chain(arguments).map(|arg| (*arg).to_owned()).collect();
-        let env = self.settings.git.environment(&job.session.repo_url, &[], false);
+        let env = self.settings.git.local();
         let ran = self.exec(STEP, job, handle, Command { argv, env, ..Command::default() }).await?;
         if ran.exit.success() {
             return Ok(());
@@ -94,7 +83,7 @@ impl Engine {
     /// The commit that the workspace is at; `None` when there is no repository yet.
     async fn head(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<Option<String>, PhaseError> {
         let argv = ["git", "rev-parse", "--verify", "--quiet", "HEAD"].map(str::to_owned).to_vec();
-        let env = self.settings.git.environment(&job.session.repo_url, &[], false);
+        let env = self.settings.git.local();
         let ran = self.exec(step, job, handle, Command { argv, env, ..Command::default() }).await?;
         Ok(ran.exit.success().then(|| ran.text()))
     }

@@ -1,7 +1,7 @@
 //! Where sessions live. A provider makes, runs, stops and removes sandboxes; it knows nothing of git,
 //! npm or the ledger. Every call is idempotent by session id.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use alpine_api::SessionId;
 use async_trait::async_trait;
@@ -34,14 +34,24 @@ pub struct Handle {
 
 /// A command inside a sandbox. The working directory is the workspace unless `cwd` says otherwise
 /// (relative to the workspace).
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Command {
     pub argv: Vec<String>,
     pub env: Vec<(String, String)>,
     /// Set in the environment too, but never shown in a `Debug` or a log.
     pub secret_env: Vec<(String, SecretString)>,
+    /// Not shown either: keys come this way.
     pub stdin: Option<Vec<u8>>,
     pub cwd: Option<PathBuf>,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { argv, env, secret_env, stdin, cwd } = self;
+        let stdin = stdin.as_ref().map(Vec::len);
+        let shown = &mut f.debug_struct("Command");
+        shown.field("argv", argv).field("env", env).field("secret_env", secret_env).field("stdin_bytes", &stdin).field("cwd", cwd).finish()
+    }
 }
 
 /// A piece of a command's output.

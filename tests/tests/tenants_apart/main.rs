@@ -29,7 +29,12 @@ async fn operations(stage: &Stage) -> Vec<Operation> {
         for (method, operation) in methods.as_object().unwrap() {
             let parameters = path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap().to_owned()).collect();
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            operations.push(Operation { id: operation["operationId"].as_str().unwrap().to_owned(), method, path: path.clone(), parameters });
+            operations.push(Operation {
+                id: operation["operationId"].as_str().unwrap().to_owned(),
+                method,
+                path: path.clone(),
+                parameters,
+            });
         }
     }
     operations
@@ -136,7 +141,10 @@ async fn by_words(stage: &Stage, admin: bool, operation: &Operation, reach: &Rea
         if operation.id != "metrics" && query.contains('{') && essence(&foreign_reply, "south").0 != essence(&absent_reply, "nowhere").0 {
             wrong.push(format!("{}{query}: {} but {}", operation.id, foreign_reply.status, absent_reply.status));
         }
-        if query.contains('{') && foreign_reply.status.is_client_error() && essence(&foreign_reply, "south") != essence(&absent_reply, "nowhere") {
+        if query.contains('{')
+            && foreign_reply.status.is_client_error()
+            && essence(&foreign_reply, "south") != essence(&absent_reply, "nowhere")
+        {
             wrong.push(format!("{}{query}: {} but {}", operation.id, foreign_reply.text, absent_reply.text));
         }
         wrong.extend(stage.leaks(&format!("{}{query}", operation.id), &foreign_reply, &[]));
@@ -146,7 +154,8 @@ async fn by_words(stage: &Stage, admin: bool, operation: &Operation, reach: &Rea
         let (foreign, absent) = (stage.body(body, true), stage.body(body, false));
         let foreign_reply = ask(&stage.north, admin, operation, &operation.path, &foreign).await;
         let absent_reply = ask(&stage.north, admin, operation, &operation.path, &absent).await;
-        let alike = foreign_reply.status == absent_reply.status || (operation.id == "createSession" && foreign_reply.status.as_u16() == 202);
+        let alike =
+            foreign_reply.status == absent_reply.status || (operation.id == "createSession" && foreign_reply.status.as_u16() == 202);
         if !alike || foreign_reply.status.is_server_error() {
             wrong.push(format!("{} {body}: {} {} but {}", operation.id, foreign_reply.status, foreign_reply.text, absent_reply.status));
         }

@@ -73,7 +73,10 @@ impl Stage {
         let headers = format!("{:?}", reply.headers);
         let canaries = self.canaries();
         let found = canaries.iter().filter(|canary| !asked.contains(&canary.as_str()));
-        found.filter(|canary| reply.text.contains(*canary) || headers.contains(*canary)).map(|canary| format!("{what} leaks {canary}")).collect()
+        found
+            .filter(|canary| reply.text.contains(*canary) || headers.contains(*canary))
+            .map(|canary| format!("{what} leaks {canary}"))
+            .collect()
     }
 
     pub fn words(&self, query: &str, foreign: bool) -> String {
@@ -137,10 +140,17 @@ pub fn absent(parameter: &str) -> String {
 /// Not of the right form, as it stands in a path.
 pub fn malformed(parameter: &str) -> Vec<String> {
     let good = absent(parameter);
-    let mut all: Vec<String> = ["x", "%00", "%0a", "%2e%2e", "%2f", "*", "null", "-1", "'%20OR%20''='", "%F0%9F%92%A9", "%ff%fe"].map(str::to_owned).into();
+    let mut all: Vec<String> =
+        ["x", "%00", "%0a", "%2e%2e", "%2f", "*", "null", "-1", "'%20OR%20''='", "%F0%9F%92%A9", "%ff%fe"].map(str::to_owned).into();
     all.push("a".repeat(3000));
     if parameter != "tenant_id" {
-        all.extend([good.to_uppercase(), format!("{good}0"), good[..good.len() - 1].to_owned(), format!("%20{good}"), good.replace('_', "-")]);
+        all.extend([
+            good.to_uppercase(),
+            format!("{good}0"),
+            good[..good.len() - 1].to_owned(),
+            format!("%20{good}"),
+            good.replace('_', "-"),
+        ]);
     }
     all
 }

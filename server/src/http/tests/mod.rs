@@ -1,8 +1,8 @@
 //! All that needs no database, through the whole router.
 
 mod bad_tokens;
-mod identity;
 mod credentials;
+mod identity;
 mod refusals;
 mod serving;
 mod surroundings;
@@ -64,8 +64,9 @@ fn state_with(settings: Settings) -> AppState {
         ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default(), TenantPolicy::default()),
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed), Arc::clone(&metrics)).unwrap()),
         metrics,
-        settings: settings,
+        settings,
         limits: LimitSettings::default(),
+        hosts: Arc::default(),
         shutdown: CancellationToken::new(),
     })
 }

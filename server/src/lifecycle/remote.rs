@@ -1,0 +1,251 @@
+//! One git process that talks to the remote, with all that it is given: run here, or in a sandbox.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::Command as Process,
+};
+use uuid::Uuid;
+
+use super::{
+    Engine, PhaseError,
+    address::{self, Route},
+    git::{GitSettings, SERVE_ANY_OWNER, TOKEN_VARIABLE, Transport, printable},
+    ssh,
+};
+use crate::{
+    domain::{credential::GitCredential, repo::RepoUrl},
+    ledger::Job,
+    sandbox::Command,
+};
+
+const OUTPUT_LIMIT: u64 = 1024 * 1024;
+
+/// What is asked of a remote: `words` are fixed, `names` may come from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    pub step: &'static str,
+    pub url: &'a RepoUrl,
+    pub words: &'a [&'static str],
+    pub names: &'a [&'a str],
+    pub credential: Option<&'a GitCredential>,
+}
+
+impl Engine {
+    /// What opens the job's repository: opened here, and only when a git process is about to run.
+    pub(super) async fn credential(&self, job: &Job) -> Result<Option<GitCredential>, PhaseError> {
+        Ok(self.ledger.git_credential(&job.lease, job.operation, &job.session.repo_url).await?)
+    }
+}
+
+impl Ask<'_> {
+    /// The secret that must not be shown, should it be echoed.
+    pub fn token(&self) -> Option<&SecretString> {
+        match self.credential {
+            Some(GitCredential::Token(token)) => Some(token),
+            _ => None,
+        }
+    }
+
+    /// The command. The host is looked up, checked and pinned for this one process.
+    pub async fn command(&self, settings: &GitSettings, program: &str) -> Result<Command, PhaseError> {
+        let route = address::check(settings, self.url).await?;
+        self.by(settings, &route, program)
+    }
+
+    fn by(&self, settings: &GitSettings, route: &Route, program: &str) -> Result<Command, PhaseError> {
+        let transport = settings.transport(self.url);
+        let mut argv = vec![program];
+        argv.extend(self.words);
+        if transport == Transport::File {
+            argv.push(SERVE_ANY_OWNER);
+        }
+        argv.extend(["--", self.url.as_str()]);
+        argv.extend(self.names);
+        let mut command = Command { env: settings.remote(self.url, route, self.token().is_some()), ..Command::default() };
+        match (transport, self.credential) {
+            (Transport::Ssh, Some(GitCredential::DeployKey { private_key, known_hosts })) => {
+                if known_hosts.trim().is_empty() {
+                    return Err(PhaseError::permanent(self.step, "no host key is pinned for this host"));
+                }
+                argv.splice(0..0, ["sh", "-c", ssh::WITH_AGENT, "git"]);
+                command.env.extend(ssh::environment(self.url, route, known_hosts));
+                command.stdin = Some(key_text(private_key.expose_secret()).into_bytes());
+            }
+            (Transport::Ssh, _) => return Err(PhaseError::permanent(self.step, "an ssh remote needs a deploy key, and there is none")),
+            (Transport::Https, Some(GitCredential::DeployKey { .. })) => {
+                return Err(PhaseError::permanent(self.step, "a deploy key opens no https remote"));
+            }
+            (_, Some(GitCredential::Token(token))) => command.secret_env.push((TOKEN_VARIABLE.to_owned(), token.clone())),
+            _ => {}
+        }
+        command.argv = argv.into_iter().map(str::to_owned).collect();
+        Ok(command)
+    }
+
+    /// Runs it on this host; what it wrote to standard output.
+    pub async fn run_here(&self, settings: &GitSettings) -> Result<String, PhaseError> {
+        let transient = |error: std::io::Error| PhaseError::transient(self.step, format!("git cannot be run: {error}"));
+        let command = self.command(settings, &settings.program.display().to_string()).await?;
+        let scratch = Scratch::new().map_err(transient)?;
+        let mut child = process(settings, &command, &scratch.0).spawn().map_err(transient)?;
+        // Git's helpers may hold its pipes after it is gone: the whole group ends with this future.
+        let _group = Group(child.id());
+        let feed = async {
+            if let (Some(mut stdin), Some(bytes)) = (child.stdin.take(), &command.stdin) {
+                // One that ends early says why by itself.
+                let _ = stdin.write_all(bytes).await;
+            }
+        };
+        let ((), stdout, stderr) = tokio::join!(feed, bounded(child.stdout.take()), bounded(child.stderr.take()));
+        let status = child.wait().await.map_err(transient)?;
+        if status.success() { Ok(stdout) } else { Err(remote_error(self.step, &printable(&stderr, self.token()))) }
+    }
+}
+
+fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process {
+    let (program, arguments) = command.argv.split_first().map_or(("git", &[][..]), |(program, rest)| (program.as_str(), rest));
+    let mut process = Process::new(program);
+    process
+        .args(arguments)
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", &settings.path)
+        .env("HOME", "/nonexistent")
+        .env("TMPDIR", scratch)
+        .env("LC_ALL", "C.UTF-8")
+        .envs(command.env.iter().map(|(name, value)| (name, value)))
+        .envs(command.secret_env.iter().map(|(name, value)| (name, value.expose_secret())))
+        .stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    process
+}
+
+/// OpenSSH reads no key with Windows' ends of lines or without an end of the last.
+fn key_text(key: &str) -> String {
+    format!("{}\n", key.replace("\r\n", "\n").trim())
+}
+
+/// A folder of one process, for the agent's socket; gone with it.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> std::io::Result<Self> {
+        let path = Path::new("/tmp").join(format!("alpine-git-{}", Uuid::new_v4().simple()));
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a folder of a git process is left");
+        }
+    }
+}
+
+/// The beginning of what a remote has to say; a hostile one has no end, and gets a closed pipe.
+async fn bounded(from: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        // What was read until an error is all there is.
+        let _ = from.take(OUTPUT_LIMIT).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+            // Already gone is as good.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// What git said of the remote, told apart by whether another try can help.
+pub fn remote_error(step: &'static str, said: &str) -> PhaseError {
+    let lower = said.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let credentials = [
+        "authentication failed",
+        "could not read username",
+        "could not read password",
+        "returned error: 403",
+        "returned error: 401",
+        "permission denied (",
+    ];
+    if says(&["has changed and you have requested strict checking"]) {
+        PhaseError::permanent(step, "the host's key is not the pinned one: it was changed, or this is another host")
+    } else if says(&["host key verification failed"]) {
+        PhaseError::permanent(step, "the host's key is not among the pinned host keys")
+    } else if says(&credentials) {
+        PhaseError::permanent(step, format!("the remote asks for credentials, or refuses those given: {said}"))
+    } else if says(&["returned error: 30"]) {
+        PhaseError::permanent(step, "the remote redirects to elsewhere, and redirects are not followed")
+    } else if says(&[
+        "not found",
+        "does not exist",
+        "does not appear to be a git repository",
+        "not allowed",
+        "unable to update url base from redirection",
+        "deploy key cannot be read",
+        "dumb http transport",
+    ]) {
+        PhaseError::permanent(step, said.to_owned())
+    } else {
+        PhaseError::transient(step, said.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::hosts::HostPolicy;
+
+    fn ask(url: &str, credential: Option<&GitCredential>) -> Result<Command, String> {
+        let settings = GitSettings::with_hosts(HostPolicy::default());
+        let url = url.parse().unwrap();
+        let ask = Ask { step: "resolve", url: &url, words: &["ls-remote", "--quiet"], names: &["refs/heads/main"], credential };
+        ask.by(&settings, &Route::Pinned(vec!["192.0.2.1".parse().unwrap()]), "git").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_comes_from_outside_stands_after_the_dashes_and_secrets_in_no_argument() {
+        let token = GitCredential::Token("s3cret".into());
+        let command = ask("https://h/r", Some(&token)).unwrap();
+        assert_eq!(command.argv, ["git", "ls-remote", "--quiet", "--", "https://h/r", "refs/heads/main"]);
+        assert_eq!(command.secret_env[0].0, TOKEN_VARIABLE);
+        let key = GitCredential::DeployKey { private_key: "s3cret\r\n".into(), known_hosts: "h ssh-ed25519 AAAA".into() };
+        let command = ask("git@h:r", Some(&key)).unwrap();
+        assert_eq!(command.argv[..2], ["sh", "-c"]);
+        assert_eq!(command.argv[3..], ["git", "git", "ls-remote", "--quiet", "--", "git@h:r", "refs/heads/main"]);
+        assert_eq!(command.stdin.as_deref(), Some(&b"s3cret\n"[..]));
+        assert!(!format!("{command:?}").contains("s3cret") && !format!("{command:?}").contains("115, 51"));
+    }
+
+    #[test]
+    fn a_credential_that_does_not_fit_the_remote_is_refused() {
+        let key = |known_hosts: &str| GitCredential::DeployKey { private_key: "k".into(), known_hosts: known_hosts.into() };
+        assert!(ask("git@h:r", Some(&key(" \n"))).unwrap_err().contains("no host key is pinned"));
+        assert!(ask("git@h:r", None).unwrap_err().contains("needs a deploy key"));
+        assert!(ask("git@h:r", Some(&GitCredential::Token("t".into()))).unwrap_err().contains("needs a deploy key"));
+        assert!(ask("https://h/r", Some(&key("h ssh-ed25519 AAAA"))).unwrap_err().contains("no https remote"));
+        assert!(ask("https://h/r", None).is_ok(), "a public one");
+    }
+}

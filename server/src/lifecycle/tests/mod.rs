@@ -1,0 +1,4 @@
+//! The engine's git against real remotes.
+
+mod ssh;
+mod sshd;
