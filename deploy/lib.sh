@@ -111,8 +111,20 @@ _apt_install() {
       echo "create_main_cluster = false" | as_root tee "$conf" >/dev/null
       ;;
   esac
+  # A server's programs are wanted, not a server on this machine.
+  local policy=/usr/sbin/policy-rc.d guarded=
+  case " $* " in
+    *" openssh-server "*)
+      if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        guarded=yes
+      fi
+      ;;
+  esac
   local status=0
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "$@" </dev/null >/dev/null || status=$?
   as_root rm -f "$conf"
+  [ -z "$guarded" ] || as_root rm -f "$policy"
   [ "$status" = 0 ] || die "apt-get could not install: $*" "run it by hand to see why"
 }

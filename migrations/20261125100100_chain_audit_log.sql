@@ -37,9 +37,11 @@ CREATE FUNCTION audit_digest(entry audit_log) RETURNS bytea
         || audit_field(encode(entry.prev_hash, 'hex')), 'UTF8'));
 
 CREATE FUNCTION audit_log_chain() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    -- A server of the version before says neither.
     NEW.actor_tenant := coalesce(NEW.actor_tenant, NEW.tenant_id);
+    NEW.target := coalesce(NEW.target, 'ses_' || replace(NEW.session_id::text, '-', ''));
     INSERT INTO audit_heads AS head (tenant_id, seq, hash) VALUES (NEW.tenant_id, 1, '')
         ON CONFLICT (tenant_id) DO UPDATE SET seq = head.seq + 1
         RETURNING head.seq, head.hash INTO NEW.seq, NEW.prev_hash;

@@ -18,7 +18,7 @@ CREATE TRIGGER access_tokens_stay_revoked BEFORE UPDATE ON access_tokens FOR EAC
 -- Whose token this is, if it is good now; that it was used is noted once a minute at most.
 CREATE FUNCTION use_access_token(hash bytea) RETURNS TABLE (
         tenant_id text, principal_id text, token_id uuid, scopes text[], expires_at timestamptz, expired boolean, revoked boolean)
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     UPDATE access_tokens t SET last_used_at = now()

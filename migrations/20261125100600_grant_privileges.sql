@@ -2,7 +2,10 @@
 GRANT USAGE ON SCHEMA public TO alpine_api, alpine_worker, alpine_definer;
 
 GRANT SELECT, INSERT ON tenants, sessions, operations, leases, idempotency_keys, transitions, audit_log TO alpine_api;
-GRANT UPDATE ON sessions, operations, leases TO alpine_api;
+-- What a `down` changes when it is accepted.
+GRANT UPDATE (operation_id, persist_attempt, updated_at, sweep_at, state, transition_seq, opencode_url, last_error) ON sessions TO alpine_api;
+GRANT UPDATE (status, error, finished_at) ON operations TO alpine_api;
+GRANT UPDATE (fence, owner, until) ON leases TO alpine_api;
 GRANT UPDATE (max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal) ON tenants TO alpine_api;
 GRANT SELECT ON session_records TO alpine_api;
 GRANT SELECT (tenant_id, credential_id, operation_id), INSERT, DELETE ON credentials TO alpine_api;
@@ -11,7 +14,7 @@ GRANT SELECT (tenant_id, token_id, principal_id, name, scopes, created_at, expir
 GRANT SELECT (tenant_id, credential_id, principal_id, host, kind, key_id, known_hosts, created_at, created_by, updated_at), INSERT,
     UPDATE (key_id, sealed, known_hosts, updated_at), DELETE ON stored_credentials TO alpine_api;
 
-GRANT SELECT ON tenants, stored_credentials, audit_log TO alpine_worker;
+GRANT SELECT ON stored_credentials TO alpine_worker;
 GRANT SELECT, UPDATE, DELETE ON sessions, leases TO alpine_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON operations TO alpine_worker;
 GRANT SELECT, INSERT, DELETE ON transitions TO alpine_worker;

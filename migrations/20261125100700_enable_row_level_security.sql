@@ -3,6 +3,10 @@
 -- fails and so does the statement: it does not quietly find nothing.
 CREATE DOMAIN acting_tenant AS text CONSTRAINT tenant_is_set CHECK (VALUE <> '');
 
+-- In the order in which servers lock (key, tenant, lease, session, operation, appends), before anything is changed.
+LOCK TABLE idempotency_keys, tenants, leases, sessions, operations, transitions, session_records, audit_log, audit_heads, credentials,
+    access_tokens, stored_credentials IN ACCESS EXCLUSIVE MODE;
+
 DO $$
 DECLARE
     name text;
@@ -10,7 +14,7 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['tenants', 'sessions', 'operations', 'leases', 'idempotency_keys', 'transitions', 'session_records',
             'audit_log', 'audit_heads', 'credentials', 'access_tokens', 'stored_credentials'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
-        -- Its owner too: whoever is not named in a policy sees nothing.
+        -- Its owner too, as far as it does not inherit the rights of a role below (it is a member of them).
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
         EXECUTE format(
             'CREATE POLICY of_acting_tenant ON %I TO alpine_api USING (tenant_id = (SELECT current_setting(''alpine.tenant'')::acting_tenant))', name);

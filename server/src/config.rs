@@ -124,10 +124,10 @@ pub struct DatabaseArgs {
     /// PostgreSQL, 15 or newer.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
-    /// Connections for single statements.
+    /// Connections for single statements: so many for requests, and as many for the worker.
     #[arg(long, env = "ALPINE_DB_CONNECTIONS", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=500))]
     pub db_connections: u32,
-    /// Connections for transactions of several statements.
+    /// The same for transactions of several statements.
     #[arg(long, env = "ALPINE_DB_TRANSACTION_CONNECTIONS", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub db_transaction_connections: u32,
     /// How long a request waits for a connection before it is answered 503.

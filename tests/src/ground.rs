@@ -67,6 +67,7 @@ impl Ground {
             ("ALPINE_RATE_TENANT", "0".to_owned()),
             ("ALPINE_RATE_TENANT_UP", "0".to_owned()),
             ("ALPINE_MAX_REQUESTS_PER_PRINCIPAL", "0".to_owned()),
+            ("ALPINE_QUEUE_MILLISECONDS", "20000".to_owned()),
             ("ALPINE_LOG", "info".to_owned()),
             ("ALPINE_LOG_FORMAT", "json".to_owned()),
         ];

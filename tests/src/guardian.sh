@@ -21,6 +21,13 @@ for dir in "$base"/*/data/sandboxes/* "$base"/*/data*/sandboxes/*; do
     for proc in /proc/[0-9]*; do
         grep -aqsF "ALPINE_SESSION_ID=${dir##*/}" "$proc/environ" && kill -KILL "${proc#/proc/}" 2>/dev/null
     done
+    echo "${dir##*/}" >>"$base/groups"
 done
+
+# Their control groups are empty once they are gone.
+sleep 0.2
+while read -r session; do
+    rmdir /sys/fs/cgroup/alpine/"$session" /sys/fs/cgroup/*/alpine/"$session" 2>/dev/null
+done <"$base/groups" 2>/dev/null
 
 [ -n "$ALPINE_TEST_KEEP" ] || { sleep 0.2; rm -rf "$base"; }

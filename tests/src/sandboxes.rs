@@ -71,3 +71,15 @@ pub fn files(dir: &Path) -> Vec<String> {
     }
     found
 }
+
+/// The control groups of the sandboxes of a data directory, whose processes have ended.
+pub fn remove_groups(data_dir: &Path) {
+    let sessions = std::fs::read_dir(data_dir.join("sandboxes")).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for session in sessions {
+        let controllers = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+        for parent in controllers.chain(["/sys/fs/cgroup".into()]) {
+            // One that is not there, or not empty yet, is left.
+            let _ = std::fs::remove_dir(parent.join("alpine").join(&session));
+        }
+    }
+}

@@ -178,6 +178,7 @@ impl Drop for World {
         }
         self.server.kill();
         sandboxes::kill_all(&self.data_dir);
+        sandboxes::remove_groups(&self.data_dir);
         base::remove(&self.dir);
     }
 }

@@ -16,6 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// No worker: what is accepted stays as it is.
 const API: (&str, &str) = ("ALPINE_ROLE", "api");
+/// As it is by default.
+const QUEUE: (&str, &str) = ("ALPINE_QUEUE_MILLISECONDS", "250");
 
 fn figure(reply: &Reply, name: &str) -> u64 {
     let value = reply.headers.get(name).unwrap_or_else(|| panic!("no {name}: {} {}", reply.status, reply.text));
@@ -37,7 +39,7 @@ fn assert_limited(reply: &Reply) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_principal_over_its_rate_is_told_when_to_come_again_and_nobody_else_is_touched() {
-    let world = World::with(&[API, ("ALPINE_RATE_PRINCIPAL", "1/5")]).await;
+    let world = World::with(&[API, QUEUE, ("ALPINE_RATE_PRINCIPAL", "1/5")]).await;
     let ann = world.api("ann");
     for left in (0..5).rev() {
         let reply = ann.get("/v1/sessions").await;
@@ -60,7 +62,7 @@ async fn a_principal_over_its_rate_is_told_when_to_come_again_and_nobody_else_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_over_its_rate_leaves_other_tenants_alone() {
-    let world = World::with(&[API, ("ALPINE_RATE_TENANT", "1/5"), ("ALPINE_RATE_PRINCIPAL", "50/200")]).await;
+    let world = World::with(&[API, QUEUE, ("ALPINE_RATE_TENANT", "1/5"), ("ALPINE_RATE_PRINCIPAL", "50/200")]).await;
     for number in 0..5 {
         let reply = world.api(&format!("p{number}")).get("/v1/sessions").await;
         reply.expect(200);
@@ -73,7 +75,7 @@ async fn a_tenant_over_its_rate_leaves_other_tenants_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ups_over_their_rate_leave_reads_and_downs_alone() {
-    let world = World::with(&[API, ("ALPINE_RATE_PRINCIPAL_UP", "1/2")]).await;
+    let world = World::with(&[API, QUEUE, ("ALPINE_RATE_PRINCIPAL_UP", "1/2")]).await;
     let ann = world.api("ann");
     let session = text(ann.up("k0", REPO, "main").await.expect(202), "session_id");
     ann.up("k1", REPO, "main").await.expect(202);
@@ -119,7 +121,7 @@ async fn wait_for_the_end(client: Api, path: String) -> Reply {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_that_wait_take_nobodys_place_and_little_memory() {
     const WAITERS: usize = 1000;
-    let world = World::with(&[API, ("ALPINE_MAX_REQUESTS_PER_PRINCIPAL", "64")]).await;
+    let world = World::with(&[API, QUEUE, ("ALPINE_MAX_REQUESTS_PER_PRINCIPAL", "64")]).await;
     let ann = world.api("ann");
     let up = ann.up("k", REPO, "main").await;
     let (session, operation) = (text(up.expect(202), "session_id"), text(&up.body, "operation_id"));
@@ -156,7 +158,7 @@ async fn a_thousand_that_wait_take_nobodys_place_and_little_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_starved_pool_is_told_at_once_and_forgotten_when_it_is_over() {
     // Four connections: one for reads, one for `up`s.
-    let world = World::with(&[API, ("ALPINE_DB_CONNECTIONS", "4")]).await;
+    let world = World::with(&[API, QUEUE, ("ALPINE_DB_CONNECTIONS", "4")]).await;
     let ann = world.api("ann");
     ann.up("k", REPO, "main").await.expect(202);
     let locked = world.db.lock("sessions, operations, leases, idempotency_keys").await;
@@ -190,7 +192,7 @@ async fn a_starved_pool_is_told_at_once_and_forgotten_when_it_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_trickle_take_nobodys_place_and_are_given_up() {
     // One place for `up`s.
-    let world = World::with(&[API, ("ALPINE_DB_CONNECTIONS", "4"), ("ALPINE_BODY_TIMEOUT_SECONDS", "3")]).await;
+    let world = World::with(&[API, QUEUE, ("ALPINE_DB_CONNECTIONS", "4"), ("ALPINE_BODY_TIMEOUT_SECONDS", "3")]).await;
     let raw = Raw::new(&world.pki, world.server.port, "http/1.1");
     let head = format!(
         "POST /v1/sessions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nidempotency-key: slow\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{{",
@@ -232,7 +234,7 @@ async fn bodies_that_trickle_take_nobodys_place_and_are_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_principal_has_so_many_requests_under_way_and_no_more() {
-    let world = World::with(&[API, ("ALPINE_MAX_REQUESTS_PER_PRINCIPAL", "2"), ("ALPINE_QUEUE_MILLISECONDS", "10000")]).await;
+    let world = World::with(&[API, QUEUE, ("ALPINE_MAX_REQUESTS_PER_PRINCIPAL", "2"), ("ALPINE_QUEUE_MILLISECONDS", "10000")]).await;
     let ann = world.api("ann");
     let locked = world.db.lock("sessions").await;
     let held: Vec<_> = (0..2)

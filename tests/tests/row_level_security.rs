@@ -212,7 +212,7 @@ async fn each_role_may_do_what_its_code_does_and_no_more() {
     let public: Vec<String> = db
         .one(
             "SELECT coalesce(array_agg(proname::text), '{}') FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
-             AND prorettype <> 'trigger'::regtype AND (has_function_privilege('public', oid, 'EXECUTE') OR proconfig IS NULL
+             AND ((prorettype <> 'trigger'::regtype AND has_function_privilege('public', oid, 'EXECUTE')) OR NOT 'search_path=pg_catalog, public, pg_temp' = ANY (coalesce(proconfig, '{}'))
                  OR pg_get_userbyid(proowner) <> 'alpine_definer')",
         )
         .await;

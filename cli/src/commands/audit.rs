@@ -66,7 +66,7 @@ impl Audit {
         };
         context.ui.answer(&Entries(entries));
         if more && self.limit.is_none() {
-            context.ui.info(&format!("There may be more: see them with --since {after}."));
+            context.ui.warn(&format!("there may be more: see them with --since {after}."));
         }
         Ok(())
     }

@@ -60,21 +60,31 @@ impl Saved {
     /// Refreshes, unless another process has while this one waited for its turn: an issuer that rotates refresh tokens
     /// takes a second use of one as theft, and ends the login.
     async fn refreshed(&self, stale: &str) -> Result<Tokens, LoginError> {
-        let locked = self.store.lock().await?;
-        let entry = self.store.entry(&self.profile)?.filter(|entry| entry.about.server == self.entry.about.server);
-        let entry = entry.ok_or(LoginError::Over)?;
-        let current = self.store.tokens(&entry).await?.ok_or(LoginError::Over)?;
-        if current.access_token != stale && !self.ends_within(&current, RENEWAL) {
-            return Ok(current);
-        }
-        let refresh_token = current.refresh_token.as_deref().ok_or(LoginError::Over)?;
-        let issuer = Issuer::new(&entry.about.issuer, self.ca_file.as_deref(), self.now)?;
-        let fresh = issuer.refresh(&entry.about, refresh_token).await?;
-        locked.renew(&self.profile, &entry, fresh.clone()).await?;
-        Ok(fresh)
+        let (store, profile, server) = (self.store.clone(), self.profile.clone(), self.entry.about.server.clone());
+        let (ca_file, now, stale) = (self.ca_file.clone(), self.now, stale.to_owned());
+        // In a task of its own: who asked may be dropped when something else is done first, and what the issuer has
+        // given in place of the old token must be kept all the same.
+        let refreshing = async move {
+            let locked = store.lock().await?;
+            let entry = store.entry(&profile)?.filter(|entry| entry.about.server == server).ok_or(LoginError::Over)?;
+            let current = store.tokens(&entry).await?.ok_or(LoginError::Over)?;
+            if current.access_token != stale && !ends_within(&current, RENEWAL, now) {
+                return Ok(current);
+            }
+            let refresh_token = current.refresh_token.as_deref().ok_or(LoginError::Over)?;
+            let issuer = Issuer::new(&entry.about.issuer, ca_file.as_deref(), now)?;
+            let fresh = issuer.refresh(&entry.about, refresh_token).await?;
+            locked.renew(&profile, &entry, fresh.clone()).await?;
+            Ok(fresh)
+        };
+        tokio::spawn(refreshing).await.unwrap_or(Err(LoginError::Over))
     }
 
     fn ends_within(&self, tokens: &Tokens, span: TimeDelta) -> bool {
-        tokens.expires_at.is_some_and(|end| (self.now)() + span >= end)
+        ends_within(tokens, span, self.now)
     }
+}
+
+fn ends_within(tokens: &Tokens, span: TimeDelta, now: Now) -> bool {
+    tokens.expires_at.is_some_and(|end| now() + span >= end)
 }

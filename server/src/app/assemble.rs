@@ -103,6 +103,7 @@ fn issuer_of(args: &AuthArgs, issuer: &str, algorithm: &str, key_file: &Path) ->
     };
     Ok(Issuer {
         login,
+        operators: true,
         tenant_claim: args.jwt_tenant_claim.clone(),
         roles_claim: args.jwt_roles_claim.clone(),
         default_tenant: args.jwt_default_tenant.clone(),
@@ -114,7 +115,8 @@ fn issuer_of(args: &AuthArgs, issuer: &str, algorithm: &str, key_file: &Path) ->
 /// The issuer that the CLI itself is, in the profile `dev`.
 #[must_use]
 pub fn dev_issuer(secret: &[u8]) -> Issuer {
-    Issuer::new("alpine-dev", "alpine", Algorithm::Hs256, KeySource::Secret(SecretSlice::from(secret.to_vec())))
+    let keys = KeySource::Secret(SecretSlice::from(secret.to_vec()));
+    Issuer { operators: true, ..Issuer::new("alpine-dev", "alpine", Algorithm::Hs256, keys) }
 }
 
 /// The key that seals, and those that only open.
@@ -200,11 +202,13 @@ pub fn engine(
     serve: String,
     allow_file: bool,
 ) -> Result<lifecycle::Settings, AppError> {
+    let program = in_path(&surroundings.path, "git").ok_or_else(|| AppError::Setting {
+        what: "git is not on the PATH".to_owned(),
+        next_step: "install git (apt-get install git)".to_owned(),
+    })?;
+    check_git(&program)?;
     let git = GitSettings {
-        program: in_path(&surroundings.path, "git").ok_or_else(|| AppError::Setting {
-            what: "git is not on the PATH".to_owned(),
-            next_step: "install git (apt-get install git)".to_owned(),
-        })?,
+        program,
         path: surroundings.path.clone(),
         rewrites: rewrites(&common.git)?,
         ca_bundle: ca_bundle(&common.git, data_dir, surroundings)?,
@@ -213,6 +217,21 @@ pub fn engine(
         allow_file,
     };
     Ok(lifecycle::Settings { git, serve, deadlines: deadlines(&common.worker) })
+}
+
+/// An older git takes no notice of the addresses that it is told to use.
+fn check_git(program: &Path) -> Result<(), AppError> {
+    const LEAST: (u32, u32) = (2, 37);
+    let output = std::process::Command::new(program).arg("--version").output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let mut numbers = said.split([' ', '.']).filter_map(|word| word.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) >= LEAST => Ok(()),
+        _ => Err(AppError::Setting {
+            what: format!("{} is not git {}.{} or newer", program.display(), LEAST.0, LEAST.1),
+            next_step: "install a newer git; older ones connect to addresses that were not checked".to_owned(),
+        }),
+    }
 }
 
 /// Which hosts repositories may be on.

@@ -26,7 +26,9 @@ pub(super) fn principal(claims: &Claims, trusted: &Trusted, now: f64) -> Result<
     }
     #[expect(clippy::cast_possible_truncation, reason = "a date that does not fit is none")]
     let expires_at = numeric_date(claims, "exp")?.and_then(|exp| DateTime::from_timestamp(exp as i64, 0));
-    Ok(Principal { expires_at, ..Principal::new(tenant(claims, trusted)?, id, roles(claims, &trusted.roles_claim)) })
+    let roles = roles(claims, &trusted.roles_claim);
+    let roles = Roles { operator: roles.operator && trusted.operators, ..roles };
+    Ok(Principal { expires_at, ..Principal::new(tenant(claims, trusted)?, id, roles) })
 }
 
 fn check_audience(claims: &Claims, wanted: &[String]) -> Result<(), AuthError> {
@@ -59,10 +61,13 @@ fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<f64>, Auth
 
 /// A tenant that is stated badly is not replaced by the default one.
 fn tenant(claims: &Claims, trusted: &Trusted) -> Result<TenantId, AuthError> {
-    match claims.get(&trusted.tenant_claim) {
-        None => trusted.default_tenant.clone().ok_or(AuthError::Tenant),
-        Some(stated) => stated.as_str().and_then(|name| TenantId::parse(name).ok()).ok_or(AuthError::Tenant),
-    }
+    let tenant = match claims.get(&trusted.tenant_claim) {
+        None => trusted.default_tenant.clone(),
+        Some(stated) => stated.as_str().and_then(|name| TenantId::parse(name).ok()),
+    };
+    // Nobody speaks for the tenants of another issuer.
+    let within = |tenant: &TenantId| trusted.tenants.is_empty() || trusted.tenants.contains(tenant);
+    tenant.filter(within).ok_or(AuthError::Tenant)
 }
 
 /// A list of strings, or one string with spaces between (as OAuth scopes). Anything else grants nothing.

@@ -95,7 +95,7 @@ pub enum SetupError {
     ShortSecret { issuer: String },
     #[error("issuer {issuer} is configured twice")]
     Twice { issuer: String },
-    #[error("issuer {issuer}: `{value}` cannot be the default tenant")]
+    #[error("issuer {issuer}: `{value}` cannot be a tenant")]
     DefaultTenant { issuer: String, value: String },
     #[error("issuer, audience and algorithms must not be empty")]
     Blank,

@@ -38,6 +38,10 @@ pub struct Issuer {
     pub default_tenant: Option<String>,
     /// Its tokens are taken from `Cf-Access-Jwt-Assertion` too.
     pub cloudflare: bool,
+    /// The tenants that its tokens may name; none: any. Of two issuers that may name one tenant, each can be anybody in it.
+    pub tenants: Vec<String>,
+    /// Whether its tokens may grant `alpine.operator`.
+    pub operators: bool,
     pub login: LoginHints,
 }
 
@@ -81,6 +85,8 @@ impl Issuer {
             roles_claim: "roles".to_owned(),
             default_tenant: None,
             cloudflare: false,
+            tenants: Vec::new(),
+            operators: false,
         }
     }
 }
@@ -92,6 +98,12 @@ impl fmt::Display for Issuer {
         write!(f, "issuer {}: audience={} algorithms={}", self.issuer, self.audiences.join(","), algorithms.join(","))?;
         write!(f, " keys={} tenant_claim={} roles_claim={}", self.keys, self.tenant_claim, self.roles_claim)?;
         write!(f, " default_tenant={} cloudflare={}", self.default_tenant.as_deref().unwrap_or("(unset)"), self.cloudflare)?;
+        write!(
+            f,
+            " tenants={} operators={}",
+            if self.tenants.is_empty() { "(any)".to_owned() } else { self.tenants.join(",") },
+            self.operators
+        )?;
         write!(f, " device_client_id={}", self.login.device_client_id.as_deref().unwrap_or("(unset)"))
     }
 }
@@ -118,6 +130,9 @@ pub(super) struct Trusted {
     pub(super) roles_claim: String,
     pub(super) default_tenant: Option<TenantId>,
     pub(super) cloudflare: bool,
+    /// Those that it may speak for; none: any.
+    pub(super) tenants: Vec<TenantId>,
+    pub(super) operators: bool,
     pub(super) login: LoginHints,
     keys: Keys,
     /// One an algorithm: the library takes a list only where all are of one family.
@@ -146,7 +161,14 @@ impl Trusted {
                 Err(_) => return Err(SetupError::DefaultTenant { issuer: issuer.issuer, value: name }),
             },
         };
+        let tenants: Result<Vec<TenantId>, SetupError> = issuer
+            .tenants
+            .iter()
+            .map(|name| TenantId::parse(name).map_err(|_| SetupError::DefaultTenant { issuer: issuer.issuer.clone(), value: name.clone() }))
+            .collect();
         Ok(Self {
+            tenants: tenants?,
+            operators: issuer.operators,
             keys: load(&issuer.issuer, &issuer.algorithms, &issuer.keys, Arc::clone(&clock), metrics)?,
             validations: issuer.algorithms.iter().map(|one| (*one, validation(*one, &issuer.issuer, &issuer.audiences))).collect(),
             issuer: issuer.issuer,

@@ -92,6 +92,8 @@ impl<'f> Fields<'f> {
             roles_claim: self.text("roles_claim")?.unwrap_or_else(|| "roles".to_owned()),
             default_tenant: self.text("default_tenant")?,
             cloudflare: self.flag("cloudflare")?.unwrap_or(false),
+            tenants: if self.table.contains_key("tenants") { self.texts("tenants")? } else { Vec::new() },
+            operators: self.flag("operators")?.unwrap_or(false),
             login,
         };
         match self.table.keys().next() {

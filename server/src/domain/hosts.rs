@@ -70,6 +70,11 @@ pub struct HostPolicy {
     rewritten: Vec<String>,
 }
 
+/// An empty setting is none.
+fn hosts_are_blank(hosts: &[String]) -> bool {
+    !hosts.join(",").is_empty() && hosts.iter().all(|host| host.trim().is_empty())
+}
+
 impl HostPolicy {
     /// `allow`: may be private. `only`: no others, unless it is empty. `deny`: never. `rewritten`: what URLs
     /// that are led elsewhere begin with.
@@ -77,7 +82,17 @@ impl HostPolicy {
         let list = |hosts: &[String]| -> Result<Vec<Pattern>, NotAHost> {
             hosts.iter().map(|host| host.trim()).filter(|host| !host.is_empty()).map(str::parse).collect()
         };
+        // A list that is given and names nobody would let everybody in.
+        if hosts_are_blank(only) {
+            return Err(NotAHost(String::new()));
+        }
         Ok(Self { allow: list(allow)?, only: list(only)?, deny: list(deny)?, rewritten })
+    }
+
+    /// Whether only named hosts are taken.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        !self.only.is_empty()
     }
 
     /// What can be said of a URL without a look-up.

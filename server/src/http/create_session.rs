@@ -3,7 +3,6 @@
 use alpine_api::{Operation, OperationStatus, SessionState, UpSession};
 use axum::{extract::State, response::Response};
 use secrecy::{ExposeSecret, SecretString};
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
@@ -54,14 +53,7 @@ pub async fn create_session(
     let ApiJson(body) = body?;
     let up = new_up(&state.hosts, state.settings.takes_secrets, caller.principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place.
-    let place = ticket.place();
-    let accepted = async move {
-        let _place = place;
-        ledger.accept_up(up).await
-    };
-    let accepted = tokio::spawn(accepted.in_current_span());
-    let operation = match accepted.await.map_err(|_| ApiError::Panicked)?? {
+    let operation = match ticket.see_through(async move { ledger.accept_up(up).await }).await?? {
         UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
             not_over(wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?)?
         }

@@ -2,11 +2,11 @@
 
 use alpine_api::{CreateTenant, Tenant};
 use axum::{Json, extract::State, http::StatusCode};
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
     extract::{ApiJson, Caller},
+    limits::Ticket,
     openapi::CreateTenantRefusals,
     reason,
     update_tenant::not_negative,
@@ -28,6 +28,7 @@ use crate::{domain::principal::TenantId, ledger::Made};
 pub async fn create_tenant(
     State(state): State<AppState>,
     Caller(caller): Caller,
+    ticket: Ticket,
     ApiJson(body): ApiJson<CreateTenant>,
 ) -> Result<(StatusCode, Json<Tenant>), ApiError> {
     let tenant = TenantId::parse(&body.tenant_id).map_err(|bad| ApiError::value(bad.to_string()))?;
@@ -40,9 +41,7 @@ pub async fn create_tenant(
     ])?;
     let new = CreateTenant { reason: reason::checked(body.reason)?, ..body };
     let ledger = state.ledger.tenant(&tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let made = tokio::spawn(async move { ledger.create(&caller, &new).await }.in_current_span());
-    Ok(match made.await.map_err(|_| ApiError::Panicked)?? {
+    Ok(match ticket.see_through(async move { ledger.create(&caller, &new).await }).await?? {
         Made::New(tenant) => (StatusCode::CREATED, Json(tenant)),
         Made::Same(tenant) => (StatusCode::OK, Json(tenant)),
     })

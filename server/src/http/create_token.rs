@@ -9,15 +9,18 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
     extract::{ApiJson, Caller},
+    limits::Ticket,
     openapi::CreateTokenRefusals,
 };
 use crate::{
-    domain::access_token::{DAYS, NAME_MAX, may_make},
+    domain::{
+        Fault,
+        access_token::{DAYS, NAME_MAX, may_make},
+    },
     ledger::NewToken,
 };
 
@@ -37,15 +40,19 @@ use crate::{
 pub async fn create_token(
     State(state): State<AppState>,
     Caller(caller): Caller,
+    ticket: Ticket,
     ApiJson(body): ApiJson<CreateToken>,
 ) -> Result<impl IntoResponse, ApiError> {
+    // The answer is a secret too.
+    if !state.settings.takes_secrets {
+        return Err(Fault::PlainHttp.into());
+    }
     let (name, days) = (checked_name(body.name)?, checked_days(body.expires_in_days)?);
     let scopes = checked_scopes(&body.scopes)?;
     may_make(&caller, &scopes)?;
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let made = tokio::spawn(async move { ledger.create_token(NewToken { caller, name, scopes, days }).await }.in_current_span());
-    let (token, about) = made.await.map_err(|_| ApiError::Panicked)??;
+    let new = NewToken { caller, name, scopes, days };
+    let (token, about) = ticket.see_through(async move { ledger.create_token(new).await }).await??;
     let location = [(header::LOCATION, format!("/v1/tokens/{}", about.token_id))];
     Ok((StatusCode::CREATED, location, Json(CreatedToken { token: token.expose().to_owned(), about })))
 }

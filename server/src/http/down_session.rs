@@ -2,7 +2,6 @@
 
 use alpine_api::{DownSession, Operation, SessionId};
 use axum::{extract::State, response::Response};
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
@@ -49,14 +48,7 @@ pub async fn down_session(
         traceparent: telemetry::current_traceparent(),
     };
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place.
-    let place = ticket.place();
-    let accepted = async move {
-        let _place = place;
-        ledger.accept_down(down).await
-    };
-    let accepted = tokio::spawn(accepted.in_current_span());
-    let answer = accepted.await.map_err(|_| ApiError::Panicked)??;
+    let answer = ticket.see_through(async move { ledger.accept_down(down).await }).await??;
     if let Some(overtaken) = &answer.ended {
         state.metrics.operation_ended(overtaken.kind, overtaken.status, overtaken.error.as_ref());
     }

@@ -3,6 +3,7 @@
 use std::{io, pin::Pin, time::Duration};
 
 use axum_server::accept::Accept;
+use rustix::net::{RecvFlags, recv};
 use tokio::{
     io::Interest,
     net::TcpStream,
@@ -36,21 +37,27 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Greeted {
 
 async fn hello(stream: &TcpStream, patience: Duration) -> Result<io::Result<()>, Elapsed> {
     timeout(patience, async {
-        while !stream.ready(Interest::READABLE).await?.is_read_closed() && !is_whole(stream).await? {
-            // Nothing is read; this makes the next look wait until more is there.
-            let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        loop {
+            if stream.ready(Interest::READABLE).await?.is_read_closed() {
+                return Ok(());
+            }
+            // Looked within, so that what comes after the look is not taken for seen. Nothing is read.
+            let look = || if is_whole(stream)? { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            match stream.try_io(Interest::READABLE, look) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                seen => return seen,
+            }
         }
-        Ok(())
     })
     .await
 }
 
 /// Whether a whole record is there, or something that is none.
-async fn is_whole(stream: &TcpStream) -> io::Result<bool> {
+fn is_whole(stream: &TcpStream) -> io::Result<bool> {
     const HANDSHAKE: u8 = 22;
     let mut header = [0; 5];
     let there = rustix::io::ioctl_fionread(stream)?;
-    if there < header.len() as u64 || stream.peek(&mut header).await? < header.len() {
+    if there < header.len() as u64 || recv(stream, &mut header, RecvFlags::PEEK)?.0 < header.len() {
         return Ok(false);
     }
     let record = u64::from(u16::from_be_bytes([header[3], header[4]]));

@@ -108,6 +108,7 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::Malformed { status, cause } => {
             Refusal::new(C::InvalidRequest, cause.as_str(), "correct the request; its form is in /openapi.json").status(*status)
         }
+        ApiError::Ledger(ledger::Error::SchemaBehind) => Refusal::new(C::Unavailable, "the database's schema is not current", RETRY),
         ApiError::Ledger(ledger::Error::Unavailable(_)) => Refusal::new(C::Unavailable, "the database is not available", RETRY),
         ApiError::NotReady(_) => Refusal::new(C::Unavailable, "the database is away or its schema is not current", RETRY),
         ApiError::Draining => Refusal::new(C::Unavailable, "the server is shutting down", RETRY),

@@ -1,8 +1,13 @@
 //! Readiness.
 
+use std::time::{Duration, Instant};
+
 use axum::extract::State;
 
 use super::{ApiError, AppState, openapi::ReadyRefusals};
+
+/// For so long an answer is good for others who ask.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// The database answers, its schema is current, and the server is not on its way out.
 #[utoipa::path(
@@ -13,6 +18,12 @@ pub async fn readyz(State(state): State<AppState>) -> Result<&'static str, ApiEr
     if state.shutdown.is_cancelled() {
         return Err(ApiError::Draining);
     }
-    state.ledger.check().await.map_err(ApiError::NotReady)?;
+    // However many ask, one connection is enough to know.
+    let mut last = state.ready_at.lock().await;
+    if last.is_none_or(|at| at.elapsed() > FRESH) {
+        *last = None;
+        state.ledger.check().await.map_err(ApiError::NotReady)?;
+        *last = Some(Instant::now());
+    }
     Ok("ready\n")
 }

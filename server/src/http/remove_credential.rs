@@ -2,11 +2,11 @@
 
 use alpine_api::CredentialId;
 use axum::{extract::State, http::StatusCode};
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
     extract::{Caller, CredentialPath},
+    limits::Ticket,
     openapi::RemoveCredentialRefusals,
 };
 
@@ -21,11 +21,10 @@ use super::{
 pub async fn remove_credential(
     State(state): State<AppState>,
     Caller(caller): Caller,
+    ticket: Ticket,
     CredentialPath(credential): CredentialPath,
 ) -> Result<StatusCode, ApiError> {
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let removing = tokio::spawn(async move { ledger.remove_credential(&caller, credential).await }.in_current_span());
-    removing.await.map_err(|_| ApiError::Panicked)??;
+    ticket.see_through(async move { ledger.remove_credential(&caller, credential).await }).await??;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,11 +2,11 @@
 
 use alpine_api::TokenId;
 use axum::{extract::State, http::StatusCode};
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
     extract::{Caller, TokenPath},
+    limits::Ticket,
     openapi::RevokeTokenRefusals,
 };
 
@@ -19,11 +19,10 @@ use super::{
 pub async fn revoke_token(
     State(state): State<AppState>,
     Caller(caller): Caller,
+    ticket: Ticket,
     TokenPath(token): TokenPath,
 ) -> Result<StatusCode, ApiError> {
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let revoked = tokio::spawn(async move { ledger.revoke_token(&caller, token).await }.in_current_span());
-    revoked.await.map_err(|_| ApiError::Panicked)??;
+    ticket.see_through(async move { ledger.revoke_token(&caller, token).await }).await??;
     Ok(StatusCode::NO_CONTENT)
 }

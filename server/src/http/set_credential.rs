@@ -7,11 +7,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
     extract::{ApiJson, Caller},
+    limits::Ticket,
     openapi::SetCredentialRefusals,
 };
 use crate::domain::{Fault, stored_credential::NewCredential};
@@ -32,6 +32,7 @@ use crate::domain::{Fault, stored_credential::NewCredential};
 pub async fn set_credential(
     State(state): State<AppState>,
     Caller(caller): Caller,
+    ticket: Ticket,
     ApiJson(body): ApiJson<SetCredential>,
 ) -> Result<Response, ApiError> {
     if !state.settings.takes_secrets {
@@ -40,9 +41,7 @@ pub async fn set_credential(
     let new = NewCredential::check(body)
         .map_err(|bad| ApiError::Malformed { status: StatusCode::UNPROCESSABLE_ENTITY, cause: bad.to_string() })?;
     let ledger = state.ledger.tenant(&caller.tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let setting = tokio::spawn(async move { ledger.set_credential(&caller, &new).await }.in_current_span());
-    let stored = setting.await.map_err(|_| ApiError::Panicked)??;
+    let stored = ticket.see_through(async move { ledger.set_credential(&caller, &new).await }).await??;
     let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(stored.credential)).into_response())
 }

@@ -1,7 +1,11 @@
 //! What every handler shares.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{LimitSettings, Limits};
@@ -58,6 +62,8 @@ pub struct AppState {
     pub(super) limits: Arc<Limits>,
     pub(super) hosts: Arc<HostPolicy>,
     pub(super) shutdown: CancellationToken,
+    /// When the ledger was last found ready.
+    pub(super) ready_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl AppState {
@@ -65,6 +71,6 @@ impl AppState {
     pub fn new(parts: Parts) -> Self {
         let Parts { ledger, auth, metrics, settings, limits, hosts, shutdown } = parts;
         let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
-        Self { ledger, auth, metrics, settings, limits, hosts, shutdown }
+        Self { ledger, auth, metrics, settings, limits, hosts, shutdown, ready_at: Arc::default() }
     }
 }

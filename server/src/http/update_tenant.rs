@@ -2,11 +2,11 @@
 
 use alpine_api::{Tenant, UpdateTenant};
 use axum::{Json, extract::State};
-use tracing::Instrument;
 
 use super::{
     ApiError, AppState,
     extract::{ApiJson, Caller, TenantPath},
+    limits::Ticket,
     openapi::UpdateTenantRefusals,
     reason,
 };
@@ -23,6 +23,7 @@ use super::{
 pub async fn update_tenant(
     State(state): State<AppState>,
     Caller(caller): Caller,
+    ticket: Ticket,
     TenantPath(tenant): TenantPath,
     ApiJson(body): ApiJson<UpdateTenant>,
 ) -> Result<Json<Tenant>, ApiError> {
@@ -32,9 +33,7 @@ pub async fn update_tenant(
     )?;
     let change = UpdateTenant { reason: reason::checked(body.reason)?, ..body };
     let ledger = state.ledger.tenant(&tenant);
-    // In a task of its own: a client that goes away must not stop it between BEGIN and COMMIT.
-    let updated = tokio::spawn(async move { ledger.update(&caller, &change).await }.in_current_span());
-    Ok(Json(updated.await.map_err(|_| ApiError::Panicked)??))
+    Ok(Json(ticket.see_through(async move { ledger.update(&caller, &change).await }).await??))
 }
 
 pub(super) fn not_negative(limits: [Option<i32>; 4]) -> Result<(), ApiError> {

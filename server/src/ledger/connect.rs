@@ -119,7 +119,9 @@ impl Pools {
 /// Bring the schema up to date, one server at a time (sqlx takes an advisory lock). In the name of whoever logs in: the
 /// schema's owner.
 pub async fn migrate(database_url: &SecretString) -> Result<(), sqlx::migrate::MigrateError> {
-    let mut connection = PgConnection::connect(database_url.expose_secret()).await?;
+    let options = PgConnectOptions::from_str(database_url.expose_secret())?;
+    // Whoever waits for a lock makes others wait behind it: rather fail, and be run again.
+    let mut connection = PgConnection::connect_with(&options.options([("lock_timeout", "20s")])).await?;
     MIGRATOR.run(&mut connection).await?;
     connection.close().await?;
     Ok(())

@@ -35,7 +35,9 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, BadCursor> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| BadCursor)?;
         let (time, id) = bytes.split_first_chunk::<8>().ok_or(BadCursor)?;
-        let updated_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*time)).ok_or(BadCursor)?;
+        // From 1970 to 9999: what a database takes for a date.
+        let micros = Some(i64::from_be_bytes(*time)).filter(|micros| (0..253_402_300_800_000_000).contains(micros));
+        let updated_at = micros.and_then(DateTime::from_timestamp_micros).ok_or(BadCursor)?;
         let session_id = SessionId::from_uuid(Uuid::from_slice(id).map_err(|_| BadCursor)?);
         Ok(Self { updated_at, session_id })
     }
@@ -156,7 +158,7 @@ mod tests {
         let cursor =
             Cursor { updated_at: DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap(), session_id: SessionId::generate() };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        for bad in ["", "x", "AAAA", "????", &"A".repeat(64)] {
+        for bad in ["", "x", "AAAA", "????", &"A".repeat(64), "kPpKYsTgAAAAAAAAAAAAAAAAAAAAAAAA"] {
             assert_eq!(bad.parse::<Cursor>(), Err(BadCursor), "{bad}");
         }
     }

@@ -98,8 +98,7 @@ impl Ledger {
 
     /// How many sessions there are in each state that is not final, for the gauge.
     pub async fn session_counts(&self) -> Result<Vec<(SessionState, i64)>, Error> {
-        let rows =
-            sqlx::query!(r#"SELECT state AS "state!", count AS "count!" FROM session_counts()"#).fetch_all(self.statements()).await?;
+        let rows = sqlx::query!(r#"SELECT state AS "state!", count AS "count!" FROM session_counts()"#).fetch_all(self.pools.any()).await?;
         rows.into_iter().map(|row| Ok((views::read(&row.state)?, row.count))).collect()
     }
 

@@ -11,6 +11,7 @@ use crate::domain::{Fault, hosts::Reach, repo::RepoUrl};
 const STEP: &str = "resolve";
 /// Where a proxy finds the hosts, there need be no DNS, and waiting for it is waste.
 const LOOK_UP_BESIDE_A_PROXY: Duration = Duration::from_secs(3);
+const LOOK_UP: Duration = Duration::from_secs(15);
 
 /// How git gets to the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub async fn check(settings: &GitSettings, url: &RepoUrl) -> Result<Route, Phase
     let proxied = !settings.proxies.is_empty() && settings.transport(url) == Transport::Https;
     let found = match look_up(url, proxied).await {
         Ok(found) => found,
-        Err(_) if proxied => return Ok(Route::Proxied),
+        // Where it leads is the proxy's to decide then: only for hosts that the operator has named.
+        Err(_) if proxied && (reach == Reach::Anywhere || settings.hosts.is_closed()) => return Ok(Route::Proxied),
         Err(error) => return Err(error),
     };
     for ip in &found {
@@ -43,12 +45,8 @@ pub async fn check(settings: &GitSettings, url: &RepoUrl) -> Result<Route, Phase
 
 async fn look_up(url: &RepoUrl, proxied: bool) -> Result<Vec<IpAddr>, PhaseError> {
     let looked = tokio::net::lookup_host((url.host(), url.port()));
-    let found = if proxied {
-        let late = |_| PhaseError::transient(STEP, "the host cannot be looked up in time");
-        tokio::time::timeout(LOOK_UP_BESIDE_A_PROXY, looked).await.map_err(late)?
-    } else {
-        looked.await
-    };
+    let late = |_| PhaseError::transient(STEP, "the host cannot be looked up in time");
+    let found = tokio::time::timeout(if proxied { LOOK_UP_BESIDE_A_PROXY } else { LOOK_UP }, looked).await.map_err(late)?;
     let found = found.map_err(|error| PhaseError::transient(STEP, format!("the host cannot be looked up: {error}")))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in found {
@@ -96,9 +94,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_may_find_what_cannot_be_looked_up_here_and_lifts_no_refusal() {
-        let proxied = settings(&[], &[], true);
+    async fn a_proxy_may_find_a_named_host_that_cannot_be_looked_up_here_and_lifts_no_refusal() {
+        let proxied = settings(&["no-such-host.invalid"], &[], true);
         assert_eq!(route(&proxied, "https://no-such-host.invalid/r").await, Ok(Route::Proxied));
+        assert!(route(&proxied, "https://another.invalid/r").await.is_err(), "nobody has named it");
         for url in ["https://10.0.0.1/r", "https://localhost/r", "https://169.254.169.254/r"] {
             assert!(route(&proxied, url).await.is_err(), "{url}");
         }

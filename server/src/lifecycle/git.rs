@@ -88,6 +88,17 @@ impl GitSettings {
         }
     }
 
+    /// Scheme, host and port that git will speak to, after rewriting.
+    fn origin(&self, url: &RepoUrl) -> String {
+        let text = match self.rewrite(url) {
+            Some(rewrite) => url.as_str().replacen(&rewrite.from, &rewrite.to, 1),
+            None => url.as_str().to_owned(),
+        };
+        let after = text.find("://").map_or(0, |at| at + 3);
+        let end = text[after..].find('/').map_or(text.len(), |at| after + at);
+        text[..end].to_owned()
+    }
+
     /// The environment of a git process that stays in the workspace: it may speak to no remote at all.
     #[must_use]
     pub fn local(&self) -> Vec<(String, String)> {
@@ -99,7 +110,8 @@ impl GitSettings {
     pub fn remote(&self, url: &RepoUrl, route: &Route, has_token: bool) -> Vec<(String, String)> {
         let mut config: Vec<(String, String)> = Vec::new();
         if has_token {
-            config.push(("credential.helper".to_owned(), HELPER.to_owned()));
+            // For this host alone: a proxy that wants a password must not be given the repository's token.
+            config.push((format!("credential.{}.helper", self.origin(url)), HELPER.to_owned()));
         }
         config.extend(self.rewrites.iter().map(|r| (format!("url.{}.insteadOf", r.to), r.from.clone())));
         if let Route::Pinned(addresses) = route
@@ -249,7 +261,10 @@ mod tests {
         let route = Route::Pinned(vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
         let plain = settings().remote(&url("https://h/r.git"), &route, true);
         assert_eq!(config(&plain, "http.curloptResolve").as_deref(), Some("h:443:192.0.2.1,[2001:db8::1]"));
-        assert_eq!(config(&plain, "credential.helper").as_deref(), Some(HELPER));
+        assert_eq!(config(&plain, "credential.https://h.helper").as_deref(), Some(HELPER), "for nobody but the host");
+        assert_eq!(config(&plain, "credential.helper").as_deref(), Some(""));
+        let rewritten = GitSettings { allow_file: false, ..settings() }.remote(&url("https://github.com/o/r"), &Route::Rewritten, true);
+        assert_eq!(config(&rewritten, "credential.https://mirror.helper").as_deref(), Some(HELPER));
         assert!(plain.iter().all(|(key, _)| key != TOKEN_VARIABLE));
     }
 

@@ -28,7 +28,7 @@ async fn alone() -> MutexGuard<'static, ()> {
 
 /// A server without a worker: nothing else takes its memory.
 async fn api_only() -> World {
-    World::with(&[("ALPINE_ROLE", "api"), ("ALPINE_LOG", "warn")]).await
+    World::with(&[("ALPINE_ROLE", "api"), ("ALPINE_LOG", "warn"), ("ALPINE_QUEUE_MILLISECONDS", "250")]).await
 }
 
 /// The server is up, took little memory, served somebody else meanwhile, and nothing in it panicked.

@@ -38,7 +38,10 @@ impl FromRequestParts<AppState> for Caller {
 /// By the ledger if it is an access token, by its issuer's keys otherwise.
 async fn authenticate(parts: &Parts, state: &AppState) -> Result<Principal, ApiError> {
     match access_token(&parts.headers)? {
-        Some(token) => Ok(state.ledger.use_access_token(&token).await?.map_err(AuthError::from)?),
+        Some(token) => {
+            let _place = state.limits.look_up().await?;
+            Ok(state.ledger.use_access_token(&token).await?.map_err(AuthError::from)?)
+        }
         None => Ok(state.auth.authenticate(&parts.headers).await?),
     }
 }

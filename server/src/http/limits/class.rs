@@ -17,10 +17,12 @@ pub enum Class {
     Write,
     /// A look at the end of an operation that was waited for: a thousand may be told of one at once.
     Woken,
+    /// Whose an access token is: asked for somebody who is nobody yet.
+    Lookup,
 }
 
 impl Class {
-    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Read, Self::Write, Self::Woken];
+    pub const ALL: [Self; 6] = [Self::Up, Self::Down, Self::Read, Self::Write, Self::Woken, Self::Lookup];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Class {
             Self::Read => "read",
             Self::Write => "write",
             Self::Woken => "woken",
+            Self::Lookup => "lookup",
         }
     }
 
@@ -54,12 +57,15 @@ pub struct Places([usize; Class::ALL.len()]);
 
 impl Places {
     /// A request has at most one connection of a pool at a time. So that no class, nor all of them together, can hold
-    /// every connection for single statements: a quarter for `up`, three eighths for reads, an eighth for other writes
-    /// and for the woken each; the rest is the worker's. A `down` has a pool of its own.
+    /// every connection for single statements: of sixteen four are for `up`, five for reads, two each for other writes, for
+    /// the woken and for look-ups. Of those for transactions other writes may have as many as they have places, and `down`
+    /// the rest.
     #[must_use]
     pub fn of(statements: u32, transactions: u32) -> Self {
-        let eighths = |count: u32| (statements * count / 8).max(1) as usize;
-        Self([eighths(2), transactions.max(1) as usize, eighths(3), eighths(1), eighths(1)])
+        let sixteenths = |count: u32| (statements * count / 16).max(1) as usize;
+        let write = sixteenths(2).min((transactions as usize / 2).max(1));
+        let down = (transactions as usize).saturating_sub(write).max(1);
+        Self([sixteenths(4), down, sixteenths(5), write, sixteenths(2), sixteenths(2)])
     }
 
     pub(super) const fn of_class(self, class: Class) -> usize {

@@ -80,6 +80,11 @@ impl Limits {
         Ok(())
     }
 
+    /// A place in which to find out who somebody is: as long as that is not known, no rate can be counted.
+    pub async fn look_up(&self) -> Result<Place, ApiError> {
+        self.place(Class::Lookup, self.queue).await
+    }
+
     async fn place(&self, class: Class, patience: Duration) -> Result<Place, ApiError> {
         match timeout(patience, Arc::clone(&self.places[class.index()]).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Place::new(class, permit)),

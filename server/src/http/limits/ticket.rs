@@ -17,7 +17,8 @@ use super::{
     principals::Turn,
     rates::Figures,
 };
-use crate::http::AppState;
+use crate::http::{ApiError, AppState};
+use tracing::Instrument;
 
 /// Shared by all that serve one request; what it holds is given back when the last of them is done.
 #[derive(Debug, Clone, Default)]
@@ -35,9 +36,20 @@ impl Ticket {
         extensions.get_or_insert_default::<Self>().clone()
     }
 
-    /// For work that goes on when its caller has gone away: it holds the place until it is done.
+    #[cfg(test)]
     pub fn place(&self) -> Option<Place> {
         self.held().place.clone()
+    }
+
+    /// Do this in a task of its own: a client that goes away must not stop it between BEGIN and COMMIT, nor free its place
+    /// before it is done.
+    pub async fn see_through<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, ApiError> {
+        let place = self.held().place.clone();
+        let holding = async move {
+            let _place = place;
+            work.await
+        };
+        tokio::spawn(holding.in_current_span()).await.map_err(|_| ApiError::Panicked)
     }
 
     pub(super) fn show(&self, figures: Option<Figures>) {

@@ -51,7 +51,8 @@ fn state() -> AppState {
 
 fn state_with(settings: Settings) -> AppState {
     let secret = KeySource::Secret(SecretSlice::from(SECRET.to_vec()));
-    let issuer = Issuer::new("https://issuer.test", "alpine", Algorithm::Hs256, secret);
+    let mut issuer = Issuer::new("https://issuer.test", "alpine", Algorithm::Hs256, secret);
+    issuer.login.device_client_id = Some("alpine-cli".into());
     let metrics = Arc::new(Metrics::new());
     let pools = PoolSettings {
         database_url: SecretString::from("postgres://nobody@127.0.0.1:1/none"),

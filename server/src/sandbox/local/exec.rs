@@ -112,6 +112,8 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
 /// Waits for the command, then ends what it left running.
 async fn finish(child: &mut Child, mut guard: Guard, ended: &CancellationToken) -> Result<ExitStatus, ProviderError> {
     let status = child.wait().await.map_err(io("waiting for a command"));
+    // Reaped: the number may soon be another's.
+    guard.pid = None;
     let (host, owner, which) = (guard.host.clone(), guard.owner, Which::Exec(guard.run.clone()));
     let cleaned = blocking(move || stop::end(&host, owner, &which)).await;
     guard.armed = cleaned.is_err();

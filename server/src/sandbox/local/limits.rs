@@ -265,7 +265,8 @@ impl Watch {
         let bounded = limits.disk + limits.files > 0;
         let grown = bounded && (used.0 - before.0 >= step || used.1 - before.1 >= step_files);
         let now = Instant::now();
-        if !(bounded || short) || self.rest_until.is_some_and(|until| now < until) {
+        // No rest while the machine runs out of room.
+        if !(bounded || short) || (!short && self.rest_until.is_some_and(|until| now < until)) {
             return;
         }
         if !(grown || short) {
