@@ -33,7 +33,7 @@ pg "$bin/pg_ctl" -s -w -D "$work/pg/data" -l "$work/pg/log" -o "-c listen_addres
   { cat "$work/pg/log" >&2; die "PostgreSQL did not start"; }
 psql -qX -h "$work/pg" -U alpine -d postgres -c "CREATE DATABASE alpine" >/dev/null
 for migration in migrations/*.sql; do
-  psql -qX -v ON_ERROR_STOP=1 -h "$work/pg" -U alpine -d alpine -f "$migration" >/dev/null || die "$migration failed"
+  psql -qX1 -v ON_ERROR_STOP=1 -h "$work/pg" -U alpine -d alpine -f "$migration" >/dev/null || die "$migration failed"
 done
 
 # sqlx's macros write what they learn when they run online, with a folder to write to; cargo runs them again

@@ -118,7 +118,7 @@ async fn clients_that_go_away_at_any_moment_leave_whole_sessions_and_a_server_th
         async move {
             let body = json!({ "repo_url": REPO, "branch": "main", "public": true });
             let asked = api.request(Method::POST, "/v1/sessions").header("Idempotency-Key", format!("k{n}")).header("Prefer", "wait=20");
-            let patience = Duration::from_micros(fastrand::Rng::with_seed(n).u64(0..60_000));
+            let patience = Duration::from_micros(fastrand::Rng::with_seed(n).u64(0..300_000));
             tokio::time::timeout(patience, api::send(asked.json(&body))).await.is_err()
         }
     };
