@@ -140,13 +140,13 @@ impl Stage {
     /// Each thing without and with; which comes first takes turns.
     async fn round(&self, options: &Options, round: usize) -> anyhow::Result<Vec<(String, (f64, f64))>> {
         let mut measured = [Vec::new(), Vec::new()];
-        for with in if round % 2 == 0 { [false, true] } else { [true, false] } {
+        for with in if round.is_multiple_of(2) { [false, true] } else { [true, false] } {
             self.policies(with).await;
             measured[usize::from(with)] = self.through_https(options, round, with).await?;
         }
         self.policies(true).await;
         let mut bare = [Vec::new(), Vec::new()];
-        for with in if round % 2 == 0 { [false, true] } else { [true, false] } {
+        for with in if round.is_multiple_of(2) { [false, true] } else { [true, false] } {
             bare[usize::from(with)] = self.bare(options, with).await?;
         }
         let [without, with] = measured;
