@@ -1,6 +1,7 @@
 //! The composition root: configuration in, a running control plane out. The only place that knows all.
 
 mod assemble;
+mod core_files;
 mod error;
 mod open_files;
 
@@ -23,6 +24,7 @@ use crate::{
     worker::Worker,
 };
 
+pub use core_files::forbid as forbid_core_files;
 pub use error::AppError;
 
 /// How often the gauges that the database knows are read.

@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub async fn main() -> ExitCode {
+    app::forbid_core_files();
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,

@@ -44,6 +44,8 @@ struct Rule {
     token: Option<String>,
     delay: Option<Duration>,
     failures: usize,
+    /// A request whose body has this in it is refused, with all that it proved itself with in the refusal.
+    echo: Option<String>,
 }
 
 impl GitServer {
@@ -106,6 +108,12 @@ impl GitServer {
         self.rule(name, |rule| rule.failures = count);
     }
 
+    /// Requests whose body has these words in it, all where there are none, are refused, and told what they proved
+    /// themselves with.
+    pub fn echo(&self, name: &str, words: &str) {
+        self.rule(name, |rule| rule.echo = Some(words.to_owned()));
+    }
+
     /// The full names of the repository's references.
     pub fn git_refs(&self, name: &str) -> Vec<String> {
         let refs = crate::git_repo::git(&self.path(name), &["for-each-ref", "--format=%(refname)"]);
@@ -145,7 +153,29 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if rule.token.is_some_and(|token| password(request.headers()) != Some(token)) {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")], "who are you?").into_response();
     }
-    backend(&shared, request).await
+    let Some(words) = rule.echo else { return backend(&shared, request).await };
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
+    if words.is_empty() || body.windows(words.len()).any(|window| window == words.as_bytes()) {
+        return echo(&parts.headers, words.is_empty());
+    }
+    backend(&shared, Request::from_parts(parts, Body::from(body))).await
+}
+
+/// What a hostile server would say, to HTTP or to git: the token as it came, as a part of other text, and written otherwise.
+fn echo(headers: &HeaderMap, plainly: bool) -> Response {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = password(headers).unwrap_or_default();
+    let hex: String = token.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let (first, second) = token.split_at(token.len() / 2);
+    let url = format!("https://x-access-token:{token}@github.com/");
+    let alone = base64::engine::general_purpose::STANDARD.encode(&token);
+    let text = format!("refused: {token} {header} {url}\n{alone} {hex} {first}\u{1}{second}\n");
+    if plainly {
+        return (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "text/plain")], text).into_response();
+    }
+    let packet = format!("{:04x}ERR {text}", text.len() + 8);
+    ([(header::CONTENT_TYPE, "application/x-git-upload-pack-result")], packet).into_response()
 }
 
 fn password(headers: &HeaderMap) -> Option<String> {

@@ -96,6 +96,11 @@ impl Faults {
                 signal_itself(Signal::KILL);
                 std::future::pending().await
             }
+            Act::Abort => {
+                signal_itself(Signal::ABORT);
+                std::future::pending().await
+            }
+            Act::Panic => panic!("injected at {point}"),
             Act::Freeze => {
                 signal_itself(Signal::STOP);
                 tokio::time::sleep(SETTLE).await;

@@ -32,6 +32,10 @@ pub struct Point {
 pub enum Act {
     /// SIGKILL to itself.
     Kill,
+    /// SIGABRT to itself: the end that leaves a core file, where there is one.
+    Abort,
+    /// The task panics.
+    Panic,
     /// SIGSTOP to itself.
     Freeze,
     /// A passing error; after the side effect it is a lost reply.
@@ -59,7 +63,7 @@ pub enum RuleError {
     Shape(String),
     #[error("`{0}` is not a point: <phase>.before, .after or .committed; <provider call>.before or .after")]
     Point(String),
-    #[error("`{0}` is not an act: kill, freeze, error, full, hang, again")]
+    #[error("`{0}` is not an act: kill, abort, panic, freeze, error, full, hang, again")]
     Act(String),
     #[error("`{0}` is not a probability above 0 and up to 1")]
     Probability(String),
@@ -120,7 +124,7 @@ impl FromStr for Act {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        let acts = [Self::Kill, Self::Freeze, Self::Error, Self::Full, Self::Hang, Self::Again];
+        let acts = [Self::Kill, Self::Abort, Self::Panic, Self::Freeze, Self::Error, Self::Full, Self::Hang, Self::Again];
         acts.into_iter().find(|act| act.as_str() == text).ok_or_else(|| RuleError::Act(text.to_owned()))
     }
 }
@@ -130,6 +134,8 @@ impl Act {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Kill => "kill",
+            Self::Abort => "abort",
+            Self::Panic => "panic",
             Self::Freeze => "freeze",
             Self::Error => "error",
             Self::Full => "full",
@@ -140,7 +146,7 @@ impl Act {
 
     fn may_happen_at(self, point: Point) -> bool {
         match self {
-            Self::Kill | Self::Freeze => true,
+            Self::Kill | Self::Abort | Self::Panic | Self::Freeze => true,
             // Nothing is left there that could fail, and no deadline would end the wait.
             Self::Error | Self::Full | Self::Hang => point.when != When::Committed,
             Self::Again => matches!(point.place, Place::Phase(_)) && point.when != When::Committed,

@@ -21,9 +21,17 @@ use axum::{
     http::Method,
 };
 
+use crate::domain::access_token::AccessToken;
+
 /// The route's template, never the path itself: it is a bounded set.
 fn route(request: &Request) -> String {
     request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned())
+}
+
+/// The path as it is shown. A token has no place in one; where it stands in it by mistake it is not told on.
+fn path(request: &Request) -> &str {
+    let path = request.uri().path();
+    if path.contains(AccessToken::PREFIX) { "(token)" } else { path }
 }
 
 fn method(method: &Method) -> &'static str {

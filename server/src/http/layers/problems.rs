@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{RequestId, route};
+use super::{RequestId, path, route};
 use crate::{
     http::{ApiError, AppState, problem::Unsent},
     metrics::Action,
@@ -18,10 +18,11 @@ use crate::{
 
 pub async fn problems(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let action = action(request.method(), &route(&request));
-    let instance = request.uri().path().to_owned();
+    let instance = path(&request).to_owned();
+    let private = request.uri().path().starts_with("/v1/");
     let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.as_str().to_owned());
     let mut response = next.run(request).await;
-    if instance.starts_with("/v1/") {
+    if private {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     let Some(Unsent { mut problem, counts }) = unsent(&mut response) else { return response };

@@ -5,8 +5,8 @@ use std::time::Instant;
 use axum::{extract::Request, middleware::Next, response::Response};
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{RequestId, method, route};
-use crate::{domain::access_token::AccessToken, telemetry};
+use super::{RequestId, method, path, route};
+use crate::telemetry;
 
 pub async fn trace(request: Request, next: Next) -> Response {
     let route = route(&request);
@@ -31,12 +31,6 @@ pub async fn trace(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
-}
-
-/// A token has no place in a path; where one stands in it by mistake it is not told on.
-fn path(request: &Request) -> &str {
-    let path = request.uri().path();
-    if path.contains(AccessToken::PREFIX) { "(a token)" } else { path }
 }
 
 fn span(request: &Request, route: &str) -> Span {
