@@ -51,7 +51,7 @@ fn told(stage: &Stage, tally: &std::path::Path) -> Value {
         json!({ "own": repo("north/canary-repo"), "foreign": repo("south/canary-repo"), "absent": repo("nowhere/nothing"), "malformed": malformed }),
     );
     // One that both tenants have used, and one that the other alone has.
-    ids.insert("key", json!({ "own": "apart-0", "foreign": "south-alone", "absent": "nobody", "malformed": ["", " ", "\u{7f}", "k k"] }));
+    ids.insert("key", json!({ "own": "apart-0", "foreign": "south-alone", "absent": "nobody", "malformed": ["", "k k", "k".repeat(300), "\u{e9}"] }));
     json!({
         "token": stage.north.admin_token, "ca": stage.world.pki.ca, "tally": tally, "canaries": stage.canaries(), "ids": ids,
     })
