@@ -16,7 +16,7 @@ with open(os.environ["ALPINE_TEST_STAGE"], encoding="utf-8") as file:
     STAGE = json.load(file)
 IDS = STAGE["ids"]
 # Where an id may stand that is in no path: the name of the parameter or of the body's field.
-ELSEWHERE = {"tenant": "tenant_id", "tenant_id": "tenant_id", "cursor": "cursor", "repo_url": "repo_url", "idempotency-key": "key"}
+ELSEWHERE = {"tenant": "tenant_id", "tenant_id": "tenant_id", "cursor": "cursor", "repo_url": "repo_url"}
 TWINS = [(kind["foreign"], kind["absent"]) for kind in IDS.values()]
 TALLY = collections.defaultdict(collections.Counter)
 
@@ -49,7 +49,9 @@ def before_call(context, case, kwargs):
     for container in (case.query, case.body):
         for name in container if isinstance(container, dict) else ():
             if name in ELSEWHERE:
-                container[name] = pick(ELSEWHERE[name], container[name], salt)
+                # Tokens are listed from one on.
+                kind = "token_id" if case.path == "/v1/tokens" else ELSEWHERE[name]
+                container[name] = pick(kind, container[name], salt)
 
 
 def path_of(template, kind):

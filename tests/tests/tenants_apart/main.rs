@@ -52,7 +52,9 @@ fn reach(operation: &str) -> Option<Reach> {
         "listEvents" => Reach { queries: &["", "?after=0&limit=5"], ..none },
         "downSession" => Reach { body: json!({ "reason": "tried from another tenant", "force": true }), ..none },
         "updateTenant" => Reach { body: json!({ "max_active_sessions": 1, "max_active_sessions_per_principal": 1 }), ..none },
-        "listSessions" => Reach { queries: &["", "?owner=all", "?repo_url={repo}", "?owner=all&branch={branch}", "?owner=all&cursor={cursor}"], ..none },
+        "listSessions" => {
+            Reach { queries: &["", "?owner=all", "?repo_url={repo}", "?owner=all&branch={branch}", "?owner=all&cursor={cursor}"], ..none }
+        }
         "listTokens" => Reach { queries: &["", "?owner=all", "?owner=all&cursor={token}"], ..none },
         "listCredentials" => Reach { queries: &[""], ..none },
         "listTenants" => Reach { queries: &["", "?after=a"], ..none },

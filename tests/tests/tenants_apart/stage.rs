@@ -153,7 +153,9 @@ pub fn absent(parameter: &str) -> String {
         "credential_id" => "cred_",
         "tenant_id" => return "nowhere".to_owned(),
         // A moment and a session.
-        "cursor" => return URL_SAFE_NO_PAD.encode([&1_700_000_000_123_456_i64.to_be_bytes()[..], uuid::Uuid::now_v7().as_bytes()].concat()),
+        "cursor" => {
+            return URL_SAFE_NO_PAD.encode([&1_700_000_000_123_456_i64.to_be_bytes()[..], uuid::Uuid::now_v7().as_bytes()].concat());
+        }
         other => panic!("`{other}` is a new kind of id"),
     };
     format!("{prefix}{}", uuid::Uuid::now_v7().simple())
