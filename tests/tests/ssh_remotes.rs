@@ -136,7 +136,9 @@ async fn a_repository_is_cloned_over_ssh_with_the_stored_deploy_key_which_shows_
     // The workspace is among them, and the server's log; a control finds what is no secret.
     assert!(holding(&world.dir, &remote.commit).iter().any(|path| path.starts_with(&workspace)));
     assert_eq!(holding(&world.dir, body(&key)), Vec::<PathBuf>::new());
-    assert_eq!(holding(Path::new("/tmp"), body(&key)), [remote.sshd.dir.path().join("deploy")]);
+    assert_eq!(holding(remote.sshd.dir.path(), body(&key)), [remote.sshd.dir.path().join("deploy")], "a control");
+    let scratch = fs::read_dir("/tmp").unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("alpine-git-"));
+    assert_eq!(scratch.flat_map(|entry| holding(&entry.path(), body(&key))).collect::<Vec<_>>(), Vec::<PathBuf>::new());
 
     world.alpine("ann").args(&["credential", "rm", &id, "--json"]).run().await.ok();
     remote.up(&remote.url()).await.refused_because(1, MISSING, "no deploy key is stored for this host");

@@ -37,7 +37,7 @@ const CHECKS: &[&str] = &[
 fn package() -> PathBuf {
     let dir = variable("ALPINE_TEST_SCHEMATHESIS").map_or_else(|| bins::root().join("target/tools/schemathesis"), PathBuf::from);
     let fetch = bins::root().join("tests/schemathesis/fetch.sh");
-    let status = Command::new(fetch).arg(&dir).stdin(Stdio::null()).status().expect("tests/schemathesis/fetch.sh runs");
+    let status = Command::new(fetch).arg(&dir).stdin(Stdio::null()).status().unwrap();
     assert!(status.success(), "schemathesis could not be fetched");
     dir
 }
@@ -84,7 +84,7 @@ fn run(stage: &Stage) -> (Output, BTreeMap<String, BTreeMap<String, u64>>) {
     st.args(["--suppress-health-check", "all", "--request-timeout", "20"]);
     st.env("ALPINE_TEST_STAGE", &told_file).env("PYTHONPATH", bins::root().join("tests/schemathesis"));
     st.env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONDONTWRITEBYTECODE", "1").current_dir(dir).stdin(Stdio::null());
-    let output = st.output().expect("schemathesis runs");
+    let output = st.output().unwrap();
     let counts = fs::read(&tally).map(|text| serde_json::from_slice(&text).unwrap()).unwrap_or_default();
     (output, counts)
 }
