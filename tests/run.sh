@@ -24,7 +24,8 @@ if [ ! -x "$opencode/opencode" ]; then
   npm install --prefix "$tools" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error "$package@$version" </dev/null
 fi
 tests/oidc/fetch.sh "$tools/oidc"
-export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc
+tests/schemathesis/fetch.sh "$tools/schemathesis"
+export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc ALPINE_TEST_SCHEMATHESIS=$tools/schemathesis
 
 step "Tests"
 # The committed .sqlx/ is what counts, whatever database the caller's shell names.

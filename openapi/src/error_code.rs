@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 macro_rules! catalogue {
-    ($($(#[$doc:meta])* $variant:ident = $wire:literal, $status:literal, $exit:literal, $retryable:literal, $title:literal;)*) => {
+    // The wire value is a `tt`: a `literal` would come to utoipa in a group, which it does not read as a name.
+    ($($(#[$doc:meta])* $variant:ident = $wire:tt, $status:literal, $exit:literal, $retryable:literal, $title:literal;)*) => {
         /// What went wrong, for programs. The set only grows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         pub enum ErrorCode {
@@ -102,6 +103,12 @@ impl fmt::Display for ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_document_names_the_wire_values() {
+        let schema = serde_json::to_value(<ErrorCode as utoipa::PartialSchema>::schema()).unwrap();
+        assert_eq!(schema["enum"], serde_json::to_value(ErrorCode::ALL).unwrap());
+    }
 
     #[test]
     fn the_wire_value_is_the_serde_value() {

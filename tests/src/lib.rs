@@ -26,6 +26,8 @@ pub mod pki;
 pub mod postgres;
 pub mod sandboxes;
 pub mod server;
+#[path = "../../server/src/lifecycle/tests/sshd.rs"]
+pub mod sshd;
 pub mod strain;
 pub mod wait;
 pub mod world;

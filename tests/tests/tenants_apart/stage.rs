@@ -1,15 +1,23 @@
 //! Two tenants that have one of everything, under names that are easy to find.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use alpine_tests::{World, api::Api, api::Reply, cli::text};
+use alpine_tests::{
+    World,
+    api::{Api, Reply, send},
+    cli::text,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+const ROLES: &[&str] = &["alpine.admin"];
 
 /// One tenant: people with the same names as in the other, and what is theirs.
 pub struct Team {
     pub member: Api,
     pub admin: Api,
+    pub admin_token: String,
     ids: BTreeMap<&'static str, String>,
 }
 
@@ -80,11 +88,13 @@ impl Stage {
     }
 
     pub fn words(&self, query: &str, foreign: bool) -> String {
+        let id = |parameter: &str| if foreign { self.south.id(parameter) } else { absent(parameter) };
         let [repo, branch, tenant] = if foreign {
             ["https://github.com/south/canary-repo.git", "main", "south"]
         } else {
             ["https://github.com/nowhere/nothing.git", "nothing", "nowhere"]
         };
+        let query = query.replace("{cursor}", &id("cursor")).replace("{token}", &id("token_id"));
         query.replace("{repo}", repo).replace("{branch}", branch).replace("{tenant}", tenant)
     }
 
@@ -103,25 +113,35 @@ impl Stage {
 
 async fn team(world: &World, tenant: &str) -> Team {
     let member = world.api_of(tenant, "ann", &[]);
-    let admin = world.api_of(tenant, "root", &["alpine.admin"]);
+    let admin = world.api_of(tenant, "root", ROLES);
     let mut ids = BTreeMap::from([("tenant_id", tenant.to_owned())]);
-    // Stopped by an admin, so that there is a record, and an entry in the audit log.
-    let up = member.request(Method::POST, "/v1/sessions").header("Idempotency-Key", "apart").header("Prefer", "wait=60");
-    let repo = format!("https://github.com/{tenant}/canary-repo.git");
-    let up = alpine_tests::api::send(up.json(&json!({ "repo_url": repo, "branch": "main", "public": true }))).await;
-    let session = text(up.expect(200), "session_id");
-    let down = admin.request(Method::POST, &format!("/v1/sessions/{session}/down")).header("Prefer", "wait=60");
-    let down = alpine_tests::api::send(down.json(&json!({ "reason": format!("{tenant} canary reason") }))).await;
-    ids.insert("operation_id", text(down.expect(200), "operation_id"));
-    ids.insert("session_id", session);
+    // Two, so that the list has a second page.
+    for key in ["apart-0", &format!("{tenant}-alone")] {
+        let (session, operation) = come_and_gone(world, tenant, &member, &admin, key).await;
+        ids.extend([("session_id", session), ("operation_id", operation)]);
+    }
+    ids.insert("cursor", text(member.get("/v1/sessions?limit=1").await.expect(200), "next_cursor"));
     let token = json!({ "name": format!("{tenant}-canary-token"), "scopes": ["sessions:read"] });
-    let token = alpine_tests::api::send(member.request(Method::POST, "/v1/tokens").json(&token)).await;
+    let token = send(member.request(Method::POST, "/v1/tokens").json(&token)).await;
     ids.insert("token_id", text(token.expect(201), "token_id"));
     let credential = json!({ "host": format!("{tenant}-canary.example"), "kind": "token", "owner": "tenant", "token": "s3cret" });
-    let credential = alpine_tests::api::send(admin.request(Method::PUT, "/v1/credentials").json(&credential)).await;
+    let credential = send(admin.request(Method::PUT, "/v1/credentials").json(&credential)).await;
     assert!(credential.status.is_success(), "{}", credential.text);
     ids.insert("credential_id", text(&credential.body, "credential_id"));
-    Team { member, admin, ids }
+    Team { member, admin, admin_token: world.token(tenant, "root", ROLES), ids }
+}
+
+/// A session stopped by an admin, so that there is a record, and an entry in the audit log; its id and the operation's.
+async fn come_and_gone(world: &World, tenant: &str, member: &Api, admin: &Api, key: &str) -> (String, String) {
+    let up = member.request(Method::POST, "/v1/sessions").header("Idempotency-Key", key).header("Prefer", "wait=60");
+    let repo = format!("https://github.com/{tenant}/canary-repo.git");
+    let up = send(up.json(&json!({ "repo_url": repo, "branch": "main", "public": true }))).await;
+    let session = text(up.expect(200), "session_id");
+    world.db.wait_for_state(&session, &["ready"], Duration::from_secs(60)).await;
+    let down = admin.request(Method::POST, &format!("/v1/sessions/{session}/down")).header("Prefer", "wait=60");
+    let down = send(down.json(&json!({ "reason": format!("{tenant} canary reason") }))).await;
+    let operation = text(down.expect(200), "operation_id");
+    (session, operation)
 }
 
 /// Of the right form, and nobody's.
@@ -132,6 +152,10 @@ pub fn absent(parameter: &str) -> String {
         "token_id" => "tok_",
         "credential_id" => "cred_",
         "tenant_id" => return "nowhere".to_owned(),
+        // A moment and a session.
+        "cursor" => {
+            return URL_SAFE_NO_PAD.encode([&1_700_000_000_123_456_i64.to_be_bytes()[..], uuid::Uuid::now_v7().as_bytes()].concat());
+        }
         other => panic!("`{other}` is a new kind of id"),
     };
     format!("{prefix}{}", uuid::Uuid::now_v7().simple())
@@ -143,7 +167,7 @@ pub fn malformed(parameter: &str) -> Vec<String> {
     let mut all: Vec<String> =
         ["x", "%00", "%0a", "%2e%2e", "%2f", "*", "null", "-1", "'%20OR%20''='", "%F0%9F%92%A9", "%ff%fe"].map(str::to_owned).into();
     all.push("a".repeat(3000));
-    if parameter != "tenant_id" {
+    if !matches!(parameter, "tenant_id" | "cursor") {
         all.extend([
             good.to_uppercase(),
             format!("{good}0"),

@@ -1,4 +1,4 @@
-//! A real `sshd` on loopback that lets one key run git and nothing else.
+//! A real `sshd` on loopback that lets one key run git and nothing else. The end-to-end tests have it too.
 
 use std::{
     fs,
@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[derive(Debug)]
 pub struct Sshd {
     pub dir: tempfile::TempDir,
     pub port: u16,
@@ -28,6 +29,11 @@ fn text(path: &Path) -> String {
 
 impl Sshd {
     pub fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::start_at("127.0.0.1", port)
+    }
+
+    pub fn start_at(address: &str, port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
@@ -39,9 +45,8 @@ impl Sshd {
         if rustix::process::geteuid().is_root() {
             fs::create_dir_all("/run/sshd").unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
+            "ListenAddress {address}:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nPermitRootLogin prohibit-password\nAcceptEnv GIT_PROTOCOL\n",
             path("host"),
             path("authorized")
@@ -51,7 +56,7 @@ impl Sshd {
         let sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|p| Path::new(p).exists()).expect("sshd is installed");
         let child = Command::new(sshd).args(["-D", "-e", "-f", &path("config")]).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect((address, port)).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(10), "sshd does not listen: {}", text(&dir.path().join("log")));
             std::thread::sleep(Duration::from_millis(20));
         }
