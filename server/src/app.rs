@@ -192,7 +192,6 @@ async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
 }
 
 async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(), AppError> {
-    open_files::no_core_dumps();
     let metrics = Arc::new(Metrics::new());
     if migrate {
         ledger::migrate(&plan.pools.database_url).await?;

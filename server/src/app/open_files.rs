@@ -1,16 +1,9 @@
-//! Limits of this process: as many open files as it is allowed to have, and no core dump.
+//! How many files this process may open: as many as it is allowed to.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Kept for what is not a connection of a caller: the database, sandboxes, git, logs.
 const RESERVE: u64 = 1024;
-
-/// A server that crashes must not leave its memory, and with it keys and tokens, in a file.
-pub fn no_core_dumps() {
-    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
-        tracing::warn!(%error, "core dumps stay as they are");
-    }
-}
 
 /// Raise the limit of open files to what the machine allows; how many there may be then.
 pub fn raise() -> u64 {

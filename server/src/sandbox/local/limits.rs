@@ -266,7 +266,7 @@ impl Watch {
         let grown = bounded && (used.0 - before.0 >= step || used.1 - before.1 >= step_files);
         let now = Instant::now();
         // No rest while the machine runs out of room.
-        if !(bounded || short) || (!short && self.rest_until.is_some_and(|until| now < until)) {
+        if !short && (!bounded || self.rest_until.is_some_and(|until| now < until)) {
             return;
         }
         if !(grown || short) {
