@@ -46,6 +46,8 @@ impl Login {
         let hint = self.hint(context, &settings).await?;
         let issuer = Issuer::new(&hint.issuer, settings.ca_file.as_deref(), clock::now)?;
         let (about, device) = issuer.begin(&hint, &settings.server).await?;
+        // A server names the issuer itself: whoever logs in sees to whom the token will go.
+        context.ui.info(&format!("Logging in to {} at {}.", settings.server, clean(&hint.issuer)));
         self.show(context, &device).await;
         let tokens = issuer.finish(&about, &device).await?;
         let who = who(context, &settings, &tokens).await?;
