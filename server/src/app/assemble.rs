@@ -222,7 +222,8 @@ pub fn engine(
 /// An older git takes no notice of the addresses that it is told to use.
 fn check_git(program: &Path) -> Result<(), AppError> {
     const LEAST: (u32, u32) = (2, 37);
-    let output = std::process::Command::new(program).arg("--version").output();
+    // What is in the server's environment is none of its business.
+    let output = std::process::Command::new(program).arg("--version").env_clear().output();
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let mut numbers = said.split([' ', '.']).filter_map(|word| word.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
