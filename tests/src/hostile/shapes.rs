@@ -39,6 +39,8 @@ impl Known {
                 ["--", url, name] => self.url(url) && self.reference(name),
                 _ => false,
             },
+            // Asked once, at start.
+            ["--version"] => true,
             ["init", "--quiet", "."] | ["rev-parse", "--verify", "--quiet", "HEAD"] => true,
             ["config", "remote.origin.url", url] => self.url(url),
             ["config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"] => true,
