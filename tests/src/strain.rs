@@ -104,7 +104,8 @@ impl Strain {
 
 async fn ask(api: Api, stop: CancellationToken) -> (Vec<Duration>, Vec<String>) {
     let (mut times, mut failures) = (Vec::new(), Vec::new());
-    while stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100))).await.is_some() {
+    // Once at least, however soon the flood is over.
+    loop {
         let begun = Instant::now();
         let request = api.request(reqwest::Method::GET, "/v1/sessions").timeout(Duration::from_secs(20));
         match crate::api::try_send(request).await {
@@ -113,8 +114,10 @@ async fn ask(api: Api, stop: CancellationToken) -> (Vec<Duration>, Vec<String>) 
             Err(error) => failures.push(format!("{error:?}")),
         }
         times.push(begun.elapsed());
+        if stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100))).await.is_none() {
+            return (times, failures);
+        }
     }
-    (times, failures)
 }
 
 /// A process's resident memory, in KiB.
