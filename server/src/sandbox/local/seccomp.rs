@@ -8,6 +8,7 @@ use std::{
 };
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
+use uuid::Uuid;
 
 use super::layout::replace;
 
@@ -64,7 +65,10 @@ pub(super) fn prepare(root: &Path) -> io::Result<[PathBuf; 2]> {
     for (path, program) in paths.iter().zip([refused(), absent()]) {
         let bytes = bytes(&program.map_err(io::Error::other)?);
         if fs::read(path).ok().as_ref() != Some(&bytes) {
-            replace(path, &bytes, 0o600)?;
+            // Servers that start at once must not write into each other's.
+            let own = path.with_extension(Uuid::now_v7().simple().to_string());
+            replace(&own, &bytes, 0o600)?;
+            fs::rename(&own, path)?;
         }
     }
     Ok(paths)
@@ -102,4 +106,23 @@ fn bytes(program: &BpfProgram) -> Vec<u8> {
         [a, b, i.jt, i.jf, c, d, e, f]
     };
     program.iter().flat_map(instruction).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_start_at_once_all_have_their_filters() {
+        for _ in 0..20 {
+            let root = tempfile::tempdir().unwrap();
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(|| prepare(root.path()))).collect();
+                for one in all {
+                    assert!(one.join().unwrap().unwrap().iter().all(|path| path.is_file()));
+                }
+            });
+            assert_eq!(fs::read_dir(root.path().join(".seccomp")).unwrap().count(), 2, "nothing is left of the writing");
+        }
+    }
 }
