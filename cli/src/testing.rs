@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use alpine_api::{OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId};
+use alpine_api::{EventKind, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use crate::{
     config::Environment,
     run,
     ui::{Answer, Style, Terminal, Ui},
-    wire::{Operation, Session, Token, Transition, Word},
+    wire::{Event, Operation, Session, Token, Word},
 };
 
 pub fn at(text: &str) -> DateTime<Utc> {
@@ -85,9 +85,12 @@ pub fn token(n: u128) -> Token {
     }
 }
 
-pub fn transitions() -> Vec<Transition> {
-    let change = |seq, from: Option<SessionState>, to, time, reason: &str| Transition {
+pub fn transitions() -> Vec<Event> {
+    let change = |seq, from: Option<SessionState>, to, time, reason: &str| Event {
         seq,
+        kind: Word::Known(EventKind::Transition),
+        phase: None,
+        percent: None,
         from_state: from.map(Word::Known),
         to_state: Word::Known(to),
         at: at(time),

@@ -5,8 +5,8 @@
 use std::fmt;
 
 use alpine_api::{
-    CredentialId, CredentialKind, CredentialOwner, ErrorCode, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState,
-    TokenId,
+    CredentialId, CredentialKind, CredentialOwner, ErrorCode, EventKind, OperationId, OperationKind, OperationStatus, Scope, SessionId,
+    SessionState, TokenId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -122,9 +122,13 @@ pub struct SessionPage {
     pub next_cursor: Option<String>,
 }
 
+/// Something that has happened to a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transition {
+pub struct Event {
     pub seq: i64,
+    /// An older server knows transitions only.
+    #[serde(default = "transition")]
+    pub kind: Word<EventKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_state: Option<Word<SessionState>>,
     pub to_state: Word<SessionState>,
@@ -133,11 +137,19 @@ pub struct Transition {
     pub reason: String,
     pub operation_id: OperationId,
     pub fence: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i16>,
+}
+
+fn transition() -> Word<EventKind> {
+    Word::Known(EventKind::Transition)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct EventPage {
-    pub events: Vec<Transition>,
+    pub events: Vec<Event>,
     pub next_after: i64,
 }
 
@@ -215,7 +227,10 @@ mod tests {
 
     #[test]
     fn a_transition_of_the_contract_passes_through_unchanged() {
-        let contract = alpine_api::Transition {
+        let contract = alpine_api::Event {
+            kind: EventKind::Transition,
+            phase: None,
+            percent: None,
             seq: 2,
             from_state: Some(SessionState::Requested),
             to_state: SessionState::Provisioning,
@@ -226,7 +241,7 @@ mod tests {
             fence: 1,
         };
         let wire = serde_json::to_value(&contract).unwrap();
-        let ours: Transition = serde_json::from_value(wire.clone()).unwrap();
+        let ours: Event = serde_json::from_value(wire.clone()).unwrap();
         assert_eq!(serde_json::to_value(&ours).unwrap(), wire);
     }
 

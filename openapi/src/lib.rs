@@ -27,7 +27,7 @@ pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use branch::{Branch, BranchError};
 pub use credential::{Credential, CredentialKind, CredentialList, CredentialOwner, SetCredential};
 pub use error_code::ErrorCode;
-pub use event::{EventPage, Transition};
+pub use event::{Event, EventKind, EventPage, LogChunk, LogPage, LogSource, Transition};
 pub use ids::{CredentialId, IdError, OperationId, SessionId, TokenId};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};

@@ -12,7 +12,7 @@ use crate::{
     client::{Client, Patience},
     error::CliError,
     ui::{Answer, Style, ago, clean, table},
-    wire::{Transition, Word},
+    wire::{self, Word},
 };
 
 use super::session_id;
@@ -92,7 +92,7 @@ async fn page(
     session: SessionId,
     after: i64,
     patience: Patience,
-) -> Result<Option<(Vec<Transition>, i64)>, CliError> {
+) -> Result<Option<(Vec<wire::Event>, i64)>, CliError> {
     let page = client.events(&context.ui, session, after, patience).await?;
     let next = page.next_after.max(page.events.last().map_or(after, |event| event.seq));
     Ok((!page.events.is_empty() && next > after).then_some((page.events, next)))
@@ -110,11 +110,11 @@ fn rests(state: &Word<SessionState>) -> bool {
 
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-struct Event(Transition);
+struct Event(wire::Event);
 
 impl Answer for Event {
     fn for_people(&self, _: Style, _: DateTime<Utc>) -> String {
-        let Transition { seq, to_state, at, actor, reason, .. } = &self.0;
+        let wire::Event { seq, to_state, at, actor, reason, .. } = &self.0;
         let state = clean(&to_state.to_string());
         format!("{seq:>4}  {}  {state:<19}  {}  {}", at.format("%H:%M:%S%.3f"), clean(actor), clean(reason)).trim_end().to_owned()
     }

@@ -7,6 +7,7 @@ mod create_token;
 mod docs;
 mod down_session;
 mod extract;
+mod get_log;
 mod get_operation;
 mod get_record;
 mod get_session;
@@ -64,6 +65,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_session::get_session))
         .routes(routes!(down_session::down_session))
         .routes(routes!(list_events::list_events))
+        .routes(routes!(get_log::get_log))
         .routes(routes!(get_record::get_record))
         .routes(routes!(get_operation::get_operation))
         .routes(routes!(whoami::whoami))

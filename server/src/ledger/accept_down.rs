@@ -226,12 +226,13 @@ impl Ledger {
             ), session AS (
                 UPDATE sessions SET operation_id = $2, persist_attempt = $6, updated_at = $14, sweep_at = NULL,
                     state = coalesce($12, state), transition_seq = transition_seq + CASE WHEN $12::text IS NULL THEN 0 ELSE 1 END,
+                    event_seq = coalesce(event_seq, transition_seq) + CASE WHEN $12::text IS NULL THEN 0 ELSE 1 END,
                     opencode_url = CASE WHEN $12::text IS NULL THEN opencode_url END
                 WHERE tenant_id = $1 AND session_id = $3
-                RETURNING transition_seq
+                RETURNING transition_seq, event_seq
             )
-            INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, at, actor, reason, operation_id, fence)
-            SELECT $1, $3, s.transition_seq, old.state, $12, $14, $8, $13, $2, l.fence
+            INSERT INTO transitions (tenant_id, session_id, seq, event_seq, from_state, to_state, at, actor, reason, operation_id, fence)
+            SELECT $1, $3, s.transition_seq, s.event_seq, old.state, $12, $14, $8, $13, $2, l.fence
             FROM session s, leases l, sessions old
             WHERE $12::text IS NOT NULL AND l.tenant_id = $1 AND l.session_id = $3 AND old.tenant_id = $1 AND old.session_id = $3"#,
             begin.tenant.as_str(),

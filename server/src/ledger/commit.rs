@@ -59,6 +59,9 @@ impl Ledger {
         job.failure = step.failure.or(job.failure.take());
         job.session.target = step.findings.target.or(job.session.target.take());
         job.session.sandbox = step.findings.sandbox.or(job.session.sandbox.take());
+        if moves {
+            self.hub.happened(job.lease.session);
+        }
         if step.end.is_some() {
             self.hub.ended(job.operation);
         }
@@ -74,6 +77,7 @@ impl Ledger {
             ), session AS (
                 UPDATE sessions s SET
                     state = $7, updated_at = ok.at, transition_seq = transition_seq + CASE WHEN $8 THEN 1 ELSE 0 END,
+                    event_seq = coalesce(event_seq, transition_seq) + CASE WHEN $8 THEN 1 ELSE 0 END,
                     target_commit_sha = coalesce($9, target_commit_sha), sandbox = coalesce($10, sandbox),
                     opencode_url = coalesce($11, CASE WHEN $7 = 'ready' THEN opencode_url END),
                     ready_at = CASE WHEN $8 AND $7 = 'ready' THEN ok.at ELSE ready_at END,
@@ -88,7 +92,7 @@ impl Ledger {
                     sweep_at = now() + make_interval(secs => $14 * power(2, least(sweep_attempt, 6))),
                     sweep_attempt = sweep_attempt + CASE WHEN $14::float8 IS NULL THEN 0 ELSE 1 END
                 FROM ok WHERE s.tenant_id = $1 AND s.session_id = $2 AND s.state = $6
-                RETURNING s.transition_seq, ok.at
+                RETURNING s.transition_seq, s.event_seq, ok.at
             ), operation AS (
                 UPDATE operations o SET
                     phase = $15, phase_attempt = CASE WHEN o.phase = $15 THEN o.phase_attempt ELSE 0 END,
@@ -97,8 +101,8 @@ impl Ledger {
                     finished_at = CASE WHEN $16::text IS NOT NULL THEN session.at END
                 FROM session WHERE o.tenant_id = $1 AND o.operation_id = $17
             ), transition AS (
-                INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, at, actor, reason, operation_id, fence)
-                SELECT $1, $2, transition_seq, $6, $7, at, $18, $19, $17, $3 FROM session WHERE $8
+                INSERT INTO transitions (tenant_id, session_id, seq, event_seq, from_state, to_state, at, actor, reason, operation_id, fence)
+                SELECT $1, $2, transition_seq, event_seq, $6, $7, at, $18, $19, $17, $3 FROM session WHERE $8
             ), token AS (
                 DELETE FROM credentials c USING session WHERE $16::text IS NOT NULL AND c.tenant_id = $1 AND c.operation_id = $17
             ), lease AS (

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use alpine_api::OperationId;
+use alpine_api::{OperationId, SessionId};
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,10 @@ type Waiters = HashMap<OperationId, (TenantId, watch::Sender<u64>)>;
 enum Hint {
     Work,
     Ended(OperationId),
+    /// A session has a new event.
+    Happened(SessionId),
+    /// A session's log has grown.
+    Logged(SessionId),
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +103,16 @@ impl Hub {
     pub(super) fn ended(&self, operation: OperationId) {
         self.wake(operation);
         let _ = self.outgoing.send(Hint::Ended(operation));
+    }
+
+    /// A session has a new event, its commit done.
+    pub(super) fn happened(&self, session: SessionId) {
+        let _ = self.outgoing.send(Hint::Happened(session));
+    }
+
+    /// A session's log has grown, its commit done.
+    pub(super) fn logged(&self, session: SessionId) {
+        let _ = self.outgoing.send(Hint::Logged(session));
     }
 
     /// Resolves when there may be something to claim.
@@ -187,7 +201,7 @@ fn render(batch: &[Hint]) -> String {
         .iter()
         .filter_map(|hint| match hint {
             Hint::Ended(operation) => Some(operation.to_string()),
-            Hint::Work => None,
+            Hint::Work | Hint::Happened(_) | Hint::Logged(_) => None,
         })
         .collect();
     if batch.iter().any(|hint| matches!(hint, Hint::Work)) {

@@ -39,6 +39,12 @@ impl Ledger {
             ), transition AS (
                 DELETE FROM transitions t USING old
                 WHERE t.tenant_id = old.tenant_id AND t.session_id = old.session_id AND (old.whole OR t.seq < old.transition_seq)
+            ), progress AS (
+                DELETE FROM progress p USING old WHERE p.tenant_id = old.tenant_id AND p.session_id = old.session_id
+            ), log AS (
+                DELETE FROM session_logs l USING old WHERE l.tenant_id = old.tenant_id AND l.session_id = old.session_id
+            ), log_head AS (
+                DELETE FROM session_log_heads l USING old WHERE l.tenant_id = old.tenant_id AND l.session_id = old.session_id
             ), operation AS (
                 DELETE FROM operations o USING old
                 WHERE o.tenant_id = old.tenant_id AND o.session_id = old.session_id AND (old.whole OR o.operation_id <> old.operation_id)

@@ -54,6 +54,7 @@ fn action(method: &Method, route: &str) -> Action {
         "/v1/sessions" if read => Action::List,
         "/v1/sessions/{session_id}" if read => Action::Status,
         "/v1/sessions/{session_id}/events" if read => Action::Events,
+        "/v1/sessions/{session_id}/log" if read => Action::Log,
         "/v1/sessions/{session_id}/record" if read => Action::Record,
         "/v1/operations/{operation_id}" if read => Action::Operation,
         "/v1/tenants" | "/v1/tenants/{tenant_id}" => Action::Tenants,

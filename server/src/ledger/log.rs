@@ -1,0 +1,174 @@
+//! A session's log: what git, the installer and the served program wrote, in numbered pieces, bounded.
+
+use alpine_api::{LogChunk, LogPage, LogSource, SessionId};
+use chrono::{DateTime, Utc};
+
+use super::{Error, Lease, Ledger, TenantLedger, scope::in_tenant, views::read};
+use crate::domain::principal::{Caller, TenantId};
+
+/// How much of one session's log is kept, in bytes. What is beyond it goes, the oldest first.
+pub const KEPT_BYTES: i64 = 1024 * 1024;
+
+/// What is appended: at most 64 KiB of text without control characters but newline and tab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPiece {
+    pub source: LogSource,
+    pub text: String,
+}
+
+/// Output of the served program: everything from `from` to `to`, both in bytes of what it has ever written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedPiece {
+    pub from: i64,
+    pub to: i64,
+    pub text: String,
+}
+
+pub(super) struct ChunkRow {
+    pub seq: i64,
+    pub at: DateTime<Utc>,
+    pub source: String,
+    pub text: String,
+}
+
+impl TryFrom<ChunkRow> for LogChunk {
+    type Error = Error;
+
+    fn try_from(row: ChunkRow) -> Result<Self, Error> {
+        Ok(Self { seq: row.seq, at: row.at, source: read(&row.source)?, text: row.text })
+    }
+}
+
+impl TenantLedger {
+    /// Up to `limit` pieces of the log that come after number `after`, oldest first.
+    pub async fn log(&self, by: &Caller, id: SessionId, after: i64, limit: i64) -> Result<LogPage, Error> {
+        self.authorize(by, "log.read", id).await?;
+        let rows = in_tenant!(
+            query_as(
+                ChunkRow,
+                "SELECT seq, at, source, text FROM session_logs
+                 WHERE tenant_id = tenant.id AND session_id = $2 AND seq > $3 ORDER BY seq LIMIT $4"
+            ),
+            self.tenant.as_str(),
+            id.uuid(),
+            after,
+            limit
+        )
+        .fetch_all(self.statements())
+        .await?;
+        let first_seq = in_tenant!(
+            query_scalar("SELECT seq FROM session_logs WHERE tenant_id = tenant.id AND session_id = $2 ORDER BY seq LIMIT 1"),
+            self.tenant.as_str(),
+            id.uuid()
+        )
+        .fetch_optional(self.statements())
+        .await?;
+        let chunks = rows.into_iter().map(LogChunk::try_from).collect::<Result<Vec<_>, _>>()?;
+        let next_after = chunks.last().map_or(after, |chunk| chunk.seq);
+        Ok(LogPage { chunks, next_after, first_seq })
+    }
+}
+
+impl Ledger {
+    /// Append what a phase wrote, under its lease. `Fenced`: nothing was written.
+    pub async fn append_log(&self, lease: &Lease, pieces: &[LogPiece]) -> Result<(), Error> {
+        let (sources, texts): (Vec<_>, Vec<_>) = pieces.iter().map(|piece| (piece.source.as_str().to_owned(), piece.text.clone())).unzip();
+        let bytes = sqlx::query_scalar!(
+            r#"WITH ok AS MATERIALIZED (
+                SELECT now() AS at WHERE hold_lease($1, $2, $3, $4)
+            ), piece AS (
+                SELECT source, text, number FROM unnest($5::text[], $6::text[]) WITH ORDINALITY AS p (source, text, number)
+            ), size AS (
+                SELECT count(*) AS pieces, coalesce(sum(octet_length(text)), 0) AS bytes FROM piece
+            ), head AS (
+                INSERT INTO session_log_heads AS h (tenant_id, session_id, seq, bytes) SELECT $1, $2, pieces, size.bytes FROM ok, size
+                ON CONFLICT (tenant_id, session_id) DO UPDATE SET seq = h.seq + excluded.seq, bytes = h.bytes + excluded.bytes
+                RETURNING h.seq, h.bytes
+            ), appended AS (
+                INSERT INTO session_logs (tenant_id, session_id, seq, at, source, text)
+                SELECT $1, $2, head.seq - size.pieces + piece.number, ok.at, piece.source, piece.text FROM ok, head, size, piece
+            )
+            SELECT bytes AS "bytes!" FROM head"#,
+            lease.tenant.as_str(),
+            lease.session.uuid(),
+            lease.fence,
+            lease.owner,
+            &sources,
+            &texts
+        )
+        .fetch_optional(self.statements())
+        .await?
+        .ok_or(Error::Fenced)?;
+        self.appended(&lease.tenant, lease.session, bytes).await
+    }
+
+    /// Append what the served program wrote. False: another has taken this part already, and nothing was written.
+    pub async fn append_served(&self, tenant: &TenantId, session: SessionId, piece: &ServedPiece) -> Result<bool, Error> {
+        let bytes = sqlx::query_scalar!(
+            r#"WITH head AS (
+                INSERT INTO session_log_heads AS h (tenant_id, session_id, seq, bytes, served_offset)
+                SELECT $1, $2, 1, octet_length($5), $4 WHERE $3::bigint = 0
+                    OR EXISTS (SELECT FROM session_log_heads WHERE tenant_id = $1 AND session_id = $2)
+                ON CONFLICT (tenant_id, session_id) DO UPDATE SET seq = h.seq + 1, bytes = h.bytes + octet_length($5), served_offset = $4
+                    WHERE h.served_offset = $3
+                RETURNING h.seq, h.bytes
+            ), appended AS (
+                INSERT INTO session_logs (tenant_id, session_id, seq, source, text) SELECT $1, $2, head.seq, 'server', $5 FROM head
+            )
+            SELECT bytes AS "bytes!" FROM head"#,
+            tenant.as_str(),
+            session.uuid(),
+            piece.from,
+            piece.to,
+            piece.text
+        )
+        .fetch_optional(self.statements())
+        .await?;
+        let Some(bytes) = bytes else { return Ok(false) };
+        self.appended(tenant, session, bytes).await?;
+        Ok(true)
+    }
+
+    /// How far the served program's output has been taken, in bytes of what it has ever written.
+    pub async fn served_offset(&self, tenant: &TenantId, session: SessionId) -> Result<i64, Error> {
+        let offset = sqlx::query_scalar!(
+            "SELECT served_offset FROM session_log_heads WHERE tenant_id = $1 AND session_id = $2",
+            tenant.as_str(),
+            session.uuid()
+        )
+        .fetch_optional(self.statements())
+        .await?;
+        Ok(offset.unwrap_or(0))
+    }
+
+    async fn appended(&self, tenant: &TenantId, session: SessionId, bytes: i64) -> Result<(), Error> {
+        self.hub.logged(session);
+        if bytes > KEPT_BYTES {
+            self.shorten_log(tenant, session).await?;
+        }
+        Ok(())
+    }
+
+    /// Three quarters of the bound stay, so that this is not done with each piece.
+    async fn shorten_log(&self, tenant: &TenantId, session: SessionId) -> Result<(), Error> {
+        sqlx::query!(
+            "WITH head AS (
+                SELECT bytes FROM session_log_heads WHERE tenant_id = $1 AND session_id = $2 AND bytes > $3 FOR UPDATE
+            ), sized AS (
+                SELECT seq, octet_length(text) AS size, sum(octet_length(text)) OVER (ORDER BY seq DESC) AS with_newer
+                FROM session_logs, head WHERE tenant_id = $1 AND session_id = $2
+            ), gone AS (
+                DELETE FROM session_logs l USING sized
+                WHERE l.tenant_id = $1 AND l.session_id = $2 AND l.seq = sized.seq AND sized.with_newer > $3 / 4 * 3
+                RETURNING sized.size
+            )
+            UPDATE session_log_heads SET bytes = bytes - (SELECT coalesce(sum(size), 0) FROM gone) WHERE tenant_id = $1 AND session_id = $2",
+            tenant.as_str(),
+            session.uuid(),
+            KEPT_BYTES
+        )
+        .execute(self.statements())
+        .await?;
+        Ok(())
+    }
+}
