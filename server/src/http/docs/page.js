@@ -8,7 +8,6 @@ window.addEventListener("load", () => {
     displayRequestDuration: true,
     docExpansion: "list",
     defaultModelsExpandDepth: 0,
-    filter: true,
     persistAuthorization: false,
     showCommonExtensions: true,
     showExtensions: true,

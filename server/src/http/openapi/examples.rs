@@ -234,7 +234,7 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
         value(api::UpSession { repo_url: REPO.into(), branch: "main".into(), public, repo_token: repo_token.map(str::to_owned) })
     };
     match operation {
-        "createSession" => vec![("public", up(true, None)), ("private", up(false, Some("ghp_an-example-and-no-token")))],
+        "createSession" => vec![("public", up(true, None)), ("with_a_token", up(false, Some("ghp_an-example-and-no-token")))],
         "downSession" => vec![
             ("graceful", json!({})),
             ("at_once", value(api::DownSession { force: true, reason: Some("it hangs".into()), ..Default::default() })),
