@@ -87,6 +87,7 @@ ensure() {
       ssh) { command -v ssh && command -v ssh-agent; } >/dev/null || missing+=(openssh-client) ;;
       strace) command -v strace >/dev/null || missing+=(strace) ;;
       ip) { command -v ip && command -v unshare; } >/dev/null || missing+=(iproute2 util-linux) ;;
+      chromium) command -v chromium >/dev/null || missing+=(chromium) ;;
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;

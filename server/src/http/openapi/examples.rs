@@ -244,7 +244,7 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
             vec![("for_scripts", value(api::CreateToken { name, scopes, expires_in_days: 90 }))]
         }
         "setCredential" => vec![
-            ("token", json!({ "host": "github.com", "kind": "token", "token": "ghp_an-example-and-no-token" })),
+            ("access_token", json!({ "host": "github.com", "kind": "token", "token": "ghp_an-example-and-no-token" })),
             (
                 "deploy_key",
                 json!({
