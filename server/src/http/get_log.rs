@@ -25,7 +25,24 @@ pub struct Parameters {
     limit: Option<i64>,
 }
 
-/// What git, the installer and the server program of a session wrote, oldest first.
+/// What was written while a session was made and served
+///
+/// By git, the installer and the program that serves the workspace, oldest first, in numbered pieces. Old pieces of a long log are
+/// gone: `first_seq` is the oldest that is kept.
+///
+/// With `Accept: text/event-stream` the same come as a stream (server-sent events), those that are there first and then each as it
+/// happens. A message is
+///
+/// ```text
+/// id: <seq>
+/// event: log
+/// data: <a LogChunk as JSON, on one line>
+/// ```
+///
+/// A comment (a line that begins with `:`) comes every 15 seconds, so that nothing on the way takes the connection for dead. The
+/// server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that piece, with
+/// no gap and no repetition. Once the session is
+/// over (`stopped` or `failed`) and everything was sent the stream ends; a request that begins there is answered `204`.
 #[utoipa::path(
     get, path = "/v1/sessions/{session_id}/log", operation_id = "getLog", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session"), Parameters),

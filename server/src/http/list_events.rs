@@ -25,7 +25,24 @@ pub struct Parameters {
     limit: Option<i64>,
 }
 
-/// What has happened to a session, oldest first.
+/// What has happened to a session
+///
+/// Every change of its state and every step that a phase has come further, oldest first, numbered from 1 without a gap.
+///
+/// With `Accept: text/event-stream` the same come as a stream (server-sent events), those that are there first and then each as it
+/// happens. A message is
+///
+/// ```text
+/// id: <seq>
+/// event: transition | progress
+/// data: <an Event as JSON, on one line>
+/// ```
+///
+/// A comment (a line that begins with `:`) comes every 15 seconds, so that nothing on the way takes the connection for dead. The
+/// server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that event, with
+/// no gap and no repetition. Once the session
+/// is over (`stopped` or `failed`) and everything was sent the stream ends; a request that begins there is answered `204`, which
+/// tells an `EventSource` to stop.
 #[utoipa::path(
     get, path = "/v1/sessions/{session_id}/events", operation_id = "listEvents", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session"), Parameters),

@@ -85,8 +85,9 @@ fn routes() -> OpenApiRouter<AppState> {
 
 /// The API with everything around it.
 pub fn router(state: AppState) -> Router {
+    let pages = docs::routes(&document());
     let document = openapi::Document(document_json().into());
-    surround(Router::from(routes()).merge(docs::routes()).layer(Extension(document)), state)
+    surround(Router::from(routes()).merge(pages).layer(Extension(document)), state)
 }
 
 /// What a worker without an API serves.
