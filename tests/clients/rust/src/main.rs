@@ -1,0 +1,1 @@
+fn main(){ println!("{:?}", alpine_client::models::SessionState::Ready); }
