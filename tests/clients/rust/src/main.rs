@@ -1,1 +1,0 @@
-fn main(){ println!("{:?}", alpine_client::models::SessionState::Ready); }
