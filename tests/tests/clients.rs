@@ -65,7 +65,7 @@ async fn check(world: &World, language: &str, summary: &Value, reads_bytes: bool
     let list = |name: &str| summary[name].as_array().unwrap_or_else(|| panic!("{name}: {said}")).clone();
     let session = text(summary, "session_id");
     let (ups, downs) = (list("operation_ids"), list("down_operation_ids"));
-    assert!(ups.len() == 3 && ups.iter().all(|id| *id == ups[0] && id.as_str().unwrap().starts_with("op_")), "one up: {said}");
+    assert!(ups.len() == 2 && ups.iter().all(|id| *id == ups[0] && id.as_str().unwrap().starts_with("op_")), "the replay is the same operation: {said}");
     assert!(downs.len() == 2 && downs[0] == downs[1] && downs[0] != ups[0], "one down: {said}");
     assert_eq!((&summary["ready"], &summary["status"], &summary["stopped"]), (&json!("ready"), &json!("ready"), &json!("stopped")), "{said}");
     assert_eq!(summary["listed"], json!([session]), "{said}");
@@ -138,13 +138,19 @@ fn paths() -> Vec<PathBuf> {
     variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
-/// What a file has between its `docs` marks.
-fn shown(file: &Path) -> String {
-    let source = fs::read_to_string(file).unwrap();
-    let (_, rest) = source.split_once("docs: begin\n").unwrap_or_else(|| panic!("{} shows nothing", file.display()));
-    let (shown, _) = rest.split_once("docs: end").unwrap();
-    // Without the mark's own comment sign.
-    shown.trim_end_matches(['/', '#', ' ', '\n']).to_owned()
+/// What a file has between its `docs` marks, each part as if nothing stood around it.
+fn shown(file: &str) -> String {
+    let source = fs::read_to_string(bins::root().join("tests/clients").join(file)).unwrap();
+    let (mut lines, mut indent) = (Vec::new(), None);
+    for line in source.lines() {
+        match line.trim_start().trim_start_matches(['/', '#', ' ']) {
+            "docs: begin" => indent = Some(line.len() - line.trim_start().len()),
+            "docs: end" => indent = None,
+            _ => lines.extend(indent.map(|indent| line.get(indent..).unwrap_or_default())),
+        }
+    }
+    assert!(!lines.is_empty(), "{file} shows nothing");
+    lines.join("\n")
 }
 
 #[test]
@@ -153,7 +159,7 @@ fn the_page_on_clients_shows_the_code_that_is_run_here_and_no_other() {
     let blocks: Vec<&str> = page.split("\n```").skip(1).step_by(2).filter_map(|block| block.split_once('\n')).map(|(_, code)| code).collect();
     let sources = [("typescript", "ts"), ("python", "py"), ("rust", "rs"), ("go", "go")];
     let files = sources.iter().flat_map(|(language, ending)| [format!("{language}/generate.sh"), format!("{language}/main.{ending}")]);
-    let run: Vec<String> = files.map(|file| shown(&bins::root().join("tests/clients").join(file))).collect();
+    let run: Vec<String> = files.map(|file| shown(&file)).collect();
     for code in &run {
         assert!(blocks.contains(&code.as_str()), "docs/clients.md lacks:\n{code}");
     }

@@ -42,14 +42,6 @@ func ended(ctx context.Context, api *alpine.APIClient, operation *alpine.Operati
 	return operation, err
 }
 
-func down(ctx context.Context, api *alpine.APIClient, session string) (*alpine.Operation, error) {
-	operation, _, err := api.SessionsAPI.DownSession(ctx, session).Prefer("wait=60").Execute()
-	if err != nil {
-		return nil, err
-	}
-	return ended(ctx, api, operation)
-}
-
 // docs: end
 
 type refusal struct {
@@ -64,7 +56,6 @@ type summary struct {
 	Commit           string              `json:"commit"`
 	Listed           []string            `json:"listed"`
 	Status           alpine.SessionState `json:"status"`
-	LastSeq          int64               `json:"last_seq"`
 	Sequence         []int64             `json:"sequence"`
 	DownOperationIds []string            `json:"down_operation_ids"`
 	Stopped          alpine.SessionState `json:"stopped"`
@@ -119,10 +110,12 @@ func main() {
 	ctx, api := connect(trusting(os.Getenv("ALPINE_CA_FILE")))
 	first, err := up(ctx, api, "the-key", "main")
 	must(err)
-	again, err := up(ctx, api, "the-key", "main")
+	// docs: begin
+	accepted, err := up(ctx, api, "the-key", "main")
 	must(err)
-	ready, err := ended(ctx, api, again)
+	ready, err := ended(ctx, api, accepted)
 	must(err)
+	// docs: end
 	session := first.SessionId
 
 	list, _, err := api.SessionsAPI.ListSessions(ctx).State(alpine.SESSIONSTATE_READY).Limit(10).Execute()
@@ -145,8 +138,12 @@ func main() {
 		}
 	}
 
-	stopped, err := down(ctx, api, session)
+	// docs: begin
+	stopping, _, err := api.SessionsAPI.DownSession(ctx, ready.SessionId).Prefer("wait=60").Execute()
 	must(err)
+	stopped, err := ended(ctx, api, stopping)
+	must(err)
+	// docs: end
 	if stopped.State != alpine.SESSIONSTATE_STOPPED {
 		log.Fatalf("it is %s: %s", stopped.State, stopped.GetNextStep())
 	}
@@ -158,16 +155,15 @@ func main() {
 	must(err)
 
 	_, noBranch := up(ctx, api, "another-key", "no..branch")
-	_, nobody := down(ctx, api, "ses_"+strings.Repeat("0", 32))
+	_, _, nobody := api.SessionsAPI.DownSession(ctx, "ses_"+strings.Repeat("0", 32)).Execute()
 
 	line, err := json.Marshal(summary{
 		SessionId:        session,
-		OperationIds:     []string{first.OperationId, again.OperationId, ready.OperationId},
+		OperationIds:     []string{first.OperationId, ready.OperationId},
 		Ready:            ready.State,
 		Commit:           ready.GetTargetCommitSha(),
 		Listed:           listed,
 		Status:           status.State,
-		LastSeq:          status.LastTransition.Seq,
 		Sequence:         sequence,
 		DownOperationIds: []string{stopped.OperationId, downAgain.OperationId},
 		Stopped:          stopped.State,

@@ -1,22 +1,21 @@
-"""A user of the client that openapi-python-client makes of alpine.v1.json. What is between the `docs` marks is shown in docs/clients.md."""
+"""A user of the client that openapi-python-client makes of alpine.v1.json. What is between `docs` marks is shown in docs/clients.md."""
 
 import hashlib
 import json
-import os
-import ssl
-from http import HTTPStatus
-
 # docs: begin
+import os, ssl
 from alpine import AuthenticatedClient
 from alpine.api.operations import get_operation
 from alpine.api.sessions import create_session, down_session
 from alpine.models import Operation, OperationStatus, Problem, UpSession
+# docs: end
+from alpine.api.sessions import get_record, get_session, list_events, list_sessions
+from alpine.models import DownSession, EventPage, Session, SessionPage, SessionState, StoredRecord
 
-api = AuthenticatedClient(
-    base_url=os.environ["ALPINE_SERVER"],
-    token=os.environ["ALPINE_TOKEN"],
-    verify_ssl=ssl.create_default_context(cafile=os.environ.get("ALPINE_CA_FILE")),
-)
+# docs: begin
+
+trust = ssl.create_default_context(cafile=os.environ.get("ALPINE_CA_FILE"))
+api = AuthenticatedClient(os.environ["ALPINE_SERVER"], token=os.environ["ALPINE_TOKEN"], verify_ssl=trust)
 
 
 def up(key: str, branch: str) -> Operation | Problem | None:
@@ -28,17 +27,9 @@ def ended(answer: Operation | Problem | None) -> Operation:
     while isinstance(answer, Operation) and answer.status in (OperationStatus.QUEUED, OperationStatus.RUNNING):
         answer = get_operation.sync(answer.operation_id, client=api, prefer="wait=60")
     if not isinstance(answer, Operation):
-        raise RuntimeError(f"{answer.error_code}: {answer.cause}" if answer else "an answer that the document does not name")
+        raise RuntimeError(f"{answer.error_code}: {answer.cause}" if answer else "no answer that the document knows")
     return answer
-
-
-def down(session_id: str) -> Operation:
-    return ended(down_session.sync(session_id, client=api, prefer="wait=60"))
 # docs: end
-
-
-from alpine.api.sessions import get_record, get_session, list_events, list_sessions
-from alpine.models import DownSession, EventPage, Session, SessionPage, SessionState, StoredRecord
 
 
 def digest_of_record(answer: bytes, size_bytes: int) -> str:
@@ -48,16 +39,20 @@ def digest_of_record(answer: bytes, size_bytes: int) -> str:
     return hashlib.sha256(answer[start : start + size_bytes]).hexdigest()
 
 
-def refusal(answer: object) -> dict[str, object]:
+def refusal(answer: Operation | Problem | None) -> dict[str, object]:
     assert isinstance(answer, Problem), answer
     return {"status": answer.status, "error_code": answer.error_code.value}
 
 
 first = up("the-key", "main")
-again = up("the-key", "main")
-assert isinstance(first, Operation) and isinstance(again, Operation), (first, again)
-ready = ended(again)
-session_id = first.session_id
+assert isinstance(first, Operation), first
+# docs: begin
+
+
+ready = ended(up("the-key", "main"))
+print(ready.state, ready.opencode_url)
+# docs: end
+session_id = ready.session_id
 
 listed = list_sessions.sync(client=api, state=SessionState.READY, limit=10)
 assert isinstance(listed, SessionPage), listed
@@ -71,14 +66,16 @@ while True:
         break
     sequence += [event.seq for event in page.events]
 
-stopped = down(session_id)
+# docs: begin
+stopped = ended(down_session.sync(ready.session_id, client=api, prefer="wait=60"))
+# docs: end
 assert stopped.state == SessionState.STOPPED, stopped
 down_again = down_session.sync(session_id, client=api, body=DownSession(reason="once more"))
 assert isinstance(down_again, Operation), down_again
 
 answer = get_record.sync_detailed(session_id, client=api)
 record = answer.parsed
-assert answer.status_code == HTTPStatus.OK and isinstance(record, StoredRecord), answer
+assert isinstance(record, StoredRecord), answer
 
 no_branch = up("another-key", "no..branch")
 nobody = down_session.sync("ses_" + "0" * 32, client=api)
@@ -86,13 +83,12 @@ nobody = down_session.sync("ses_" + "0" * 32, client=api)
 print(
     json.dumps(
         {
-            "session_id": session_id,
-            "operation_ids": [first.operation_id, again.operation_id, ready.operation_id],
+            "session_id": first.session_id,
+            "operation_ids": [first.operation_id, ready.operation_id],
             "ready": ready.state.value,
             "commit": ready.target_commit_sha or None,
             "listed": [session.session_id for session in listed.sessions],
             "status": status.state.value,
-            "last_seq": status.last_transition.seq,
             "sequence": sequence,
             "down_operation_ids": [stopped.operation_id, down_again.operation_id],
             "stopped": stopped.state.value,

@@ -5,7 +5,7 @@ use std::{env, error::Error as Failure, fs};
 // docs: begin
 use alpine_client::{
     apis::{Error, configuration::Configuration, operations_api::get_operation, sessions_api::*},
-    models::{DownSession, Operation, OperationStatus, Problem, SessionState, UpSession},
+    models::{Operation, OperationStatus, UpSession},
 };
 
 async fn up(api: &Configuration, key: &str, branch: &str) -> Result<Operation, Error<CreateSessionError>> {
@@ -21,11 +21,8 @@ async fn ended(api: &Configuration, mut operation: Operation) -> Result<Operatio
     Ok(operation)
 }
 
-async fn down(api: &Configuration, session_id: &str) -> Result<Operation, Box<dyn Failure>> {
-    let operation = down_session(api, session_id, Some("wait=60"), None).await?;
-    ended(api, operation).await
-}
 // docs: end
+use alpine_client::models::{DownSession, Problem, SessionState};
 
 fn api() -> Result<Configuration, Box<dyn Failure>> {
     // Which cryptography, as Cargo.toml chose `rustls-no-provider`. With reqwest's `rustls` there is nothing to install.
@@ -48,8 +45,9 @@ fn refusal<T, E>(answer: Result<T, Error<E>>) -> Result<Problem, Box<dyn Failure
 async fn main() -> Result<(), Box<dyn Failure>> {
     let api = &api()?;
     let first = up(api, "the-key", "main").await?;
-    let again = up(api, "the-key", "main").await?;
-    let ready = ended(api, again.clone()).await?;
+    // docs: begin
+    let ready = ended(api, up(api, "the-key", "main").await?).await?;
+    // docs: end
     let session_id = first.session_id.as_str();
 
     let listed = list_sessions(api, Some(SessionState::Ready), None, None, None, None, Some(10)).await?;
@@ -63,7 +61,9 @@ async fn main() -> Result<(), Box<dyn Failure>> {
         sequence.extend(page.events.iter().map(|event| event.seq));
     }
 
-    let stopped = down(api, session_id).await?;
+    // docs: begin
+    let stopped = ended(api, down_session(api, &ready.session_id, Some("wait=60"), None).await?).await?;
+    // docs: end
     if stopped.state != SessionState::Stopped {
         return Err(format!("it is {}: {}", stopped.state, stopped.next_step.unwrap_or_default()).into());
     }
@@ -78,12 +78,11 @@ async fn main() -> Result<(), Box<dyn Failure>> {
     let refusals = [no_branch, nobody].map(|problem| serde_json::json!({ "status": problem.status, "error_code": problem.error_code }));
     let summary = serde_json::json!({
         "session_id": session_id,
-        "operation_ids": [&first.operation_id, &again.operation_id, &ready.operation_id],
+        "operation_ids": [&first.operation_id, &ready.operation_id],
         "ready": ready.state,
         "commit": ready.target_commit_sha,
         "listed": listed,
         "status": status.state,
-        "last_seq": status.last_transition.seq,
         "sequence": sequence,
         "down_operation_ids": [&stopped.operation_id, &down_again.operation_id],
         "stopped": stopped.state,
