@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/lib.sh
 
 step "What the tests need"
-ensure git cc make npm postgres bwrap setsid ca curl venv chattr keyring ssh sshd strace ip
+ensure git cc make npm postgres bwrap setsid ca curl venv chattr keyring ssh sshd strace ip java go
 
 tools=${ALPINE_TEST_TOOLS:-$PWD/target/tools}
 mkdir -p "$tools"
@@ -34,6 +34,8 @@ if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); proce
 fi
 tests/oidc/fetch.sh "$tools/oidc"
 tests/schemathesis/fetch.sh "$tools/schemathesis"
+tests/clients/fetch.sh "$tools/clients"
+export ALPINE_TEST_CLIENTS=$tools/clients
 export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc ALPINE_TEST_SCHEMATHESIS=$tools/schemathesis
 
 step "Tests"

@@ -1,5 +1,6 @@
 //! The HTTP API: routes, the layers around them in their order, one endpoint a file.
 
+mod absent;
 mod connections;
 mod create_session;
 mod create_tenant;
