@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod lifecycle;
 pub mod operation;
+pub mod pace;
 pub mod principal;
 pub mod record;
 pub mod repo;
