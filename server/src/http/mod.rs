@@ -34,6 +34,7 @@ mod revoke_token;
 mod serve;
 mod set_credential;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod update_tenant;
