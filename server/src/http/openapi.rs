@@ -32,6 +32,7 @@ use super::list_sessions::Owner;
         (name = "identity", description = "Who calls"),
         (name = "tokens", description = "Personal access tokens, for scripts"),
         (name = "tenants", description = "Who may use how much"),
+        (name = "imports", description = "Moving in from another ledger"),
         (name = "audit", description = "Who did what to what is not theirs"),
         (name = "system", description = "For those who run the server"),
     ),
@@ -169,6 +170,7 @@ macro_rules! refusals {
 refusals! {
     UpRefusals = 400 401 403 409 413 415 422 500 502 503 504;
     DownRefusals = 400 401 403 404 409 413 415 422 500 502 503 504;
+    ImportRefusals = 400 401 403 409 413 415 422 500 503;
     ListRefusals = 400 401 403 422 500 503;
     SessionRefusals = 401 403 404 500 503;
     CreateTenantRefusals = 400 401 403 409 413 415 422 500 503;
@@ -217,7 +219,7 @@ mod tests {
         for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "an id twice");
         }
-        assert_eq!(ids.len(), 25);
+        assert_eq!(ids.len(), 26);
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().unwrap();
