@@ -6,6 +6,7 @@ pub mod credential;
 pub mod down;
 pub mod hosts;
 pub mod idempotency;
+pub mod import;
 pub mod lifecycle;
 pub mod operation;
 pub mod pace;

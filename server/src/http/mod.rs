@@ -14,6 +14,7 @@ mod get_record;
 mod get_session;
 mod get_tenant;
 mod handshake;
+mod import_session;
 mod layers;
 mod limits;
 mod list_audit;
@@ -79,6 +80,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_audit::list_audit))
         .routes(routes!(set_credential::set_credential, list_credentials::list_credentials))
         .routes(routes!(remove_credential::remove_credential))
+        .merge(import_session::routes())
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

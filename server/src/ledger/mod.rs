@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod git_credential;
 mod hub;
+mod import;
 mod leases;
 mod list;
 mod log;

@@ -41,6 +41,7 @@ pub(super) use refusals::*;
         (name = "identity", description = "Who calls"),
         (name = "tokens", description = "Personal access tokens, for scripts"),
         (name = "tenants", description = "Who may use how much"),
+        (name = "imports", description = "Moving in from another ledger"),
         (name = "audit", description = "Who did what to what is not theirs"),
         (name = "system", description = "For those who run the server"),
     ),
