@@ -65,9 +65,16 @@ async fn check(world: &World, language: &str, summary: &Value, reads_bytes: bool
     let list = |name: &str| summary[name].as_array().unwrap_or_else(|| panic!("{name}: {said}")).clone();
     let session = text(summary, "session_id");
     let (ups, downs) = (list("operation_ids"), list("down_operation_ids"));
-    assert!(ups.len() == 2 && ups.iter().all(|id| *id == ups[0] && id.as_str().unwrap().starts_with("op_")), "the replay is the same operation: {said}");
+    assert!(
+        ups.len() == 2 && ups.iter().all(|id| *id == ups[0] && id.as_str().unwrap().starts_with("op_")),
+        "the replay is the same operation: {said}"
+    );
     assert!(downs.len() == 2 && downs[0] == downs[1] && downs[0] != ups[0], "one down: {said}");
-    assert_eq!((&summary["ready"], &summary["status"], &summary["stopped"]), (&json!("ready"), &json!("ready"), &json!("stopped")), "{said}");
+    assert_eq!(
+        (&summary["ready"], &summary["status"], &summary["stopped"]),
+        (&json!("ready"), &json!("ready"), &json!("stopped")),
+        "{said}"
+    );
     assert_eq!(summary["listed"], json!([session]), "{said}");
     let sequence = list("sequence");
     assert_eq!(sequence, (1..=sequence.len()).map(|seq| json!(seq)).collect::<Vec<_>>(), "no gap, page by page: {said}");
@@ -156,7 +163,8 @@ fn shown(file: &str) -> String {
 #[test]
 fn the_page_on_clients_shows_the_code_that_is_run_here_and_no_other() {
     let page = fs::read_to_string(bins::root().join("docs/clients.md")).unwrap();
-    let blocks: Vec<&str> = page.split("\n```").skip(1).step_by(2).filter_map(|block| block.split_once('\n')).map(|(_, code)| code).collect();
+    let blocks: Vec<&str> =
+        page.split("\n```").skip(1).step_by(2).filter_map(|block| block.split_once('\n')).map(|(_, code)| code).collect();
     let sources = [("typescript", "ts"), ("python", "py"), ("rust", "rs"), ("go", "go")];
     let files = sources.iter().flat_map(|(language, ending)| [format!("{language}/generate.sh"), format!("{language}/main.{ending}")]);
     let run: Vec<String> = files.map(|file| shown(&file)).collect();

@@ -49,7 +49,7 @@ pub async fn import_session(
     let mut imported: Imported = ticket.see_through(async move { ledger.import(&by, &import).await }).await??;
     if let Some(persisting) = imported.operation_id {
         let operation = state.ledger.tenant(&caller.tenant).view_operation(persisting).await?;
-        let operation = wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?;
+        let operation = wait::settle(&state, &caller.tenant, operation, wait, &ticket).await;
         imported.state = Some(operation.state);
         imported.operation_id = Some(persisting).filter(|_| !operation.status.is_terminal());
     }
