@@ -89,6 +89,8 @@ ensure() {
       ip) { command -v ip && command -v unshare; } >/dev/null || missing+=(iproute2 util-linux) ;;
       chromium) command -v chromium >/dev/null || missing+=(chromium) ;;
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
+      java) { command -v java && java -version; } >/dev/null 2>&1 || missing+=(default-jre-headless) ;;
+      go) command -v go >/dev/null || missing+=(golang-go) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;
     esac

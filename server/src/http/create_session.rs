@@ -57,7 +57,7 @@ pub async fn create_session(
     let ledger = state.ledger.tenant(&caller.tenant);
     let operation = match ticket.see_through(async move { ledger.accept_up(up).await }).await?? {
         UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
-            not_over(wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?)?
+            not_over(wait::settle(&state, &caller.tenant, operation, wait, &ticket).await)?
         }
         UpAnswer::Ready(operation) | UpAnswer::Failed(operation) => operation,
     };

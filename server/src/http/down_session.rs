@@ -54,6 +54,6 @@ pub async fn down_session(
     if let Some(overtaken) = &answer.ended {
         state.metrics.operation_ended(overtaken.kind, overtaken.status, overtaken.error.as_ref());
     }
-    let operation = wait::settle(&state, &caller.tenant, answer.operation, wait, &ticket).await?;
+    let operation = wait::settle(&state, &caller.tenant, answer.operation, wait, &ticket).await;
     Ok(wait::answer(operation, wait))
 }

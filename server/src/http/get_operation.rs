@@ -38,6 +38,6 @@ pub async fn get_operation(
     ticket: Ticket,
 ) -> Result<Response, ApiError> {
     let operation = state.ledger.tenant(&caller.tenant).operation(&caller, id).await?;
-    let operation = wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?;
+    let operation = wait::settle(&state, &caller.tenant, operation, wait, &ticket).await;
     Ok(wait.applied(Json(operation).into_response()))
 }

@@ -1,5 +1,6 @@
 //! The HTTP API: routes, the layers around them in their order, one endpoint a file.
 
+mod absent;
 mod connections;
 mod create_session;
 mod create_tenant;
@@ -13,6 +14,7 @@ mod get_record;
 mod get_session;
 mod get_tenant;
 mod handshake;
+mod import_session;
 mod layers;
 mod limits;
 mod list_audit;
@@ -33,6 +35,7 @@ mod revoke_token;
 mod serve;
 mod set_credential;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod update_tenant;
@@ -77,6 +80,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_audit::list_audit))
         .routes(routes!(set_credential::set_credential, list_credentials::list_credentials))
         .routes(routes!(remove_credential::remove_credential))
+        .merge(import_session::routes())
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))

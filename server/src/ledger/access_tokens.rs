@@ -99,7 +99,8 @@ impl TenantLedger {
         let about = self.insert_token(&mut tx, &new, &token).await?;
         let target = about.token_id.to_string();
         let scopes = format!("scopes: {}", new.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
-        let deed = Deed { reason: Some(&scopes), ..deed("token.create", &target, AuditOutcome::Done, Some(&about.owner_principal_id)) };
+        let deed =
+            Deed { reason: Some(&scopes), ..Deed::on("token.create", AuditOutcome::Done, &target).of(Some(&about.owner_principal_id)) };
         self.record_deed(&mut *tx, &new.caller, &deed).await?;
         tx.commit().await?;
         Ok((token, about))
@@ -178,7 +179,7 @@ impl TenantLedger {
     /// Everybody's tokens are an admin's to see, and that is on record.
     async fn judge_all_tokens(&self, by: &Caller) -> Result<(), Error> {
         let outcome = if by.is_admin() { AuditOutcome::Done } else { AuditOutcome::Denied };
-        self.record_deed(self.statements(), by, &deed("token.list_all", self.tenant.as_str(), outcome, None)).await?;
+        self.record_deed(self.statements(), by, &Deed::on("token.list_all", outcome, self.tenant.as_str())).await?;
         if by.is_admin() { Ok(()) } else { Err(Fault::RoleMissing("alpine.admin").into()) }
     }
 
@@ -198,7 +199,7 @@ impl TenantLedger {
         .ok_or(Fault::NotFound("token"))?;
         let judged = access_token::may_revoke(by, &found.owner, &read_scopes(&found.scopes)?);
         let target = id.to_string();
-        let entry = |outcome| deed("token.revoke", &target, outcome, Some(&found.owner));
+        let entry = |outcome| Deed::on("token.revoke", outcome, &target).of(Some(&found.owner));
         if let Err(fault) = judged {
             self.record_deed(&mut *tx, by, &entry(AuditOutcome::Denied)).await?;
             tx.commit().await?;
@@ -222,10 +223,6 @@ impl TenantLedger {
         tx.commit().await?;
         Ok(())
     }
-}
-
-const fn deed<'a>(action: &'static str, target: &'a str, outcome: AuditOutcome, owner: Option<&'a str>) -> Deed<'a> {
-    Deed { action, outcome, target, session: None, owner, reason: None, at: None }
 }
 
 fn read_scopes(stored: &[String]) -> Result<Vec<Scope>, Error> {

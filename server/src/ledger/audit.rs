@@ -30,6 +30,11 @@ impl<'a> Deed<'a> {
     pub(super) const fn on(action: &'static str, outcome: AuditOutcome, target: &'a str) -> Self {
         Self { action, outcome, target, session: None, owner: None, reason: None, at: None }
     }
+
+    /// On what is somebody's, or the whole tenant's.
+    pub(super) const fn of(self, owner: Option<&'a str>) -> Self {
+        Self { owner, ..self }
+    }
 }
 
 struct Row {

@@ -84,7 +84,7 @@ impl TenantLedger {
         };
         let about = format!("{} for {}", new.kind(), new.host.as_str());
         if principal.is_none() && !by.is_admin() {
-            let deed = Deed { outcome: AuditOutcome::Denied, ..deed(SET, new.host.as_str(), None, &about) };
+            let deed = Deed { reason: Some(&about), ..Deed::on(SET, AuditOutcome::Denied, new.host.as_str()) };
             self.record_deed(self.statements(), by, &deed).await?;
             return Err(Fault::RoleMissing(NEEDED_ROLE).into());
         }
@@ -100,7 +100,9 @@ impl TenantLedger {
             }
         };
         let credential = Credential::try_from(stored)?;
-        self.record_deed(&mut *tx, by, &deed(SET, &credential.credential_id.to_string(), principal, &about)).await?;
+        let target = credential.credential_id.to_string();
+        let deed = Deed { reason: Some(&about), ..Deed::on(SET, AuditOutcome::Done, &target).of(principal) };
+        self.record_deed(&mut *tx, by, &deed).await?;
         tx.commit().await?;
         Ok(Stored { credential, new })
     }
@@ -129,7 +131,7 @@ impl TenantLedger {
         }
         let (target, about) = (id.to_string(), format!("{} for {}", found.kind, found.host));
         let outcome = if refused.is_none() { AuditOutcome::Done } else { AuditOutcome::Denied };
-        let deed = Deed { outcome, ..deed(REMOVE, &target, found.principal_id.as_deref(), &about) };
+        let deed = Deed { reason: Some(&about), ..Deed::on(REMOVE, outcome, &target).of(found.principal_id.as_deref()) };
         self.record_deed(&mut *tx, by, &deed).await?;
         tx.commit().await?;
         refused.map_or(Ok(()), |fault| Err(fault.into()))
@@ -228,8 +230,4 @@ impl TenantLedger {
         .await?;
         Ok(row)
     }
-}
-
-const fn deed<'a>(action: &'static str, target: &'a str, owner: Option<&'a str>, about: &'a str) -> Deed<'a> {
-    Deed { action, outcome: AuditOutcome::Done, target, session: None, owner, reason: Some(about), at: None }
 }

@@ -16,7 +16,7 @@ use crate::http::{ApiError, AppState, limits::Ticket};
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJson<T>(pub T);
 
-/// The same; a body that is not there is the default.
+/// The same; a body that is not there is the default. So is `null`: what some generated clients send for it.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJsonOrDefault<T>(pub T);
 
@@ -38,6 +38,7 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for ApiJsonOrDefault<T
         let body = read(request, state).await?;
         match (body.is_empty(), typed) {
             (true, _) => Ok(Self(T::default())),
+            (false, true) if body.trim_ascii() == b"null" => Ok(Self(T::default())),
             (false, true) => parse(&body).map(Self),
             (false, false) => Err(not_json()),
         }

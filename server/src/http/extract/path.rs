@@ -11,57 +11,32 @@ use crate::{
     http::ApiError,
 };
 
-#[derive(Debug, Clone, Copy)]
-pub struct SessionPath(pub SessionId);
+macro_rules! ids {
+    ($($name:ident ($id:ident) or $fault:expr;)+) => {$(
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name(pub $id);
 
-#[derive(Debug, Clone, Copy)]
-pub struct OperationPath(pub OperationId);
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = ApiError;
 
-#[derive(Debug, Clone, Copy)]
-pub struct TokenPath(pub TokenId);
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+                let found = Path::<$id>::from_request_parts(parts, state).await;
+                Ok(Self(found.map_err(|_| $fault)?.0))
+            }
+        }
+    )+};
+}
+
+ids! {
+    SessionPath(SessionId) or Fault::SessionNotFound;
+    OperationPath(OperationId) or Fault::OperationNotFound;
+    TokenPath(TokenId) or Fault::NotFound("token");
+    CredentialPath(CredentialId) or Fault::NotFound("credential");
+}
 
 /// A tenant's name from a path. One that is no tenant's form is no tenant.
 #[derive(Debug, Clone)]
 pub struct TenantPath(pub TenantId);
-
-#[derive(Debug, Clone, Copy)]
-pub struct CredentialPath(pub CredentialId);
-
-impl<S: Send + Sync> FromRequestParts<S> for CredentialPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let found = Path::<CredentialId>::from_request_parts(parts, state).await;
-        Ok(Self(found.map_err(|_| Fault::NotFound("credential"))?.0))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for SessionPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let found = Path::<SessionId>::from_request_parts(parts, state).await;
-        Ok(Self(found.map_err(|_| Fault::SessionNotFound)?.0))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for OperationPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let found = Path::<OperationId>::from_request_parts(parts, state).await;
-        Ok(Self(found.map_err(|_| Fault::OperationNotFound)?.0))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let found = Path::<TokenId>::from_request_parts(parts, state).await;
-        Ok(Self(found.map_err(|_| Fault::NotFound("token"))?.0))
-    }
-}
 
 impl<S: Send + Sync> FromRequestParts<S> for TenantPath {
     type Rejection = ApiError;

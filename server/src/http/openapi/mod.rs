@@ -41,6 +41,7 @@ pub(super) use refusals::*;
         (name = "identity", description = "Who calls"),
         (name = "tokens", description = "Personal access tokens, for scripts"),
         (name = "tenants", description = "Who may use how much"),
+        (name = "imports", description = "Moving in from another ledger"),
         (name = "audit", description = "Who did what to what is not theirs"),
         (name = "system", description = "For those who run the server"),
     ),
@@ -80,6 +81,7 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
         }
     }
     examples::add_problems(components, refused);
+    super::absent::never_null(&mut document);
     // A `down` without a body is one with the defaults.
     let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
     if let Some(RefOr::T(body)) = down.and_then(|down| down.request_body.as_mut()) {

@@ -1,0 +1,99 @@
+// A user of the client that openapi-typescript and openapi-fetch make of alpine.v1.json.
+// NODE_EXTRA_CA_CERTS names the server's CA. What is between `docs` marks is shown in docs/clients.md.
+import { createHash } from "node:crypto";
+// docs: begin
+import createClient from "openapi-fetch";
+import type { components, paths } from "./alpine.js";
+// docs: end
+
+type Operation = components["schemas"]["Operation"];
+type Problem = components["schemas"]["Problem"];
+const { ALPINE_SERVER: baseUrl = "", ALPINE_TOKEN: token = "", ALPINE_REPO: repo_url = "" } = process.env;
+
+// docs: begin
+
+const alpine = createClient<paths, `application/${string}`>({ baseUrl, headers: { Authorization: `Bearer ${token}` } });
+const header = { Prefer: "wait=60" };
+
+function up(key: string, branch: string) {
+  const body = { repo_url, branch, public: true };
+  return alpine.POST("/v1/sessions", { params: { header: { "Idempotency-Key": key } }, body });
+}
+
+async function ended(operation: Operation): Promise<Operation> {
+  while (operation.status === "queued" || operation.status === "running") {
+    const path = { operation_id: operation.operation_id };
+    operation = ok(await alpine.GET("/v1/operations/{operation_id}", { params: { path, header } }));
+  }
+  return operation;
+}
+
+/** What was asked for; throws where the answer is a problem. */
+function ok<T>({ data, error }: { data?: T; error?: Problem }): T {
+  if (data === undefined) throw new Error(error ? `${error.error_code}: ${error.cause}` : "no answer");
+  return data;
+}
+// docs: end
+
+/** What the call was refused with; it must be. */
+function refusal({ error }: { error?: Problem }) {
+  if (!error) throw new Error("it was not refused");
+  return { status: error.status, error_code: error.error_code };
+}
+
+/** SHA-256 of the bytes of `record` as they stand in the answer. */
+function digestOfRecord(answer: string, sizeBytes: number): string {
+  const mark = '"record":';
+  const bytes = Buffer.from(answer);
+  const start = bytes.indexOf(mark) + mark.length;
+  return createHash("sha256").update(bytes.subarray(start, start + sizeBytes)).digest("hex");
+}
+
+const first = ok(await up("the-key", "main"));
+// docs: begin
+
+const ready = await ended(ok(await up("the-key", "main")));
+const path = { session_id: ready.session_id };
+// docs: end
+
+const list = ok(await alpine.GET("/v1/sessions", { params: { query: { state: "ready", limit: 10 } } }));
+const status = ok(await alpine.GET("/v1/sessions/{session_id}", { params: { path } }));
+const sequence: number[] = [];
+for (;;) {
+  const query = { after: sequence.at(-1) ?? 0, limit: 2 };
+  const { events } = ok(await alpine.GET("/v1/sessions/{session_id}/events", { params: { path, query } }));
+  if (events.length === 0) break;
+  sequence.push(...events.map((event) => event.seq));
+}
+
+// docs: begin
+const stopped = await ended(ok(await alpine.POST("/v1/sessions/{session_id}/down", { params: { path, header } })));
+if (stopped.state !== "stopped") throw new Error(`it is ${stopped.state}: ${stopped.next_step}`);
+// docs: end
+const body = { reason: "once more", force: false, retry_persist: false };
+const downAgain = ok(await alpine.POST("/v1/sessions/{session_id}/down", { params: { path }, body }));
+
+const record = ok(await alpine.GET("/v1/sessions/{session_id}/record", { params: { path } }));
+const text = ok(await alpine.GET("/v1/sessions/{session_id}/record", { params: { path }, parseAs: "text" }));
+
+const noBranch = await up("another-key", "no..branch");
+const nobody = await alpine.POST("/v1/sessions/{session_id}/down", { params: { path: { session_id: `ses_${"0".repeat(32)}` } } });
+
+console.log(
+  JSON.stringify({
+    session_id: first.session_id,
+    operation_ids: [first.operation_id, ready.operation_id],
+    ready: ready.state,
+    commit: ready.target_commit_sha,
+    listed: list.sessions.map((session) => session.session_id),
+    status: status.state,
+    sequence,
+    down_operation_ids: [stopped.operation_id, downAgain.operation_id],
+    stopped: stopped.state,
+    verified: stopped.persistence_verified,
+    record_state: record.record.state,
+    sha256: record.sha256,
+    digest: digestOfRecord(text, record.size_bytes),
+    refusals: [refusal(noBranch), refusal(nobody)],
+  }),
+);
