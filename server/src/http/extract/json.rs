@@ -1,8 +1,8 @@
 //! JSON bodies.
 
 use axum::{
-    body::Bytes,
-    extract::{FromRequest, Request},
+    body::{Body, Bytes},
+    extract::{FromRequest, Request, rejection::BytesRejection},
     http::{
         HeaderMap, StatusCode,
         header::{CONTENT_ENCODING, CONTENT_TYPE},
@@ -10,6 +10,7 @@ use axum::{
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::lent::Lent;
 use crate::http::{ApiError, AppState, limits::Ticket};
 
 /// A body that is JSON, of exactly this form.
@@ -53,13 +54,24 @@ async fn read(mut request: Request, state: &AppState) -> Result<Bytes, ApiError>
         return Err(ApiError::Malformed { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, cause });
     }
     let ticket = Ticket::of(request.extensions_mut());
-    let body = tokio::time::timeout(state.settings.body_timeout, Bytes::from_request(request, state));
+    let body = tokio::time::timeout(state.settings.body_timeout, within_its_size(request, state));
     let read = state.limits.while_sending(&ticket, body).await?.map_err(|_| ApiError::SlowBody)?;
     read.map_err(|rejection| {
         let status = rejection.status();
         let cause = if status == StatusCode::PAYLOAD_TOO_LARGE { "the body is too large" } else { "the body could not be read" };
         ApiError::Malformed { status, cause: cause.to_owned() }
     })
+}
+
+/// Of one that is too large the rest is read out, so that its sender comes to hear so.
+async fn within_its_size(request: Request, state: &AppState) -> Result<Bytes, BytesRejection> {
+    let (head, body) = request.into_parts();
+    let body = Lent::new(body);
+    let read = Bytes::from_request(Request::from_parts(head, Body::new(body.clone())), state).await;
+    if read.as_ref().is_err_and(|rejection| rejection.status() == StatusCode::PAYLOAD_TOO_LARGE) {
+        body.read_out().await;
+    }
+    read
 }
 
 fn not_json() -> ApiError {

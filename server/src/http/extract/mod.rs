@@ -3,6 +3,7 @@
 mod caller;
 mod idempotency_key;
 mod json;
+mod lent;
 mod path;
 mod query;
 mod stream;

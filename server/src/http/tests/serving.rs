@@ -93,6 +93,31 @@ async fn a_shutdown_lets_a_request_end_closes_idle_connections_and_takes_no_new_
     served.await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn who_sends_a_body_that_is_too_large_hears_of_it() {
+    let (address, shutdown, served) = start(app(), None);
+    let body = vec![b' '; 600 * 1024];
+    let head = signed(Method::POST, "/v1/tokens").body(()).unwrap();
+    let bearer = head.headers()[header::AUTHORIZATION].to_str().unwrap().to_owned();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/tokens HTTP/1.1\r\nhost: x\r\nauthorization: {bearer}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // As somebody does who does not read before everything is sent.
+    for piece in body.chunks(32 * 1024) {
+        stream.write_all(piece).await.expect("the server still reads");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.expect("the server answers");
+    assert_eq!(&status, b"HTTP/1.1 413");
+    shutdown.cancel();
+    drop(stream);
+    served.await.unwrap().unwrap();
+}
+
 /// Whether the other side closes within this time.
 async fn closes(stream: &mut TcpStream, within: Duration) -> bool {
     let mut bytes = Vec::new();
