@@ -8,8 +8,11 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+use clap_complete::engine::ArgValueCompleter;
+
 use crate::{
     commands::{Command, replaced},
+    complete,
     error::CliError,
 };
 
@@ -38,7 +41,7 @@ pub struct Globals {
     #[arg(long, global = true)]
     pub json: bool,
     /// The profile to use [env: ALPINE_PROFILE]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCompleter::new(complete::profiles))]
     pub profile: Option<String>,
     /// The server's address [env: ALPINE_SERVER]
     #[arg(long, global = true, value_name = "URL")]
@@ -130,6 +133,26 @@ fn command_of(argv: &[OsString]) -> (Option<OsString>, Vec<OsString>) {
     let Some((name, rest)) = matches.subcommand() else { return (None, Vec::new()) };
     let rest = rest.try_get_many::<OsString>("").ok().flatten().map(|rest| rest.cloned().collect());
     (Some(name.into()), rest.unwrap_or_default())
+}
+
+/// The global options of a line that may not be whole yet.
+pub fn globals(line: &[OsString]) -> Globals {
+    let (mut line, mut all) = (line.to_vec(), Globals::default());
+    loop {
+        let bare = clap::Command::new("alpine").disable_help_flag(true).disable_help_subcommand(true).allow_external_subcommands(true);
+        let Ok(matches) = Globals::augment_args(bare).ignore_errors(true).try_get_matches_from(&line) else { return all };
+        if let Ok(some) = Globals::from_arg_matches(&matches) {
+            (all.profile, all.server) = (some.profile.or(all.profile), some.server.or(all.server));
+        }
+        // What stands behind a word is looked at as if it stood alone.
+        let Some((_, rest)) = matches.subcommand() else { return all };
+        let rest = rest.try_get_many::<OsString>("").ok().flatten().into_iter().flatten().cloned();
+        let shorter: Vec<OsString> = std::iter::once("alpine".into()).chain(rest).collect();
+        if shorter.len() >= line.len() {
+            return all;
+        }
+        line = shorter;
+    }
 }
 
 /// `alpine up -x --branch main`: where the URL belongs stands something with a hyphen. It is judged as the

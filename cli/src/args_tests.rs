@@ -58,7 +58,7 @@ async fn every_usage_error_is_a_json_object_wherever_json_stands() {
         &["version", "extra", "--json"],
         &["tenant", "--json"],
         &["tenant", "bogus", "--json"],
-        &["tenant", "show", "--json"],
+        &["tenant", "show", "a", "b", "--json"],
         &["tenant", "show", "..", "--json"],
         &["tenant", "set", "acme", "--max-sessions", "-1", "--json"],
         &["tenant", "set", "acme", "--max-sessions", "many", "--json"],

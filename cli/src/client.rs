@@ -1,6 +1,8 @@
 //! The HTTP API, spoken: one method a call, and what may be tried again.
 
 mod credentials;
+mod feed;
+mod sse;
 mod tenants;
 mod tokens;
 
@@ -8,11 +10,13 @@ use std::time::Duration;
 
 use alpine_api::{DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::{Method, RequestBuilder, StatusCode, header};
+use chrono::{DateTime, Utc};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 use uuid::Uuid;
 
+pub use self::feed::{Contact, Feed, Numbered};
 use crate::{
     config::Settings,
     error::Report,
@@ -24,6 +28,8 @@ use crate::{
 
 /// How long one request waits for an operation to end.
 const WAIT: Duration = Duration::from_secs(30);
+/// The header in which the server says its version.
+const VERSION: &str = "x-alpine-version";
 /// What an answer may take beyond the time it was asked to wait.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -64,8 +70,11 @@ pub enum ClientError {
     Unreachable { server: Url, source: reqwest::Error },
     #[error("the certificate of the server at {server} is not trusted")]
     Untrusted { server: Url, source: reqwest::Error },
+    /// It took the connection and says nothing.
+    #[error("the server at {server} does not answer")]
+    Silent { server: Url },
     #[error("the answer of the server at {server} could not be read")]
-    Unreadable { server: Url, source: serde_json::Error },
+    Unreadable { server: Url, source: serde_json::Error, version: Option<String> },
     #[error("{}", .0.cause)]
     Refused(Box<Refusal>),
     #[error(transparent)]
@@ -81,6 +90,20 @@ pub struct Refusal {
     status: StatusCode,
     problem: Problem,
     retry_after: Option<Duration>,
+    /// The server's version, where it is not this program's.
+    version: Option<String>,
+    /// When the token that it refused had ended, where the token says so.
+    token_ended: Option<DateTime<Utc>>,
+}
+
+/// The server's version, if it is another than this program's.
+fn other_version(response: &Response) -> Option<String> {
+    let version = response.headers().get(VERSION)?.to_str().ok()?;
+    (version != env!("CARGO_PKG_VERSION")).then(|| version.to_owned())
+}
+
+fn versions(server: Option<&str>) -> String {
+    server.map_or_else(String::new, |server| format!(" (the server is version {server}, this is alpine {})", env!("CARGO_PKG_VERSION")))
 }
 
 impl ClientError {
@@ -88,7 +111,7 @@ impl ClientError {
     fn is_transient(&self, patience: Patience) -> bool {
         match self {
             _ if matches!(patience, Patience::Once) => false,
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Silent { .. } => true,
             Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
             Self::Refused(refusal) => {
@@ -117,7 +140,7 @@ impl ClientError {
 
     pub fn report(&self) -> Report {
         match self {
-            Self::Unreachable { server, .. } => Report::new(
+            Self::Unreachable { server, .. } | Self::Silent { server } => Report::new(
                 ErrorCode::Unavailable,
                 self,
                 format!("check that a server runs at {server} (--server, ALPINE_SERVER); alpine-server dev starts one on this machine"),
@@ -130,9 +153,10 @@ impl ClientError {
                     "name the certificate authority's PEM file with ALPINE_CA_FILE, or as ca_file in the profile",
                 )
             },
-            Self::Unreadable { source, .. } => {
+            Self::Unreadable { source, version, .. } => {
                 let at = format!("{self}: not of the expected form (column {})", source.column());
-                Report::new(ErrorCode::Internal, at, "check that the address is an Alpine server's and that alpine is as new as it")
+                let next = "check that the address is an Alpine server's and that alpine is as new as it";
+                Report::new(ErrorCode::Internal, at, format!("{next}{}", versions(version.as_deref())))
             }
             Self::Refused(refusal) => refusal.report(),
             Self::Http(error) => error.report(),
@@ -147,7 +171,7 @@ impl Refusal {
         let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
         let said = [&problem.cause, &problem.detail, &problem.title].into_iter().flatten().find(|text| !text.is_empty());
         let cause = said.cloned().unwrap_or_else(|| format!("the server answered {status}"));
-        Self { cause, status, problem, retry_after }
+        Self { cause, status, problem, retry_after, version: None, token_ended: None }
     }
 
     fn code(&self) -> Word<ErrorCode> {
@@ -169,18 +193,31 @@ impl Refusal {
         let code = self.code();
         let by_status = if self.status.is_server_error() { 2 } else { 1 };
         let next_step = self.problem.next_step.clone().filter(|text| !text.is_empty());
+        let next_step = next_step.unwrap_or_else(|| match by_status {
+            2 => "try again in a moment".to_owned(),
+            _ => "check the request and the server's address".to_owned(),
+        });
+        // A path that one of the two does not know.
+        let stranger =
+            self.status == StatusCode::NOT_FOUND && matches!(code.known(), Some(ErrorCode::NotFound | ErrorCode::InvalidRequest));
         Report {
             cause: self.cause.clone(),
-            next_step: next_step.unwrap_or_else(|| match by_status {
-                2 => "try again in a moment".to_owned(),
-                _ => "check the request and the server's address".to_owned(),
-            }),
+            next_step: match self.token_ended {
+                Some(end) => format!("the token ended at {}: run alpine login, or set ALPINE_TOKEN to a new one", time(end)),
+                None if stranger => format!("{next_step}{}", versions(self.version.as_deref())),
+                None => next_step,
+            },
             retryable: self.problem.retryable.unwrap_or_else(|| code.known().map_or(by_status == 2, |code| code.retryable())),
             exit_code: code.known().map_or(by_status, |code| code.exit_code()),
             operation_id: self.problem.operation_id,
+            session_id: None,
             error_code: code,
         }
     }
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// A connection to one server in one caller's name.
@@ -235,8 +272,8 @@ impl Client {
         self.call(ui, patience, || self.request(Method::GET, &path, None)).await
     }
 
-    pub async fn sessions(&self, ui: &Ui, query: &ListQuery) -> Result<SessionPage, ClientError> {
-        self.call(ui, Patience::Ask, || self.request(Method::GET, "v1/sessions", None).query(query)).await
+    pub async fn sessions(&self, ui: &Ui, query: &ListQuery, patience: Patience) -> Result<SessionPage, ClientError> {
+        self.call(ui, patience, || self.request(Method::GET, "v1/sessions", None).query(query)).await
     }
 
     pub async fn events(&self, ui: &Ui, id: SessionId, after: i64, patience: Patience) -> Result<EventPage, ClientError> {
@@ -253,16 +290,21 @@ impl Client {
         self.call(ui, Patience::Ask, || self.request(Method::GET, ".well-known/oauth-protected-resource", None)).await
     }
 
-    fn request(&self, method: Method, path: &str, wait: Option<Duration>) -> RequestBuilder {
+    fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.server.clone();
         url.set_path(&format!("{}{path}", self.server.path()));
         let span_id = Uuid::new_v4().simple().to_string();
-        let request = self
-            .http
-            .request(method, url)
-            .header(header::ACCEPT, "application/json")
-            .header("traceparent", format!("00-{}-{}-01", self.trace_id.simple(), &span_id[..16]))
-            .timeout(wait.unwrap_or_default() + READ_TIMEOUT);
+        self.http.request(method, url).header("traceparent", format!("00-{}-{}-01", self.trace_id.simple(), &span_id[..16]))
+    }
+
+    /// Events as they happen: an answer without an end.
+    fn stream(&self, path: &str) -> RequestBuilder {
+        self.bare(Method::GET, path).header(header::ACCEPT, "text/event-stream")
+    }
+
+    fn request(&self, method: Method, path: &str, wait: Option<Duration>) -> RequestBuilder {
+        let timeout = wait.unwrap_or_default() + READ_TIMEOUT;
+        let request = self.bare(method, path).header(header::ACCEPT, "application/json").timeout(timeout);
         match wait {
             Some(wait) => request.header("prefer", format!("wait={}", wait.as_secs())),
             None => request,
@@ -274,7 +316,7 @@ impl Client {
         T: DeserializeOwned,
         F: Fn() -> RequestBuilder,
     {
-        let once = || self.authorized(ui, request());
+        let once = async || self.read(self.opened(ui, request()).await?).await;
         once.retry(patience.backoff())
             .when(|error: &ClientError| error.is_transient(patience))
             // The server knows better when it will be back, within reason.
@@ -286,32 +328,49 @@ impl Client {
     }
 
     /// The token is asked for with each try: a long wait outlives one. A login that is refused is renewed once.
-    async fn authorized<T: DeserializeOwned>(&self, ui: &Ui, request: RequestBuilder) -> Result<T, ClientError> {
-        let Some(bearer) = self.identity.bearer().await? else { return self.answer(ui, request).await };
+    async fn opened(&self, ui: &Ui, request: RequestBuilder) -> Result<Response, ClientError> {
+        let Some(bearer) = self.identity.bearer().await? else { return self.sent(ui, request).await };
         let again = request.try_clone();
-        let refused = match self.answer(ui, request.bearer_auth(&bearer)).await {
-            Err(ClientError::Refused(refusal)) if refusal.status == StatusCode::UNAUTHORIZED => ClientError::Refused(refusal),
+        let mut refused = match self.sent(ui, request.bearer_auth(&bearer)).await {
+            Err(ClientError::Refused(refusal)) if refusal.status == StatusCode::UNAUTHORIZED => refusal,
             answer => return answer,
         };
         match (again, self.identity.renew(&bearer).await?) {
-            (Some(request), Some(fresh)) => self.answer(ui, request.bearer_auth(fresh)).await,
-            _ => Err(refused),
+            (Some(request), Some(fresh)) => self.sent(ui, request.bearer_auth(fresh)).await,
+            _ => {
+                refused.token_ended = self.identity.ended();
+                Err(ClientError::Refused(refused))
+            }
         }
     }
 
-    async fn answer<T: DeserializeOwned>(&self, ui: &Ui, request: RequestBuilder) -> Result<T, ClientError> {
-        let response = request.send().await.map_err(|source| self.lost(source))?;
+    /// An answer that is not an error; its body is yet to come.
+    async fn sent(&self, ui: &Ui, request: RequestBuilder) -> Result<Response, ClientError> {
+        let silent = || ClientError::Silent { server: self.server.clone() };
+        let (http, request) = request.build_split();
+        let request = request.map_err(|source| self.lost(source))?;
+        // A stream is not bounded as a whole; its beginning is.
+        let patience = request.timeout().copied().unwrap_or(READ_TIMEOUT);
+        let sent = tokio::time::timeout(patience, http.execute(request)).await.map_err(|_| silent())?;
+        let response = sent.map_err(|source| self.lost(source))?;
         let (status, headers) = (response.status(), response.headers());
         let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
         ui.note(&format!("{status} from {} (request {request_id}, trace {})", response.url().path(), self.trace_id.simple()));
-        let retry_after = headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-        let body = response.bytes().await.map_err(|source| self.lost(source))?;
-        if !status.is_success() {
-            return Err(ClientError::Refused(Box::new(Refusal::new(status, retry_after, &body))));
+        if status.is_success() {
+            return Ok(response);
         }
+        let retry_after = headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        let version = other_version(&response);
+        let body = response.bytes().await.map_err(|source| self.lost(source))?;
+        Err(ClientError::Refused(Box::new(Refusal { version, ..Refusal::new(status, retry_after, &body) })))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        let version = other_version(&response);
+        let body = response.bytes().await.map_err(|source| self.lost(source))?;
         // An answer without a body says all by its status.
         let body = if body.is_empty() { b"null" } else { body.as_ref() };
-        serde_json::from_slice(body).map_err(|source| ClientError::Unreadable { server: self.server.clone(), source })
+        serde_json::from_slice(body).map_err(|source| ClientError::Unreadable { server: self.server.clone(), source, version })
     }
 
     fn lost(&self, source: reqwest::Error) -> ClientError {

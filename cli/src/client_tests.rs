@@ -27,8 +27,12 @@ struct Fake {
     seen: Arc<Mutex<Vec<String>>>,
 }
 
-/// Answers in this order; the last one ever again. Events are answered beside it.
 async fn fake(answers: Vec<Answer>) -> Fake {
+    fake_version(env!("CARGO_PKG_VERSION"), answers).await
+}
+
+/// Answers in this order; the last one ever again. Events are answered beside it.
+async fn fake_version(version: &'static str, answers: Vec<Answer>) -> Fake {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -37,7 +41,7 @@ async fn fake(answers: Vec<Answer>) -> Fake {
         let seen = Arc::clone(&seen);
         async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&seen), Arc::clone(&answers)));
+                tokio::spawn(serve(stream, version, Arc::clone(&seen), Arc::clone(&answers)));
             }
         }
     });
@@ -51,7 +55,7 @@ async fn fake(answers: Vec<Answer>) -> Fake {
 }
 
 /// One request a connection.
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>, answers: Arc<Mutex<VecDeque<Answer>>>) {
+async fn serve(mut stream: TcpStream, version: &str, seen: Arc<Mutex<Vec<String>>>, answers: Arc<Mutex<VecDeque<Answer>>>) {
     let mut request = String::new();
     let mut bytes = [0; 4096];
     loop {
@@ -72,7 +76,8 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>, answers: Ar
         if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
     };
     if status != 0 {
-        let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 {status} X\r\nconnection: close\r\nx-alpine-version: {version}\r\ncontent-length: {}\r\n\r\n", body.len());
         stream.write_all(format!("{head}{body}").as_bytes()).await.ok();
     }
 }
@@ -273,7 +278,7 @@ async fn a_list_follows_its_pages_as_far_as_it_is_asked_to() {
     let asked: Vec<_> = server.headers("prefer").into_iter().map(|(start, _)| start).collect();
     assert_eq!(
         asked,
-        ["GET /v1/sessions?limit=100&state=ready&owner=all", "GET /v1/sessions?limit=100&state=ready&owner=all&cursor=a%2Bb"]
+        ["GET /v1/sessions?limit=200&state=ready&owner=all", "GET /v1/sessions?limit=200&state=ready&owner=all&cursor=a%2Bb"]
     );
 
     let server = fake(vec![sessions(50, Some("more"))]).await;
@@ -285,12 +290,22 @@ async fn a_list_follows_its_pages_as_far_as_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn a_person_sees_the_phases_and_a_script_does_not() {
-    let terminal = Terminal { stdout: false, stderr: true };
+async fn a_person_sees_the_phases_and_a_script_that_wants_the_object_does_not() {
+    let terminal = Terminal { stderr: true, repaints: true, unicode: true, columns: Some(60), ..Terminal::default() };
     let server = fake(vec![running(), running(), done()]).await;
     let run = alpine_on(terminal, &UP[..4], &server.env).await;
     assert_eq!(run.code, ExitCode::SUCCESS);
-    insta::assert_snapshot!("up_on_a_terminal", format!("{}---\n{}", run.err, run.out));
+    let size = |n| std::num::NonZero::new(n).unwrap();
+    let mut screen = vt100::Parser::new(size(20), size(60), 0);
+    screen.process(run.err.replace('\n', "\r\n").as_bytes());
+    insta::assert_snapshot!("up_on_a_terminal", format!("{}\n---\n{}", screen.screen().contents().trim_end(), run.out));
+    // Nothing of it stays that has to be written over, and a dumb terminal gets lines.
+    for terminal in [Terminal::default(), Terminal { stderr: true, ..Terminal::default() }] {
+        let server = fake(vec![running(), running(), done()]).await;
+        let run = alpine_on(terminal, &[&UP[..4], &["--no-color"]].concat(), &server.env).await;
+        assert!(!run.err.contains('\u{1b}') && !run.err.contains('\r'), "{run:?}");
+        insta::assert_snapshot!("up_in_plain_lines", run.err);
+    }
     for silent in ["--quiet", "--json"] {
         let server = fake(vec![running(), done()]).await;
         let run = alpine_on(terminal, &[&UP[..4], &[silent]].concat(), &server.env).await;
@@ -321,7 +336,10 @@ async fn a_token_is_asked_for_once_and_shown_once() {
     let good = fake(vec![(201, made.to_string())]).await;
     let run = good.alpine(&create).await;
     assert_eq!((run.code, run.out.lines().filter(|line| *line == "alpine_pat_s3cr3t").count()), (ExitCode::SUCCESS, 1), "{run:?}");
-    assert!(run.err.contains("only time") && !run.err.contains("s3cr3t"), "{run:?}");
+    assert_eq!(run.out, "alpine_pat_s3cr3t\n", "TOKEN=$(alpine token create …) is the token");
+    assert!(run.err.contains("only time") && run.err.contains("tok_") && !run.err.contains("s3cr3t"), "{run:?}");
+    let quiet = fake(vec![(201, made.to_string())]).await.alpine(&[&create[..10], &["--quiet"]].concat()).await;
+    assert_eq!(quiet.out, "alpine_pat_s3cr3t\n", "{quiet:?}");
     let body: Value = serde_json::from_str(good.seen()[0].split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(body, json!({"name": "ci", "scopes": ["sessions:read"], "expires_in_days": 7}));
     // Whether a lost answer was a token is not known: another try could make a second one.
@@ -342,4 +360,104 @@ async fn a_revocation_has_no_body_and_is_tried_again() {
     let run = server.alpine(&["token", "revoke", "alpine_pat_s3cr3t", "--json"]).await;
     assert_eq!((run.json_error().0.as_str(), server.seen().len()), ("ERR_NOT_FOUND", 2));
     assert!(!run.out.contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn what_the_server_has_decided_is_not_asked_again() {
+    for answer in [
+        problem(500, "ERR_INTERNAL"),
+        problem(429, "ERR_QUOTA_EXCEEDED"),
+        problem(422, "ERR_OPERATION_CONFLICT"),
+        problem(503, "ERR_SANDBOX_PROVISION_FAILED"),
+        nothing(500),
+    ] {
+        let server = fake(vec![answer.clone(), done()]).await;
+        let run = server.alpine(UP).await;
+        assert_ne!(run.code, ExitCode::SUCCESS, "{answer:?}");
+        assert_eq!(server.seen().len(), 1, "{answer:?}");
+    }
+    // What may have been lost on the way is, with the same key.
+    for answer in [(0, String::new()), nothing(502), nothing(503), nothing(504), problem(503, "ERR_UNAVAILABLE")] {
+        let server = fake(vec![answer.clone(), done()]).await;
+        assert_eq!(server.alpine(UP).await.code, ExitCode::SUCCESS, "{answer:?}");
+        let keys = server.headers("idempotency-key");
+        assert!(keys.len() >= 2 && keys[0].1 == keys[1].1, "{answer:?}: {keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_up_names_its_session_and_where_to_look() {
+    let failed = |cause: &str| {
+        let mut failed: Value = serde_json::from_str(&up_operation(OperationStatus::Failed)).unwrap();
+        failed["error"] =
+            json!({"error_code": "ERR_SANDBOX_PROVISION_FAILED", "cause": cause, "next_step": "use a NEW id", "retryable": true});
+        (200, failed.to_string())
+    };
+    for (cause, look) in
+        [("install: exited 1", "alpine logs"), ("sync: cut off", "alpine logs"), ("resolve: no such branch", "alpine events")]
+    {
+        let json = fake(vec![running(), failed(cause)]).await.alpine(UP).await;
+        let error: Value = serde_json::from_str(&json.out).unwrap();
+        assert_eq!(error["session_id"], json!(session_id(1)));
+        let next = format!("use a NEW id; see {look} {}", session_id(1));
+        assert_eq!(error["next_step"], next.as_str());
+        let people = fake(vec![running(), failed(cause)]).await.alpine(&UP[..4]).await;
+        assert!(people.err.contains(&next) && people.err.contains(&format!("session {}", session_id(1))), "{people:?}");
+        assert_eq!(people.code, json.code);
+    }
+}
+
+fn jwt(exp: i64) -> String {
+    let claims = json!({"sub": "ann", "exp": exp});
+    let key = jsonwebtoken::EncodingKey::from_secret(b"whatever");
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_is_said_to_have_and_one_that_is_none_is_not_sent() {
+    let refused = || {
+        vec![(
+            401,
+            json!({"error_code": "ERR_CALLER_IDENTITY_REQUIRED", "cause": "caller identity is required", "next_step": "sign in"})
+                .to_string(),
+        )]
+    };
+    let with = |token: &str, server: &Fake| {
+        let address = server.env.get("ALPINE_SERVER").unwrap().to_owned();
+        Environment::of(&[("ALPINE_CONFIG_DIR", "/nonexistent"), ("ALPINE_SERVER", &address), ("ALPINE_TOKEN", token)])
+    };
+    for (token, next) in [
+        (jwt(1_764_000_000), "the token ended at 2025-11-24 16:00:00 UTC: run alpine login"),
+        (jwt(i64::MAX / 4), "sign in"),
+        ("opaque".into(), "sign in"),
+    ] {
+        let server = fake(refused()).await;
+        let run = alpine(&["list", "--json"], &with(&token, &server)).await;
+        assert_eq!(run.json_error(), ("ERR_CALLER_IDENTITY_REQUIRED".to_owned(), "caller identity is required".to_owned(), 1));
+        assert!(run.out.contains(next), "{run:?}");
+    }
+    for token in ["two words", "line\nbreak", "ümlaut", "bell\u{7}"] {
+        let server = fake(refused()).await;
+        let run = alpine(&["list", "--json"], &with(token, &server)).await;
+        assert_eq!((run.json_error().0.as_str(), run.json_error().2), ("ERR_CALLER_IDENTITY_REQUIRED", 1));
+        assert!(run.out.contains("is no token") && !run.out.contains(token), "{run:?}");
+        assert!(server.seen().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn another_version_of_the_server_is_named_where_the_two_do_not_understand_each_other() {
+    let hint = concat!("the server is version 9.9.9, this is alpine ", env!("CARGO_PKG_VERSION"));
+    for (answer, hinted) in [
+        ((200, "[]".to_owned()), true),
+        (problem(404, "ERR_NOT_FOUND"), true),
+        (nothing(404), true),
+        (problem(404, "ERR_SESSION_NOT_FOUND"), false),
+    ] {
+        let server = fake_version("9.9.9", vec![answer.clone()]).await;
+        let run = server.alpine(&["list", "--json"]).await;
+        assert_eq!(run.out.contains(hint), hinted, "{answer:?}: {run:?}");
+        let same = fake_version(env!("CARGO_PKG_VERSION"), vec![answer]).await.alpine(&["list", "--json"]).await;
+        assert!(!same.out.contains("this is alpine"), "{same:?}");
+    }
 }

@@ -27,6 +27,7 @@ pub const DEV_PROFILE: &str = "dev";
 const VARIABLES: &[&str] = &[
     "ALPINE_ADMIN",
     "ALPINE_CA_FILE",
+    "ALPINE_COMPLETE",
     "ALPINE_CONFIG_DIR",
     "ALPINE_CREDENTIAL_STORE",
     "ALPINE_PRINCIPAL_ID",
@@ -39,8 +40,12 @@ const VARIABLES: &[&str] = &[
     "CI",
     "GH_TOKEN",
     "GITHUB_TOKEN",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
     "LOGNAME",
     "NO_COLOR",
+    "SHELL",
     "TERM",
     "USER",
 ];
@@ -51,6 +56,8 @@ pub struct Environment {
     variables: BTreeMap<&'static str, String>,
     /// The platform's directory for configuration.
     platform_dir: Option<PathBuf>,
+    /// Where shells keep what is theirs: `$XDG_DATA_HOME`, `$XDG_CONFIG_HOME` or what stands for them.
+    shell_dirs: Option<(PathBuf, PathBuf)>,
 }
 
 impl Environment {
@@ -58,12 +65,13 @@ impl Environment {
     pub fn of_process() -> Self {
         let read = |name: &&'static str| std::env::var(name).ok().map(|value| (*name, value));
         let platform_dir = etcetera::base_strategy::choose_base_strategy().ok().map(|dirs| dirs.config_dir());
-        Self { variables: VARIABLES.iter().filter_map(read).collect(), platform_dir }
+        let shell_dirs = etcetera::base_strategy::Xdg::new().ok().map(|dirs| (dirs.data_dir(), dirs.config_dir()));
+        Self { variables: VARIABLES.iter().filter_map(read).collect(), platform_dir, shell_dirs }
     }
 
     #[cfg(test)]
     pub fn of(variables: &[(&'static str, &str)]) -> Self {
-        Self { variables: variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), platform_dir: None }
+        Self { variables: variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), ..Self::default() }
     }
 
     /// A variable as it is, blank too.
@@ -77,12 +85,31 @@ impl Environment {
     }
 
     pub fn no_color(&self) -> bool {
-        self.get("NO_COLOR").is_some() || self.get("TERM") == Some("dumb")
+        self.get("NO_COLOR").is_some() || self.is_dumb()
+    }
+
+    /// A terminal that cannot go back to what it has written.
+    pub fn is_dumb(&self) -> bool {
+        self.get("TERM") == Some("dumb")
+    }
+
+    /// Whether the locale says that letters are more than ASCII.
+    pub fn is_unicode(&self) -> bool {
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| self.get(name)).unwrap_or_default().to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
     }
 
     /// The token with which the repository is read.
     pub fn repo_token(&self) -> Option<String> {
         self.get("GITHUB_TOKEN").or_else(|| self.get("GH_TOKEN")).map(str::to_owned)
+    }
+
+    pub fn data_dir(&self) -> Option<PathBuf> {
+        self.shell_dirs.as_ref().map(|(data, _)| data.clone())
+    }
+
+    pub fn shell_config_dir(&self) -> Option<PathBuf> {
+        self.shell_dirs.as_ref().map(|(_, config)| config.clone())
     }
 
     fn config_dir(&self) -> Option<PathBuf> {
@@ -216,6 +243,12 @@ impl Settings {
 }
 
 impl Settings {
+    /// The names of all profiles, as far as they can be read.
+    pub fn profiles(env: &Environment) -> Vec<String> {
+        let file = env.config_dir().and_then(|dir| read(&dir.join("config.toml")).ok().flatten()).unwrap_or_default();
+        file.profiles.into_keys().collect()
+    }
+
     /// The profile's login, if it is one for this server.
     pub fn saved_login(&self, now: Now) -> Result<Option<Saved>, LoginError> {
         let Some(store) = &self.logins else { return Ok(None) };

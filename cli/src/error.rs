@@ -1,8 +1,8 @@
 //! Everything that can end a command, and the one form in which it is told.
 
-use std::io;
+use std::{io, path::PathBuf};
 
-use alpine_api::{BranchError, ErrorCode, OperationId, RepoUrlError, SessionId};
+use alpine_api::{BranchError, ErrorCode, OperationId, RepoUrlError, SessionId, SessionState};
 use serde::Serialize;
 
 use crate::{
@@ -44,10 +44,15 @@ pub enum CliError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("{}", .failure.cause)]
-    Operation { failure: Failure, operation_id: OperationId },
+    Operation { failure: Failure, session_id: SessionId, operation_id: OperationId },
+    /// It has no page to be opened.
+    #[error("session is {state}, not ready")]
+    NotReady { session_id: SessionId, state: Word<SessionState> },
     /// The audit log is not as it was written.
     #[error("{cause}")]
     Audit { cause: String },
+    #[error("cannot write {}", .path.display())]
+    File { path: PathBuf, source: io::Error },
     #[error("interrupted")]
     Interrupted { waiting_for: Option<(SessionId, OperationId)> },
     #[error("the program could not start")]
@@ -64,6 +69,9 @@ pub struct Report {
     pub exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<OperationId>,
+    /// Of an operation that failed: whose it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
 }
 
 impl Report {
@@ -76,6 +84,7 @@ impl Report {
             retryable: code.retryable(),
             exit_code: code.exit_code(),
             operation_id: None,
+            session_id: None,
         }
     }
 }
@@ -102,28 +111,42 @@ impl CliError {
             Self::Token(error) => error.report(),
             Self::Login(error) => error.report(),
             Self::Client(error) => error.report(),
-            Self::Operation { failure, operation_id } => Report {
+            Self::Operation { failure, session_id, operation_id } => Report {
                 error_code: failure.error_code.clone(),
                 cause: failure.cause.clone(),
-                next_step: failure.next_step.clone(),
+                next_step: with_where_to_look(failure, *session_id),
                 retryable: failure.retryable,
                 // A code that this program does not know came from a step of the system that failed.
                 exit_code: failure.error_code.known().map_or(2, |code| code.exit_code()),
                 operation_id: Some(*operation_id),
+                session_id: Some(*session_id),
             },
+            Self::NotReady { session_id, state } => {
+                use SessionState as S;
+                let coming = matches!(state.known(), Some(S::Requested | S::Provisioning | S::RepoSyncing | S::Installing));
+                let next = match coming {
+                    true => format!("wait for it with alpine events {session_id} --follow, then try again"),
+                    false => format!("run alpine status {session_id}; a new session comes from alpine up"),
+                };
+                Report { retryable: coming, session_id: Some(*session_id), ..Report::new(ErrorCode::OperationConflict, self, next) }
+            }
             Self::Audit { .. } => Report {
                 retryable: false,
                 ..Report::new(
                     ErrorCode::PersistenceVerificationFailed,
                     self,
-                    "somebody has changed the audit log in the database: keep a copy of it, and tell whoever runs the server",
+                    "check that --head, if it was given, is of this server and tenant; then keep what it reads now (alpine audit --json), and tell whoever runs the server that the log was changed",
                 )
             },
+            Self::File { source, .. } => {
+                Report::new(ErrorCode::InvalidRequest, self, format!("{source}: name a place that you may write to"))
+            }
             Self::Interrupted { waiting_for: None } => {
                 Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun")
             }
             Self::Interrupted { waiting_for: Some((session, operation)) } => Report {
                 operation_id: Some(*operation),
+                session_id: Some(*session),
                 ..Report::new(
                     ErrorCode::Interrupted,
                     "interrupted; the operation goes on",
@@ -132,5 +155,16 @@ impl CliError {
             },
             Self::Runtime(source) => Report::new(ErrorCode::Internal, format!("{self}: {source}"), "try again"),
         }
+    }
+}
+
+/// What git or the installer said is in the session's log; the rest of the way is in its events.
+fn with_where_to_look(failure: &Failure, session: SessionId) -> String {
+    let wrote = ["sync:", "install:", "start:"].iter().any(|phase| failure.cause.starts_with(phase));
+    let look = if wrote { format!("alpine logs {session}") } else { format!("alpine events {session}") };
+    match failure.next_step.as_str() {
+        "" => format!("see {look}"),
+        next if next.contains(&look) => next.to_owned(),
+        next => format!("{next}; see {look}"),
     }
 }

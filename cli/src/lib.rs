@@ -5,6 +5,7 @@ mod browser;
 mod client;
 mod clock;
 mod commands;
+mod complete;
 mod config;
 mod error;
 mod http;
@@ -92,23 +93,38 @@ fn identity(settings: &Settings) -> Result<Identity, CliError> {
 pub fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let env = Environment::of_process();
-    let ui = Ui::of_process(&args::look(&argv), env.no_color());
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(argv, env, ui)),
-        Err(source) => ui.finish(Err(CliError::Runtime(source))),
+    let ui = Ui::of_process(&args::look(&argv), &env);
+    if let Some(completions) = complete::answer(&argv, &env) {
+        ui.text(&completions);
+        return ui.finish(Ok(()));
+    }
+    match begin(argv, env, ui) {
+        Ok(context) => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(go_on(context)),
+            Err(source) => context.ui.finish(Err(CliError::Runtime(source))),
+        },
+        Err(code) => code,
     }
 }
 
-async fn run(argv: Vec<OsString>, env: Environment, ui: Ui) -> ExitCode {
+/// As far as it goes without waiting for anything; the exit code, if that is all.
+fn begin(argv: Vec<OsString>, env: Environment, ui: Ui) -> Result<Context, ExitCode> {
     let cli = match args::parse(argv) {
         Parsed::Command(cli) => *cli,
         Parsed::Help(text) => {
             ui.text(&text);
-            return ui.finish(Ok(()));
+            return Err(ui.finish(Ok(())));
         }
-        Parsed::Failed(error) => return ui.finish(Err(error)),
+        Parsed::Failed(error) => return Err(ui.finish(Err(error))),
     };
     let context = Context::new(ui, env, cli);
+    match commands::run_alone(&context) {
+        Some(result) => Err(context.ui.finish(result)),
+        None => Ok(context),
+    }
+}
+
+async fn go_on(context: Context) -> ExitCode {
     let result = tokio::select! {
         // The command first: `events --follow` ends well on the same signal.
         biased;

@@ -13,9 +13,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    args,
+    args, begin,
     config::Environment,
-    run,
+    go_on,
     ui::{Answer, Style, Terminal, Ui},
     wire::{Event, Operation, Session, Token, Word},
 };
@@ -106,6 +106,15 @@ pub fn transitions() -> Vec<Event> {
     ]
 }
 
+/// A transition of an `up` that began at 10:00:00.
+pub fn event(seq: i64, state: SessionState, time: &str, reason: &str) -> Event {
+    Event { to_state: Word::Known(state), at: at(&format!("2026-11-22T{time}")), seq, reason: reason.to_owned(), ..transitions().remove(0) }
+}
+
+pub fn progress_event(seq: i64, state: SessionState, phase: &str, time: &str, reason: &str, percent: Option<i16>) -> Event {
+    Event { kind: Word::Known(EventKind::Progress), phase: Some(phase.to_owned()), percent, ..event(seq, state, time, reason) }
+}
+
 pub fn json_of(answer: &impl Answer) -> String {
     serde_json::to_string_pretty(answer).unwrap()
 }
@@ -143,7 +152,10 @@ pub async fn alpine_on(terminal: Terminal, args: &[&str], env: &Environment) -> 
     let argv: Vec<OsString> = std::iter::once("alpine").chain(args.iter().copied()).map(OsString::from).collect();
     let (out, err) = (Buffer::default(), Buffer::default());
     let ui = Ui::new(Box::new(out.clone()), Box::new(err.clone()), args::look(&argv), terminal);
-    let code = run(argv, env.clone(), ui).await;
+    let code = match begin(argv, env.clone(), ui) {
+        Ok(context) => go_on(context).await,
+        Err(code) => code,
+    };
     Run { code, out: out.text(), err: err.text() }
 }
 

@@ -48,6 +48,9 @@ pub enum TokenError {
     NoPrincipal,
     #[error("caller identity is required")]
     NoCredential,
+    /// It has what no header can carry.
+    #[error("caller identity is required")]
+    Malformed,
     #[error("caller identity is required")]
     Key { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -66,6 +69,9 @@ impl TokenError {
         let next_step = match self {
             Self::NoPrincipal => "set ALPINE_PRINCIPAL_ID to your name, or ALPINE_TOKEN to a token of the server".to_owned(),
             Self::NoCredential => "run alpine login, set ALPINE_TOKEN, or start alpine-server dev on this machine".to_owned(),
+            Self::Malformed => {
+                "ALPINE_TOKEN (or the profile's token) is no token: it has spaces, line breaks or letters that no token has".to_owned()
+            }
             Self::Key { path, source } => {
                 format!("cannot read the signing key {} ({source}); start alpine-server dev again, or set ALPINE_TOKEN", path.display())
             }
@@ -131,7 +137,8 @@ impl Identity {
     pub fn new(credential: Credential, now: Now) -> Result<Self, TokenError> {
         let Credential { token, key_file, principal, tenant, roles } = credential;
         if let Some(token) = token {
-            return Ok(Self { source: Source::Fixed(token), now });
+            let fits = token.bytes().all(|byte| byte.is_ascii_graphic());
+            return if fits { Ok(Self { source: Source::Fixed(token), now }) } else { Err(TokenError::Malformed) };
         }
         let path = key_file.ok_or(TokenError::NoCredential)?;
         let principal = principal.ok_or(TokenError::NoPrincipal)?;
@@ -151,6 +158,17 @@ impl Identity {
             Source::Fixed(token) => Ok(Some(token.clone())),
             Source::Dev { .. } => self.signed().map(Some),
         }
+    }
+
+    /// When a token that was given ended, if it says so and it has. Nothing else in it is believed.
+    pub fn ended(&self) -> Option<DateTime<Utc>> {
+        #[derive(serde::Deserialize)]
+        struct End {
+            exp: i64,
+        }
+        let Source::Fixed(token) = &self.source else { return None };
+        let End { exp } = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
+        DateTime::from_timestamp(exp, 0).filter(|end| *end <= (self.now)())
     }
 
     /// Another token than the one that was refused, if this identity can get one.

@@ -1,5 +1,8 @@
 //! The only writer to the terminal. Results go to stdout, everything else to stderr.
 
+mod live;
+mod text;
+
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
@@ -8,14 +11,21 @@ use std::{
 };
 
 use alpine_api::ErrorCode;
-use chrono::{DateTime, TimeDelta, Utc};
+use anstream::AutoStream;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use self::live::Live;
+pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, elapsed, fields, table, width};
 use crate::{
     args::Look,
     clock,
+    config::Environment,
     error::{CliError, Report},
 };
+
+/// Where the terminal does not say how large it is.
+const USUAL: (usize, usize) = (80, 24);
 
 /// Something a command has to say, for scripts as it serializes, for people as it reads.
 pub trait Answer: Serialize {
@@ -28,20 +38,30 @@ pub struct Ui {
     stdout: Stream,
     stderr: Stream,
     look: Look,
-    style: Style,
-    error_style: Style,
     terminal: Terminal,
 }
 
 type Sink = Box<dyn Write + Send>;
 
-struct Stream(Mutex<(Sink, io::Result<()>)>);
+struct Stream(Mutex<Written>);
 
-/// Which of the two streams a person looks at.
+struct Written {
+    sink: Sink,
+    so_far: io::Result<()>,
+    live: Live,
+}
+
+/// Which of the two streams a person looks at, and what it can do.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Terminal {
     pub stdout: bool,
     pub stderr: bool,
+    /// It can write over what it shows.
+    pub repaints: bool,
+    /// It has more than ASCII.
+    pub unicode: bool,
+    /// Its width, where the system is not to be asked.
+    pub columns: Option<usize>,
 }
 
 impl fmt::Debug for Ui {
@@ -52,19 +72,31 @@ impl fmt::Debug for Ui {
 
 impl Stream {
     fn new(sink: Sink) -> Self {
-        Self(Mutex::new((sink, Ok(()))))
+        Self(Mutex::new(Written { sink, so_far: Ok(()), live: Live::default() }))
+    }
+
+    /// Text that stays.
+    fn write(&self, text: &str, columns: usize) {
+        self.change(|live| live.above(text, columns));
+    }
+
+    /// Lines that are written over by the next ones.
+    fn show(&self, lines: Vec<String>, columns: usize) {
+        self.change(|live| live.show(lines, columns));
     }
 
     /// Keeps the first failure for the end: a full disk must not look like success.
-    fn write(&self, text: &str) {
+    fn change(&self, change: impl FnOnce(&mut Live) -> String) {
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if stream.1.is_ok() {
-            stream.1 = stream.0.write_all(text.as_bytes()).and_then(|()| stream.0.flush());
+        let Written { sink, so_far, live } = &mut *stream;
+        let text = change(live);
+        if so_far.is_ok() && !text.is_empty() {
+            *so_far = sink.write_all(text.as_bytes()).and_then(|()| sink.flush());
         }
     }
 
     fn failure(&self) -> Option<String> {
-        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).1 {
+        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).so_far {
             // The reader has seen enough (`alpine list | head -1`).
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(error.to_string()),
             _ => None,
@@ -72,25 +104,58 @@ impl Stream {
     }
 
     fn is_closed(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.is_err()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).so_far.is_err()
     }
 }
 
 impl Ui {
-    pub fn of_process(look: &Look, no_color: bool) -> Self {
-        let terminal = Terminal { stdout: io::stdout().is_terminal(), stderr: io::stderr().is_terminal() };
-        Self::new(
-            Box::new(anstream::stdout()),
-            Box::new(anstream::stderr()),
-            Look { no_color: look.no_color || no_color, ..*look },
-            terminal,
-        )
+    pub fn of_process(look: &Look, env: &Environment) -> Self {
+        let terminal = Terminal {
+            stdout: io::stdout().is_terminal(),
+            stderr: io::stderr().is_terminal(),
+            repaints: !env.is_dumb(),
+            unicode: env.is_unicode(),
+            columns: None,
+        };
+        // Whether there are colours is decided here, and a terminal without them can still be written over.
+        let (stdout, stderr) = (AutoStream::always(io::stdout()), AutoStream::always(io::stderr()));
+        Self::new(Box::new(stdout), Box::new(stderr), Look { no_color: look.no_color || env.no_color(), ..*look }, terminal)
     }
 
     pub fn new(stdout: Sink, stderr: Sink, look: Look, terminal: Terminal) -> Self {
-        let style = |terminal| Style { color: terminal && !look.no_color };
-        let (style, error_style) = (style(terminal.stdout), style(terminal.stderr));
-        Self { stdout: Stream::new(stdout), stderr: Stream::new(stderr), look, style, error_style, terminal }
+        Self { stdout: Stream::new(stdout), stderr: Stream::new(stderr), look, terminal }
+    }
+
+    /// Of what goes to stdout.
+    fn style(&self) -> Style {
+        let color = self.terminal.stdout && !self.look.no_color;
+        Style { color, columns: self.terminal.stdout.then(|| self.size(io::stdout()).0) }
+    }
+
+    /// Columns and rows.
+    #[cfg(unix)]
+    fn size(&self, stream: impl std::os::fd::AsFd) -> (usize, usize) {
+        let asked = || terminal_size::terminal_size_of(stream).map(|(width, height)| (width.0.into(), height.0.into()));
+        match self.terminal.columns {
+            Some(columns) => (columns, USUAL.1),
+            None => asked().filter(|(columns, rows)| *columns > 0 && *rows > 0).unwrap_or(USUAL),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn size<S>(&self, _: S) -> (usize, usize) {
+        let asked = || terminal_size::terminal_size().map(|(width, height)| (width.0.into(), height.0.into()));
+        self.terminal.columns.map(|columns| (columns, USUAL.1)).or_else(asked).unwrap_or(USUAL)
+    }
+
+    /// To stdout.
+    fn out(&self, text: &str) {
+        self.stdout.write(text, if self.terminal.stdout { self.size(io::stdout()).0 } else { 0 });
+    }
+
+    /// To stderr.
+    fn err(&self, text: &str) {
+        self.stderr.write(text, if self.terminal.stderr { self.size(io::stderr()).0 } else { 0 });
     }
 
     pub fn json(&self) -> bool {
@@ -101,9 +166,46 @@ impl Ui {
         self.terminal.stdout
     }
 
-    /// Whether a person watches and wants to see how far an operation is.
+    /// Whether how far an operation is should be told.
     pub fn shows_progress(&self) -> bool {
-        self.terminal.stderr && !self.look.json && !self.look.quiet
+        !self.look.json && !self.look.quiet
+    }
+
+    /// Whether it can be told by lines that are written over.
+    pub fn repaints(&self) -> bool {
+        self.terminal.stderr && self.terminal.repaints
+    }
+
+    /// The width of the terminal on which progress is shown.
+    pub fn columns(&self) -> usize {
+        self.size(io::stderr()).0
+    }
+
+    pub fn unicode(&self) -> bool {
+        self.terminal.unicode
+    }
+
+    /// Whether a result can be shown that is written over by the next one.
+    pub fn repaints_results(&self) -> bool {
+        self.terminal.stdout && self.terminal.repaints && !self.look.json
+    }
+
+    /// What is going on: lines at the bottom of the terminal, until the next ones.
+    pub fn progress(&self, lines: Vec<String>) {
+        if self.repaints() && self.shows_progress() {
+            self.stderr.show(lines, self.size(io::stderr()).0);
+        }
+    }
+
+    /// A result that is written over by the next one; as much of it as fits.
+    pub fn repaint(&self, text: &str) {
+        let (columns, rows) = self.size(io::stdout());
+        self.stdout.show(text.lines().take(rows.saturating_sub(1).max(1)).map(str::to_owned).collect(), columns);
+    }
+
+    /// A result as people read it.
+    pub fn for_people(&self, answer: &impl Answer) -> String {
+        answer.for_people(self.style(), clock::now())
     }
 
     /// Whether nobody reads the results any more.
@@ -117,7 +219,7 @@ impl Ui {
             // On a terminal someone reads it; elsewhere a line an object is what tools like.
             self.json_line(answer, self.terminal.stdout);
         } else {
-            self.text(&format!("{}\n", answer.for_people(self.style, clock::now())));
+            self.text(&format!("{}\n", self.for_people(answer)));
         }
     }
 
@@ -126,7 +228,7 @@ impl Ui {
         if self.look.json {
             self.json_line(answer, false);
         } else {
-            self.text(&format!("{}\n", answer.for_people(self.style, clock::now())));
+            self.text(&format!("{}\n", self.for_people(answer)));
         }
     }
 
@@ -140,24 +242,24 @@ impl Ui {
 
     /// Text that is a result by itself.
     pub fn text(&self, text: &str) {
-        self.stdout.write(text);
+        self.out(text);
     }
 
     /// For people, beside the result.
     pub fn info(&self, text: &str) {
         if !self.look.quiet && !self.look.json {
-            self.stderr.write(&format!("{text}\n"));
+            self.err(&format!("{text}\n"));
         }
     }
 
     /// What a person must do for the command to go on: always on stderr.
     pub fn ask(&self, text: &str) {
-        self.stderr.write(&format!("{text}\n"));
+        self.err(&format!("{text}\n"));
     }
 
     /// Emphasis of what goes to stderr.
     pub fn error_style(&self) -> Style {
-        self.error_style
+        Style { color: self.terminal.stderr && !self.look.no_color, columns: None }
     }
 
     pub fn stderr_is_terminal(&self) -> bool {
@@ -167,16 +269,17 @@ impl Ui {
     /// With `--verbose` only.
     pub fn note(&self, text: &str) {
         if self.look.verbose {
-            self.stderr.write(&format!("{}\n", self.error_style.dim(&clean(text))));
+            self.err(&format!("{}\n", self.error_style().dim(&clean(text))));
         }
     }
 
     pub fn warn(&self, text: &str) {
-        self.stderr.write(&format!("{} {}\n", self.error_style.yellow("warning:"), clean(text)));
+        self.err(&format!("{} {}\n", self.error_style().yellow("warning:"), clean(text)));
     }
 
     /// Tells how it ended, and says it with the exit code.
     pub fn finish(&self, result: Result<(), CliError>) -> ExitCode {
+        self.progress(Vec::new());
         let code = match result {
             Ok(()) => 0,
             Err(error) => {
@@ -186,7 +289,7 @@ impl Ui {
         };
         let Some(why) = self.stdout.failure() else { return code.into() };
         let report = Report::new(ErrorCode::Internal, format!("cannot write the result: {why}"), "check where stdout leads to");
-        self.stderr.write(&people_error(&report, self.error_style));
+        self.err(&people_error(&report, self.error_style()));
         report.exit_code.into()
     }
 
@@ -195,9 +298,9 @@ impl Ui {
         if self.look.json {
             self.json_line(&report, self.terminal.stdout);
         } else if let CliError::NoCommand { help } = error {
-            self.stderr.write(help);
+            self.err(help);
         } else {
-            self.stderr.write(&people_error(&report, self.error_style));
+            self.err(&people_error(&report, self.error_style()));
         }
     }
 }
@@ -207,94 +310,13 @@ pub fn people_error(report: &Report, style: Style) -> String {
     if !report.next_step.is_empty() {
         text.push_str(&format!("{} {}\n", style.bold("next:"), clean(&report.next_step)));
     }
+    if let Some(id) = report.session_id {
+        text.push_str(&format!("{}\n", style.dim(&format!("session {id}"))));
+    }
     if let Some(id) = report.operation_id {
         text.push_str(&format!("{}\n", style.dim(&format!("operation {id}"))));
     }
     text
-}
-
-/// Text that came from elsewhere, without what would steer a terminal.
-pub fn clean(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    text.chars()
-        .map(|c| {
-            if c == '\n' || c == '\t' {
-                ' '
-            } else if steers(c) {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-/// Emphasis, where there is a terminal that shows it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Style {
-    pub color: bool,
-}
-
-impl Style {
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    pub fn bold(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    pub fn dim(self, text: &str) -> String {
-        self.paint("2", text)
-    }
-
-    pub fn red(self, text: &str) -> String {
-        self.paint("1;31", text)
-    }
-
-    pub fn yellow(self, text: &str) -> String {
-        self.paint("33", text)
-    }
-}
-
-/// Aligned columns under a heading; the last is as wide as it is.
-pub fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]], style: Style) -> String {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| clean(cell))).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).chain([heading[column].len()]).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |cells: [&str; N]| {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let body = rows.iter().map(|row| line(row.each_ref().map(String::as_str)));
-    std::iter::once(style.bold(&line(heading))).chain(body).collect::<Vec<_>>().join("\n")
-}
-
-/// `name  value` a line, the values under one another.
-pub fn fields(rows: &[(&str, Option<String>)], style: Style) -> String {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, Option<String>)| {
-        value.as_ref().map(|value| format!("{}  {}", style.dim(&format!("{name:<width$}")), clean(value)))
-    };
-    rows.iter().filter_map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// `3 min ago`.
-pub fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    match (now - then).max(TimeDelta::zero()) {
-        d if d < TimeDelta::seconds(5) => "just now".to_owned(),
-        d if d < TimeDelta::minutes(1) => format!("{} s ago", d.num_seconds()),
-        d if d < TimeDelta::hours(1) => format!("{} min ago", d.num_minutes()),
-        d if d < TimeDelta::days(1) => format!("{} h ago", d.num_hours()),
-        d => format!("{} d ago", d.num_days()),
-    }
-}
-
-/// `1.2 s`, `2 min 05 s`.
-pub fn elapsed(time: TimeDelta) -> String {
-    let time = time.max(TimeDelta::zero());
-    let tenths = time.num_milliseconds() / 100;
-    if tenths < 600 { format!("{}.{} s", tenths / 10, tenths % 10) } else { format!("{} min {:02} s", tenths / 600, tenths % 600 / 10) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 use std::process::ExitCode;
 
+use chrono::TimeDelta;
+
 use super::*;
 use crate::testing::{at, operation_id};
 
@@ -21,6 +23,17 @@ fn text_from_elsewhere_cannot_steer_the_terminal() {
 }
 
 #[test]
+fn text_is_cut_to_the_columns_that_it_takes() {
+    assert_eq!(
+        (cut("abc", 3), cut("abcd", 3), cut("漢字漢", 5), cut("ab", 0)),
+        ("abc".into(), "ab…".into(), "漢字…".into(), String::new())
+    );
+    assert_eq!(cut("\u{1b}[1mabcdef\u{1b}[0m", 4), "\u{1b}[1mabc…\u{1b}[0m");
+    assert_eq!((cut_front("abcd", 3), cut_front("abc", 3)), ("…cd".into(), "abc".into()));
+    assert_eq!(clean_lines("a\tb\n\u{1b}[2J\r\n"), "a\tb\n\u{fffd}[2J\u{fffd}\n");
+}
+
+#[test]
 fn columns_line_up() {
     let rows = [["1".to_owned(), "ünï".to_owned(), "x y".to_owned()], ["10000".to_owned(), "a".to_owned(), String::new()]];
     assert_eq!(table(["N", "NAME", "LAST"], &rows, Style::default()), "N      NAME  LAST\n1      ünï   x y\n10000  a");
@@ -33,7 +46,10 @@ fn an_error_has_its_code_and_its_next_step() {
         ..Report::new(ErrorCode::SandboxProvisionFailed, "install\u{7} exited 1", "mend it")
     };
     insta::assert_snapshot!("error_people", people_error(&report, Style::default()));
-    insta::assert_snapshot!("error_people_color", people_error(&report, Style { color: true }).replace('\u{1b}', "ESC"));
+    insta::assert_snapshot!(
+        "error_people_color",
+        people_error(&report, Style { color: true, ..Style::default() }).replace('\u{1b}', "ESC")
+    );
     insta::assert_json_snapshot!("error_json", report);
 }
 
@@ -41,9 +57,9 @@ fn an_error_has_its_code_and_its_next_step() {
 fn colours_are_for_terminals_that_want_them() {
     let ui = |terminal, no_color| {
         let look = Look { no_color, ..Look::default() };
-        Ui::new(Box::new(io::sink()), Box::new(io::sink()), look, Terminal { stdout: terminal, stderr: terminal })
+        Ui::new(Box::new(io::sink()), Box::new(io::sink()), look, Terminal { stdout: terminal, stderr: terminal, ..Terminal::default() })
     };
-    assert_eq!([(true, false), (true, true), (false, false)].map(|(tty, no)| ui(tty, no).style.color), [true, false, false]);
+    assert_eq!([(true, false), (true, true), (false, false)].map(|(tty, no)| ui(tty, no).style().color), [true, false, false]);
 }
 
 struct Broken(io::ErrorKind);

@@ -1,18 +1,20 @@
 //! Waiting for an operation to end, in silence for scripts, a line a phase for people.
 
+mod progress;
+mod show;
+
 use std::time::{Duration, Instant};
 
-use alpine_api::{ErrorCode, OperationStatus, SessionState};
+use alpine_api::{ErrorCode, OperationStatus};
 
+pub use self::show::LOST;
 use crate::{
     Context,
-    client::{Client, ClientError, Patience},
+    client::{Client, ClientError},
     error::CliError,
-    ui::elapsed,
     wire::{Failure, Operation, Word},
 };
 
-const PROGRESS_PAUSE: Duration = Duration::from_millis(300);
 /// A server that does not hold answers back is not asked more often than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 
@@ -22,15 +24,7 @@ pub async fn until_done(context: &Context, client: &Client, operation: Operation
     let operation = if operation.has_ended() {
         operation
     } else if context.ui.shows_progress() {
-        context.ui.info(&format!("{} (Ctrl-C leaves it running)", operation.session_id));
-        let mut progress = Progress { context, client, operation: &operation, after: 0 };
-        let ended = tokio::select! {
-            ended = follow(context, client, &operation) => ended?,
-            never = progress.run() => match never {},
-        };
-        // The last phases may have come between two looks.
-        progress.look().await;
-        ended
+        show::alongside(context, client, &operation, follow(context, client, &operation)).await?
     } else {
         follow(context, client, &operation).await?
     };
@@ -66,67 +60,13 @@ pub fn outcome(operation: Operation) -> Result<Operation, CliError> {
             retryable: true,
         },
     };
-    Err(CliError::Operation { failure, operation_id: operation.operation_id })
-}
-
-struct Progress<'a> {
-    context: &'a Context,
-    client: &'a Client,
-    operation: &'a Operation,
-    after: i64,
-}
-
-enum Never {}
-
-impl Progress<'_> {
-    async fn run(&mut self) -> Never {
-        loop {
-            self.look().await;
-            tokio::time::sleep(PROGRESS_PAUSE).await;
-        }
-    }
-
-    /// Says what is new. That nothing could be seen is not worth a word: the wait itself goes on.
-    async fn look(&mut self) {
-        let Ok(page) = self.client.events(&self.context.ui, self.operation.session_id, self.after, Patience::Ask).await else { return };
-        self.after = self.after.max(page.next_after);
-        for event in page.events.iter().filter(|event| event.operation_id == self.operation.operation_id) {
-            self.context.ui.info(&phase_line(&elapsed(event.at - self.operation.created_at), &event.to_state));
-        }
-    }
-}
-
-fn phase_line(time: &str, state: &Word<SessionState>) -> String {
-    let words = match state.known() {
-        Some(SessionState::Requested) => "accepted",
-        Some(SessionState::Provisioning) => "making the sandbox",
-        Some(SessionState::RepoSyncing) => "cloning the repository",
-        Some(SessionState::Installing) => "installing dependencies",
-        Some(SessionState::Ready) => "ready",
-        Some(SessionState::Failing) => "failed; cleaning up",
-        Some(SessionState::Failed) => "cleaned up",
-        Some(SessionState::CleanupFailed) => "could not clean up yet",
-        Some(SessionState::Stopping) => "stopping",
-        Some(SessionState::CloseFailed) => "did not stop",
-        Some(SessionState::Persisting) => "storing and verifying the record",
-        Some(SessionState::PersistFailed | SessionState::StoppedUnpersisted) => "the record is not stored",
-        Some(SessionState::Stopped) => "stopped",
-        None => return format!("{time:>12}  {}", crate::ui::clean(&state.to_string())),
-    };
-    format!("{time:>12}  {words}")
+    Err(CliError::Operation { failure, session_id: operation.session_id, operation_id: operation.operation_id })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing;
-
-    #[test]
-    fn every_phase_has_its_line() {
-        let lines: Vec<_> = SessionState::ALL.iter().map(|state| phase_line("1.2 s", &Word::Known(*state))).collect();
-        insta::assert_snapshot!(lines.join("\n"));
-        assert_eq!(phase_line("1.2 s", &Word::Other("defrosting\u{1b}".to_owned())), "       1.2 s  defrosting\u{fffd}");
-    }
 
     #[test]
     fn an_operation_that_did_not_succeed_is_an_error_with_its_exit_code() {

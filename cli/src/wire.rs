@@ -5,8 +5,8 @@
 use std::fmt;
 
 use alpine_api::{
-    CredentialId, CredentialKind, CredentialOwner, ErrorCode, EventKind, OperationId, OperationKind, OperationStatus, Scope, SessionId,
-    SessionState, TokenId,
+    CredentialId, CredentialKind, CredentialOwner, ErrorCode, EventKind, LogSource, OperationId, OperationKind, OperationStatus, Scope,
+    SessionId, SessionState, TokenId,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,7 @@ pub struct SessionSummary {
     pub branch: String,
     pub updated_at: DateTime<Utc>,
     pub owner_principal_id: String,
+    pub opencode_url: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -151,6 +152,22 @@ fn transition() -> Word<EventKind> {
 pub struct EventPage {
     pub events: Vec<Event>,
     pub next_after: i64,
+}
+
+/// A piece of a session's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogChunk {
+    pub seq: i64,
+    pub at: DateTime<Utc>,
+    pub source: Word<LogSource>,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LogPage {
+    pub chunks: Vec<LogChunk>,
+    /// Above 1: what came before is gone.
+    pub first_seq: Option<i64>,
 }
 
 /// Who the server takes the caller for.

@@ -11,7 +11,7 @@ use crate::{Scope, TokenId};
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// What it is for; without control characters.
-    #[schema(examples("nightly build"), min_length = 1, max_length = 100)]
+    #[schema(examples("nightly build"), min_length = 1, max_length = 100, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub name: String,
     /// What it is good for. `admin` only for admins.
     #[schema(min_items = 1, max_items = 3)]

@@ -47,10 +47,12 @@ pub struct AuditEntry {
     pub reason: Option<String>,
     pub request_id: String,
     /// `hash` of the entry before; empty for the first.
+    #[schema(pattern = "^([0-9a-f]{64})?$")]
     pub prev_hash: String,
     /// SHA-256, in hexadecimal, over all of the above: each field as its length in bytes, `:` and its text (a missing one
     /// as `-`), in the order tenant, seq, at in microseconds since 1970, actor_tenant, actor, action, outcome, target, owner,
     /// reason, request_id, prev_hash.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub hash: String,
 }
 
@@ -84,6 +86,7 @@ impl AuditEntry {
 pub struct AuditPage {
     pub entries: Vec<AuditEntry>,
     /// `after` of the next page.
+    #[schema(minimum = 0)]
     pub next_after: i64,
 }
 

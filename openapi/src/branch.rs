@@ -2,8 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
-/// A branch name that git takes for `refs/heads/<name>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+use utoipa::ToSchema;
+
+/// A branch name that git takes for `refs/heads/<name>`. The pattern says most of git's rules, not all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, ToSchema)]
+#[schema(
+    value_type = String, examples("main", "feature/x"), min_length = 1, max_length = 255,
+    pattern = r"^[^-/.\x00-\x20~^:?*\[\\\x7f-\x9f]([^\x00-\x20~^:?*\[\\\x7f-\x9f]*[^/.\x00-\x20~^:?*\[\\\x7f-\x9f])?$"
+)]
 pub struct Branch(String);
 
 /// Why a branch was refused.

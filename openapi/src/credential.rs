@@ -66,14 +66,14 @@ impl fmt::Display for CredentialOwner {
 #[serde(deny_unknown_fields)]
 pub struct SetCredential {
     /// The host, with `:port` unless it is 443 (token) or 22 (deploy key).
-    #[schema(examples("github.com"), max_length = 262)]
+    #[schema(examples("github.com"), min_length = 1, max_length = 262, pattern = r"^[A-Za-z0-9_.:\[\]-]+$")]
     pub host: String,
     pub kind: CredentialKind,
     #[serde(default)]
     pub owner: CredentialOwner,
     /// Of the kind `token`: at most 4096 bytes, without control characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(write_only, format = Password, max_length = 4096)]
+    #[schema(write_only, format = Password, min_length = 1, max_length = 4096, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     pub token: Option<String>,
     /// Of the kind `deploy_key`: an OpenSSH or PEM private key without a passphrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]

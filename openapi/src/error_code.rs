@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 macro_rules! catalogue {
     // The wire value is a `tt`: a `literal` would come to utoipa in a group, which it does not read as a name.
     ($($(#[$doc:meta])* $variant:ident = $wire:tt, $status:literal, $exit:literal, $retryable:literal, $title:literal;)*) => {
-        /// What went wrong, for programs. The set only grows.
+        /// What went wrong, for programs. The set only grows: of a code that you do not know, `retryable` and the status say enough.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $wire)] $variant,)*

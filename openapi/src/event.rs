@@ -73,8 +73,9 @@ pub struct Event {
     pub operation_id: OperationId,
     /// The fence of the lease under which it was written.
     pub fence: i64,
-    /// Of progress: the phase that has come further.
+    /// Of progress: the phase that has come further. There may be others tomorrow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(examples("sync"))]
     pub phase: Option<String>,
     /// Of progress, where it is known: how much of this step is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +88,7 @@ pub struct Event {
 pub struct EventPage {
     pub events: Vec<Event>,
     /// Give it back as `after` to go on where this page ends.
+    #[schema(minimum = 0)]
     pub next_after: i64,
 }
 
@@ -136,8 +138,10 @@ pub struct LogChunk {
 pub struct LogPage {
     pub chunks: Vec<LogChunk>,
     /// Give it back as `after` to go on where this page ends.
+    #[schema(minimum = 0)]
     pub next_after: i64,
     /// The number of the oldest piece that is kept; absent where there is none. Above 1: older ones are gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub first_seq: Option<i64>,
 }

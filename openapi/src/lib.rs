@@ -11,6 +11,7 @@ mod credential;
 mod error_code;
 mod event;
 mod ids;
+mod import;
 mod operation;
 mod problem;
 mod protected_resource;
@@ -29,6 +30,10 @@ pub use credential::{Credential, CredentialKind, CredentialList, CredentialOwner
 pub use error_code::ErrorCode;
 pub use event::{Event, EventKind, EventPage, LogChunk, LogPage, LogSource, Transition};
 pub use ids::{CredentialId, IdError, OperationId, SessionId, TokenId};
+pub use import::{
+    IMPORT_MAX_BYTES, IMPORT_MAX_KEYS, IMPORT_MAX_OPERATIONS, IMPORT_MAX_TRANSITIONS, ImportOutcome, ImportSession, Imported,
+    ImportedFailure, ImportedKey, ImportedOperation, ImportedSession, ImportedTransition,
+};
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
 pub use protected_resource::{LoginHint, ProtectedResource};

@@ -73,12 +73,15 @@ pub struct Operation {
     pub status: OperationStatus,
     /// The session's state.
     pub state: SessionState,
-    /// The step that runs or ran last.
+    /// The step that runs or ran last. There may be others tomorrow.
+    #[schema(examples("sync"))]
     pub phase: String,
     pub created_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
+    /// The commit that the branch pointed to when the session began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^([0-9a-f]{40}|[0-9a-f]{64})$")]
     pub target_commit_sha: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opencode_url: Option<String>,
@@ -90,6 +93,7 @@ pub struct Operation {
     pub persisted_at: Option<DateTime<Utc>>,
     /// The record was stored, read back and found equal.
     pub persistence_verified: bool,
+    /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,10 @@
 use std::{fmt, str::FromStr};
 
 use url::{Host, Url};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 /// How a repository is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,7 +15,7 @@ pub enum Scheme {
     Ssh,
 }
 
-/// A repository URL without any credential in it.
+/// A repository URL: `https://host/path`, `ssh://git@host/path` or `git@host:path`, without a credential, query or fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepoUrl {
     text: String,
@@ -19,6 +23,24 @@ pub struct RepoUrl {
     host: String,
     port: u16,
 }
+
+/// `https://host/path`, `ssh://git@host/path` or `git@host:path`, without a credential, query or fragment. The pattern says most of
+/// the rules, not all.
+#[derive(ToSchema)]
+#[schema(
+    as = RepoUrl, examples("https://github.com/org/repo.git", "git@github.com:org/repo.git"), min_length = 1, max_length = 2048,
+    pattern = r"^(https://[A-Za-z0-9_.:\[\]-]+/|ssh://([A-Za-z0-9_.][A-Za-z0-9_.-]*@)?[A-Za-z0-9_.:\[\]-]+/|[A-Za-z0-9_.][A-Za-z0-9_.-]*@[A-Za-z0-9_.:\[\]-]+:)[!$-;=@-\[\]_a-z~]+$"
+)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Documented(String);
+
+impl PartialSchema for RepoUrl {
+    fn schema() -> RefOr<Schema> {
+        Documented::schema()
+    }
+}
+
+impl ToSchema for RepoUrl {}
 
 /// Why a repository URL was refused. Never carries the URL: it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,18 +4,18 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Failure, OperationId, SessionId, SessionState, Transition};
+use crate::{Branch, Failure, OperationId, RepoUrl, SessionId, SessionState, Transition};
 
 /// A request for a ready session.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpSession {
-    /// `https://host/path`, `ssh://git@host/path` or `git@host:path`; no user info, query or fragment.
-    #[schema(examples("https://github.com/org/repo.git"), max_length = 2048)]
+    /// What to clone.
+    #[schema(value_type = RepoUrl)]
     pub repo_url: String,
-    /// The branch, as in `refs/heads/<branch>`.
+    /// The branch, as in `refs/heads/<branch>`. Without one the answer is `400 ERR_BRANCH_REQUIRED`.
     #[serde(default)]
-    #[schema(examples("main"), max_length = 255)]
+    #[schema(value_type = Branch, required = true)]
     pub branch: String,
     /// The repository is read without credentials.
     #[serde(default)]
@@ -23,7 +23,7 @@ pub struct UpSession {
     /// A token for the repository's host. Sealed on arrival, opened for git only, erased when the
     /// operation ends; not part of what makes two requests the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(write_only, format = Password, max_length = 4096)]
+    #[schema(write_only, format = Password, max_length = 4096, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     pub repo_token: Option<String>,
 }
 
@@ -49,7 +49,7 @@ pub struct DownSession {
     pub force: bool,
     /// Kept with the transition, and in the audit log when the session is another's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 500)]
+    #[schema(max_length = 500, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     pub reason: Option<String>,
 }
 
@@ -64,7 +64,9 @@ pub struct Session {
     pub public: bool,
     /// The commit that the branch pointed to when the session began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^([0-9a-f]{40}|[0-9a-f]{64})$")]
     pub target_commit_sha: Option<String>,
+    /// Where the session answers, once it is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opencode_url: Option<String>,
     pub created_at: DateTime<Utc>,
@@ -82,6 +84,7 @@ pub struct Session {
     pub last_transition: Transition,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<Failure>,
+    /// What to do next, for people.
     pub next_step: String,
 }
 

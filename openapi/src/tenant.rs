@@ -27,7 +27,11 @@ pub struct TenantQuotas {
 /// What a tenant uses at this moment; counted, not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct TenantUsage {
+    /// Sessions that are not final.
+    #[schema(minimum = 0)]
     pub active_sessions: i64,
+    /// Operations in flight.
+    #[schema(minimum = 0)]
     pub operations: i64,
 }
 
@@ -54,13 +58,18 @@ pub struct TenantPage {
 #[serde(deny_unknown_fields)]
 pub struct CreateTenant {
     /// As identity providers name it: 1 to 255 bytes without control characters or surrounding space.
-    #[schema(min_length = 1, max_length = 255, examples("acme"))]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        examples("acme"),
+        pattern = "^[^\\x00-\\x20\\x7f-\\xa0]([^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0])?$"
+    )]
     pub tenant_id: String,
     #[serde(default)]
     pub quotas: TenantQuotas,
     /// Kept in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 500)]
+    #[schema(max_length = 500, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     pub reason: Option<String>,
 }
 
@@ -82,7 +91,7 @@ pub struct UpdateTenant {
     pub max_operations_per_principal: Option<Option<i32>>,
     /// Kept in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 500)]
+    #[schema(max_length = 500, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     pub reason: Option<String>,
 }
 

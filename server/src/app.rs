@@ -205,6 +205,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     let state = http::AppState::new(http::Parts {
         ledger: ledger.clone(),
         auth: Arc::clone(&auth),
+        clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         settings: assemble::http(http, plan.takes_secrets),
         limits: assemble::limits(&plan.common.limits, &plan.pools),
@@ -213,8 +214,8 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     });
     let background = CancellationToken::new();
     let hub = tokio::spawn({
-        let (ledger, stop) = (ledger.clone(), background.clone());
-        async move { ledger.hub().run(stop).await }
+        let (ledger, metrics, stop) = (ledger.clone(), Arc::clone(&metrics), background.clone());
+        async move { ledger.hub().run(metrics, stop).await }
     });
     let keys = tokio::spawn({
         let stop = background.clone();

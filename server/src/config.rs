@@ -335,6 +335,12 @@ pub struct HttpArgs {
     /// How long a request may take beyond what it asked to wait.
     #[arg(long, env = "ALPINE_REQUEST_TIMEOUT_SECONDS", default_value_t = 30)]
     pub request_timeout_seconds: u64,
+    /// How often a stream in which nothing happens sends a comment, so that nobody on the way closes it.
+    #[arg(long, env = "ALPINE_STREAM_HEARTBEAT_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub stream_heartbeat_seconds: u64,
+    /// How long a stream goes on before it ends and its client comes again, with a credential that is still good.
+    #[arg(long, env = "ALPINE_STREAM_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub stream_seconds: u64,
     /// How long open requests may go on after SIGTERM.
     #[arg(long, env = "ALPINE_DRAIN_SECONDS", default_value_t = 10)]
     pub drain_seconds: u64,

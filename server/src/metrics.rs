@@ -122,6 +122,8 @@ pub struct Metrics {
     shed: Counters<1>,
     connections: Gauge,
     connections_refused: Counters<1>,
+    watchers: Gauge,
+    watch_reads: Counters<1>,
     #[cfg(feature = "faults")]
     injected: Family<[(&'static str, String); 2], Counter>,
 }
@@ -180,6 +182,8 @@ impl Metrics {
             shed: add(r, "requests_shed", "Requests refused because their class had no place", Family::default()),
             connections: add(r, "http_connections_open", "Connections open", Gauge::default()),
             connections_refused: add(r, "http_connections_refused", "Connections closed because there were too many", Family::default()),
+            watchers: add(r, "event_stream_watchers", "Streams of events and logs that are open", Gauge::default()),
+            watch_reads: add(r, "watch_reads", "Statements that read for all who wait and watch together", Family::default()),
             #[cfg(feature = "faults")]
             injected: add(r, "injected_faults", "Faults on purpose", Family::default()),
             registry,
@@ -204,8 +208,11 @@ impl Metrics {
             drop(self.verifications.get_or_create(&verified(ok)));
             drop(self.jwks_refreshes.get_or_create(&fetched(ok)));
         }
-        for class in ["up", "down", "read", "write", "woken"] {
+        for class in ["up", "down", "read", "write", "lookup", "stream"] {
             drop(self.shed.get_or_create(&[("class", class)]));
+        }
+        for what in ["operations", "ends", "events", "log", "heads"] {
+            drop(self.watch_reads.get_or_create(&[("what", what)]));
         }
         for bound in ["server", "address"] {
             drop(self.connections_refused.get_or_create(&[("bound", bound)]));
@@ -294,6 +301,18 @@ impl Metrics {
     /// A request was refused because its class had no place.
     pub fn request_shed(&self, class: &'static str) {
         self.shed.get_or_create(&[("class", class)]).inc();
+    }
+
+    /// Counts a stream of events or of a log as open until the guard is dropped.
+    #[must_use]
+    pub fn watcher_begins(&self) -> InFlight {
+        self.watchers.inc();
+        InFlight(self.watchers.clone())
+    }
+
+    /// One statement for all who wait or watch.
+    pub fn watch_read(&self, what: &'static str) {
+        self.watch_reads.get_or_create(&[("what", what)]).inc();
     }
 
     /// Counts a connection as open until the guard is dropped.

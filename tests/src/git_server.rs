@@ -44,6 +44,8 @@ struct Rule {
     token: Option<String>,
     delay: Option<Duration>,
     failures: usize,
+    /// Bytes a second of the body of an answer.
+    speed: Option<usize>,
     /// A request whose body has this in it is refused, with all that it proved itself with in the refusal.
     echo: Option<String>,
 }
@@ -103,6 +105,11 @@ impl GitServer {
         self.rule(name, |rule| rule.delay = Some(delay));
     }
 
+    /// Answers come at no more than so many bytes a second.
+    pub fn throttle(&self, name: &str, bytes_a_second: usize) {
+        self.rule(name, |rule| rule.speed = Some(bytes_a_second));
+    }
+
     /// The next `count` requests are answered 503.
     pub fn fail_next(&self, name: &str, count: usize) {
         self.rule(name, |rule| rule.failures = count);
@@ -153,13 +160,35 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if rule.token.is_some_and(|token| password(request.headers()) != Some(token)) {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")], "who are you?").into_response();
     }
-    let Some(words) = rule.echo else { return backend(&shared, request).await };
+    let Some(words) = rule.echo else {
+        let answer = backend(&shared, request).await;
+        return match rule.speed {
+            Some(speed) => throttled(answer, speed).await,
+            None => answer,
+        };
+    };
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     if words.is_empty() || body.windows(words.len()).any(|window| window == words.as_bytes()) {
         return echo(&parts.headers, words.is_empty());
     }
     backend(&shared, Request::from_parts(parts, Body::from(body))).await
+}
+
+/// The same answer, its body a tenth of a second's worth at a time.
+async fn throttled(answer: Response, speed: usize) -> Response {
+    let (parts, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
+    let (mut sink, source) = tokio::io::duplex(64 << 10);
+    tokio::spawn(async move {
+        for part in body.chunks((speed / 10).max(1)) {
+            if sink.write_all(part).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    Response::from_parts(parts, Body::from_stream(tokio_util::io::ReaderStream::new(source)))
 }
 
 /// What a hostile server would say, to HTTP or to git: the token as it came, as a part of other text, and written otherwise.

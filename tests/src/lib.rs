@@ -14,6 +14,7 @@ pub mod bins;
 pub mod chaos;
 pub mod cli;
 pub mod cluster;
+pub mod contract_diff;
 pub mod db;
 pub mod drive;
 pub mod git_repo;
@@ -29,6 +30,7 @@ pub mod server;
 #[path = "../../server/src/lifecycle/tests/sshd.rs"]
 pub mod sshd;
 pub mod strain;
+pub mod tools;
 pub mod wait;
 pub mod world;
 

@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use alpine_api::{DownSession, OperationId, SessionId, SessionState};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use crate::{
-    Context,
+    Context, complete,
     error::CliError,
     ui::{Answer, Style, fields},
     wait,
@@ -24,7 +25,7 @@ use super::session_id;
 #[derive(Debug, Args)]
 pub struct Down {
     /// The session
-    #[arg(value_name = "session-id")]
+    #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::sessions_to_stop))]
     session: OsString,
     /// Store the record of a session that stopped without it
     #[arg(long)]

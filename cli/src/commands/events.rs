@@ -1,29 +1,32 @@
 //! `alpine events`: what has happened to a session.
 
-use std::{ffi::OsString, time::Duration};
+use std::ffi::OsString;
 
-use alpine_api::{SessionId, SessionState};
+use alpine_api::{EventKind, SessionId, SessionState};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use crate::{
     Context,
-    client::{Client, Patience},
+    client::{Client, Feed, Patience},
+    complete,
     error::CliError,
     ui::{Answer, Style, ago, clean, table},
     wire::{self, Word},
 };
 
-use super::session_id;
-
-const PAUSE: Duration = Duration::from_millis(500);
+use super::{follow::Teller, session_id};
 
 /// Show what has happened to a session, oldest first
+///
+/// Every change of its state, and between them how far git and the installer have come. With --follow, as it happens: over
+/// lost connections and restarts of the server each event comes once and in its order.
 #[derive(Debug, Args)]
 pub struct Events {
     /// The session
-    #[arg(value_name = "session-id")]
+    #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::sessions))]
     session: OsString,
     /// Only what came after this event
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = sequence)]
@@ -59,29 +62,36 @@ impl Events {
     }
 
     async fn follow(&self, context: &Context, client: &Client, session: SessionId) -> Result<(), CliError> {
-        let mut after = self.after;
-        let mut patience = Patience::Ask;
-        let mut last_state = None;
-        loop {
-            if let Some((events, next)) = page(context, client, session, after, patience).await? {
-                after = next;
-                last_state = events.last().map(|event| event.to_state.clone());
-                for event in events {
-                    context.ui.answer_line(&Event(event));
-                }
-            } else {
-                let state = match last_state.take() {
-                    Some(state) => state,
-                    None => client.session(&context.ui, session, patience).await?.state,
-                };
-                if rests(&state) || context.ui.is_closed() {
-                    return Ok(());
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-            // It has answered once: what breaks from now on is an interruption.
-            patience = Patience::Wait;
+        let (mut after, mut last_state) = (self.after, None);
+        while let Some((events, next)) = page(context, client, session, after, Patience::Ask).await? {
+            after = next;
+            last_state = events.last().map(|event| event.to_state.clone());
+            events.into_iter().for_each(|event| context.ui.answer_line(&Event(event)));
         }
+        let state = match last_state {
+            Some(state) => state,
+            None => client.session(&context.ui, session, Patience::Ask).await?.state,
+        };
+        if rests(&state) {
+            return Ok(());
+        }
+        let mut feed = Feed::<wire::Event>::new(client, &context.ui, session, after);
+        let mut teller = Teller::new(&context.ui, &feed);
+        while !context.ui.is_closed() {
+            match teller.next(&mut feed).await? {
+                Some(event) => {
+                    let rested = event.kind != Word::Known(EventKind::Progress) && rests(&event.to_state);
+                    context.ui.answer_line(&Event(event));
+                    if rested {
+                        break;
+                    }
+                }
+                // Pages do not say that nothing more comes.
+                None if feed.is_paged() && !rests(&client.session(&context.ui, session, Patience::Wait).await?.state) => {}
+                None => break,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,11 +122,26 @@ fn rests(state: &Word<SessionState>) -> bool {
 #[serde(transparent)]
 struct Event(wire::Event);
 
+impl Event {
+    /// Of progress its phase, within the state.
+    fn what(&self) -> String {
+        match &self.0.phase {
+            Some(phase) if self.0.kind == Word::Known(EventKind::Progress) => format!("  {phase}"),
+            _ => self.0.to_state.to_string(),
+        }
+    }
+
+    fn why(&self) -> String {
+        let percent = self.0.percent.map(|percent| format!(" ({percent}%)")).unwrap_or_default();
+        format!("{}{percent}", self.0.reason)
+    }
+}
+
 impl Answer for Event {
     fn for_people(&self, _: Style, _: DateTime<Utc>) -> String {
-        let wire::Event { seq, to_state, at, actor, reason, .. } = &self.0;
-        let state = clean(&to_state.to_string());
-        format!("{seq:>4}  {}  {state:<19}  {}  {}", at.format("%H:%M:%S%.3f"), clean(actor), clean(reason)).trim_end().to_owned()
+        let wire::Event { seq, at, actor, .. } = &self.0;
+        let state = clean(&self.what());
+        format!("{seq:>4}  {}  {state:<19}  {}  {}", at.format("%H:%M:%S%.3f"), clean(actor), clean(&self.why())).trim_end().to_owned()
     }
 }
 
@@ -129,9 +154,9 @@ impl Answer for History {
         if self.0.is_empty() {
             return "No events.".to_owned();
         }
-        let row = |Event(event): &Event| {
-            let time = format!("{} ({})", event.at.format("%Y-%m-%d %H:%M:%S"), ago(event.at, now));
-            [event.seq.to_string(), time, event.to_state.to_string(), event.actor.clone(), event.reason.clone()]
+        let row = |event: &Event| {
+            let time = format!("{} ({})", event.0.at.format("%Y-%m-%d %H:%M:%S"), ago(event.0.at, now));
+            [event.0.seq.to_string(), time, event.what(), event.0.actor.clone(), event.why()]
         };
         let rows: Vec<[String; 5]> = self.0.iter().map(row).collect();
         table(["#", "TIME (UTC)", "STATE", "ACTOR", "REASON"], &rows, style)

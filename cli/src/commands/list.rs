@@ -1,5 +1,9 @@
 //! `alpine list`: the sessions that are active or were lately.
 
+mod table;
+
+use std::time::Duration;
+
 use alpine_api::{SessionId, SessionState};
 use chrono::{DateTime, Utc};
 use clap::{Args, builder::PossibleValuesParser};
@@ -7,19 +11,22 @@ use serde::Serialize;
 
 use crate::{
     Context,
-    client::ListQuery,
+    client::{Client, ClientError, ListQuery, Patience},
     error::CliError,
-    ui::{Answer, Style, ago, table},
+    ui::{Answer, Style},
     wire::{SessionSummary, Word},
 };
 
-const PAGE: u32 = 100;
+/// As many as the server gives at once.
+const PAGE: u32 = 200;
 const FOR_PEOPLE: u32 = 50;
 const MOST: u32 = 10_000;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// List active and recent sessions, newest first
 ///
-/// Your own sessions that are active, and those that ended within 24 hours.
+/// Your own sessions that are active, and those that ended within 24 hours. What does not fit a narrow terminal is cut; the
+/// session's id never is.
 #[derive(Debug, Args)]
 pub struct List {
     /// The sessions of everybody in the tenant (administrators)
@@ -31,6 +38,12 @@ pub struct List {
     /// At most so many [default: 50; with --json all, up to 10000]
     #[arg(long, value_name = "N", value_parser = limit)]
     limit: Option<u32>,
+    /// Show it again whenever something changes, until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+    /// Show URLs and owners, and cut nothing
+    #[arg(long)]
+    wide: bool,
 }
 
 fn limit(text: &str) -> Result<u32, String> {
@@ -40,13 +53,31 @@ fn limit(text: &str) -> Result<u32, String> {
 impl List {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
+        if self.watch {
+            return tokio::select! {
+                // To stop watching is the ordinary end of it.
+                Ok(()) = tokio::signal::ctrl_c() => Ok(()),
+                result = self.watch(context, &client) => result,
+            };
+        }
+        let (rows, more) = self.rows(context, &client, Patience::Ask).await?;
+        let limit = rows.rows.len();
+        context.ui.answer(&rows);
+        if more && self.limit.is_none() {
+            context.ui.info(&format!("There are more than {limit}: see them with --limit N."));
+        }
+        Ok(())
+    }
+
+    /// The sessions, and whether there are more of them.
+    async fn rows(&self, context: &Context, client: &Client, patience: Patience) -> Result<(Rows, bool), ClientError> {
         let limit = self.limit.unwrap_or(if context.ui.json() { MOST } else { FOR_PEOPLE });
         let mut query = ListQuery { state: self.state.clone(), owner: self.all_owners.then_some("all"), ..ListQuery::default() };
         let mut rows = Vec::new();
         let mut left = limit;
         loop {
             query.limit = left.min(PAGE);
-            let page = client.sessions(&context.ui, &query).await?;
+            let page = client.sessions(&context.ui, &query, patience).await?;
             left = left.saturating_sub(u32::try_from(page.sessions.len()).unwrap_or(u32::MAX));
             let nothing_new = page.sessions.is_empty();
             rows.extend(page.sessions.into_iter().map(Row::from));
@@ -56,15 +87,29 @@ impl List {
             }
         }
         rows.truncate(limit as usize);
-        context.ui.answer(&Rows { rows, owners: self.all_owners });
-        if query.cursor.is_some() && left == 0 && self.limit.is_none() {
-            context.ui.info(&format!("There are more than {limit}: see them with --limit N."));
+        Ok((Rows { rows, owners: self.all_owners, wide: self.wide }, query.cursor.is_some() && left == 0))
+    }
+
+    /// On a terminal it is written over, and its times with it; elsewhere each change is a table, or an array, of its own.
+    async fn watch(&self, context: &Context, client: &Client) -> Result<(), CliError> {
+        let (mut shown, mut patience) = (None, Patience::Ask);
+        while !context.ui.is_closed() {
+            let (rows, _) = self.rows(context, client, patience).await?;
+            if context.ui.repaints_results() {
+                context.ui.repaint(&context.ui.for_people(&rows));
+            } else if shown.as_ref() != Some(&rows) {
+                context.ui.answer_line(&rows);
+            }
+            shown = Some(rows);
+            // It has answered once: what breaks from now on is an interruption.
+            patience = Patience::Wait;
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct Row {
     session_id: SessionId,
     state: Word<SessionState>,
@@ -72,22 +117,26 @@ struct Row {
     branch: String,
     updated_at: DateTime<Utc>,
     owner_principal_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opencode_url: Option<String>,
 }
 
 impl From<SessionSummary> for Row {
     fn from(session: SessionSummary) -> Self {
-        let SessionSummary { session_id, state, repo_url, branch, updated_at, owner_principal_id } = session;
-        Self { session_id, state, repo_url, branch, updated_at, owner_principal_id }
+        let SessionSummary { session_id, state, repo_url, branch, updated_at, owner_principal_id, opencode_url } = session;
+        Self { session_id, state, repo_url, branch, updated_at, owner_principal_id, opencode_url }
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 struct Rows {
     rows: Vec<Row>,
     /// Whether a person is shown whose they are.
     #[serde(skip)]
     owners: bool,
+    #[serde(skip)]
+    wide: bool,
 }
 
 impl Answer for Rows {
@@ -95,18 +144,7 @@ impl Answer for Rows {
         if self.rows.is_empty() {
             return "No active or recent sessions.".to_owned();
         }
-        let cells = |row: &Row| {
-            let Row { session_id, state, repo_url, branch, updated_at, owner_principal_id } = row;
-            let [id, state, updated] = [session_id.to_string(), state.to_string(), ago(*updated_at, now)];
-            [id, state, updated, branch.clone(), repo_url.clone(), owner_principal_id.clone()]
-        };
-        let rows: Vec<[String; 6]> = self.rows.iter().map(cells).collect();
-        if self.owners {
-            return table(["SESSION", "STATE", "UPDATED", "BRANCH", "REPOSITORY", "OWNER"], &rows, style);
-        }
-        let own: Vec<[String; 5]> =
-            rows.into_iter().map(|[id, state, updated, branch, repo, _]| [id, state, updated, branch, repo]).collect();
-        table(["SESSION", "STATE", "UPDATED", "BRANCH", "REPOSITORY"], &own, style)
+        table::table(self, style, now)
     }
 }
 
@@ -115,9 +153,10 @@ mod tests {
     use super::*;
     use crate::testing::{at, json_of, people_of, session_id};
 
-    fn rows(owners: bool) -> Rows {
+    pub fn rows(owners: bool) -> Rows {
         let row = |n, state, branch: &str, updated| Row {
             session_id: session_id(n),
+            opencode_url: (state == Word::Known(SessionState::Ready)).then(|| "http://127.0.0.1:40001/".to_owned()),
             state,
             repo_url: "https://github.com/org/repo.git".to_owned(),
             branch: branch.to_owned(),
@@ -129,7 +168,7 @@ mod tests {
             row(2, Word::Known(SessionState::RepoSyncing), "feature/longer-name", "2026-11-22T11:57:00Z"),
             row(3, Word::Other("defrosting".to_owned()), "main", "2026-11-21T12:00:00Z"),
         ];
-        Rows { rows, owners }
+        Rows { rows, owners, wide: false }
     }
 
     #[test]
@@ -137,11 +176,12 @@ mod tests {
         insta::assert_snapshot!("list_json", json_of(&rows(false)));
         insta::assert_snapshot!("list_people", people_of(&rows(false)));
         insta::assert_snapshot!("list_people_all_owners", people_of(&rows(true)));
+        insta::assert_snapshot!("list_people_wide", people_of(&Rows { wide: true, ..rows(false) }));
     }
 
     #[test]
     fn no_sessions_are_said_in_words_and_as_an_empty_array() {
-        let none = Rows { rows: Vec::new(), owners: true };
+        let none = Rows { rows: Vec::new(), owners: true, wide: true };
         assert_eq!(json_of(&none), "[]");
         assert_eq!(people_of(&none), "No active or recent sessions.");
     }

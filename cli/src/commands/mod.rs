@@ -1,12 +1,17 @@
 //! The commands: arguments, help and behaviour of each in its own file.
 
 mod audit;
+mod completion;
 mod credential;
 mod down;
 mod events;
+mod follow;
 mod list;
 mod login;
 mod logout;
+mod logs;
+mod man;
+mod open;
 pub mod replaced;
 mod status;
 mod tenant;
@@ -30,6 +35,8 @@ pub enum Command {
     List(list::List),
     Status(status::Status),
     Events(events::Events),
+    Logs(logs::Logs),
+    Open(open::Open),
     Login(login::Login),
     Logout(logout::Logout),
     Whoami(whoami::Whoami),
@@ -37,7 +44,23 @@ pub enum Command {
     Tenant(tenant::Tenant),
     Audit(audit::Audit),
     Credential(credential::Credential),
+    Completion(completion::Completion),
+    #[command(hide = true)]
+    Man(man::Man),
     Version(version::Version),
+}
+
+/// A command that asks nobody: there is no need to wait for anything.
+pub fn run_alone(context: &Context) -> Option<Result<(), CliError>> {
+    match &context.cli.command {
+        Command::Completion(completion) => Some(completion.run(context)),
+        Command::Man(man) => Some(man.run(context)),
+        Command::Version(version) => {
+            version.run(context);
+            Some(Ok(()))
+        }
+        _ => None,
+    }
 }
 
 pub async fn run(context: &Context) -> Result<(), CliError> {
@@ -47,6 +70,8 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::List(list) => list.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Events(events) => events.run(context).await,
+        Command::Logs(logs) => logs.run(context).await,
+        Command::Open(open) => open.run(context).await,
         Command::Login(login) => login.run(context).await,
         Command::Logout(logout) => logout.run(context).await,
         Command::Whoami(whoami) => whoami.run(context).await,
@@ -54,10 +79,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Tenant(tenant) => tenant.run(context).await,
         Command::Audit(audit) => audit.run(context).await,
         Command::Credential(credential) => credential.run(context).await,
-        Command::Version(version) => {
-            version.run(context);
-            Ok(())
-        }
+        Command::Completion(_) | Command::Man(_) | Command::Version(_) => run_alone(context).unwrap_or(Ok(())),
     }
 }
 

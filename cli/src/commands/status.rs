@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use alpine_api::{OperationId, SessionId, SessionState};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use crate::{
     Context,
     client::Patience,
+    complete,
     error::CliError,
     ui::{Answer, Style, ago, fields},
     wire::{Failure, Session, Word},
@@ -21,7 +23,7 @@ use super::session_id;
 #[derive(Debug, Args)]
 pub struct Status {
     /// The session
-    #[arg(value_name = "session-id")]
+    #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::sessions))]
     session: OsString,
 }
 

@@ -288,6 +288,8 @@ pub const fn http(args: &HttpArgs, takes_secrets: bool) -> http::Settings {
         body_timeout: Duration::from_secs(args.body_timeout_seconds),
         request_timeout: Duration::from_secs(args.request_timeout_seconds),
         max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+        heartbeat: Duration::from_secs(args.stream_heartbeat_seconds),
+        stream: Duration::from_secs(args.stream_seconds),
         takes_secrets,
     }
 }
@@ -302,6 +304,8 @@ pub fn limits(args: &LimitArgs, pools: &PoolSettings) -> http::LimitSettings {
             tenant_up: args.rate_tenant_up,
         },
         at_once: args.max_requests_per_principal,
+        streams_of_one: args.max_streams_per_principal,
+        streams: args.max_streams as usize,
         places: http::Places::of(pools.statements, pools.transactions),
         queue: Duration::from_millis(args.queue_milliseconds),
     }

@@ -17,6 +17,12 @@ pub struct LimitArgs {
     /// Requests of one principal under way, those that only wait not counted; 0: any number.
     #[arg(long, env = "ALPINE_MAX_REQUESTS_PER_PRINCIPAL", default_value_t = 64)]
     pub max_requests_per_principal: u32,
+    /// Streams of events and logs of one principal that are open; 0: any number.
+    #[arg(long, env = "ALPINE_MAX_STREAMS_PER_PRINCIPAL", default_value_t = 32)]
+    pub max_streams_per_principal: u32,
+    /// Streams of events and logs of all.
+    #[arg(long, env = "ALPINE_MAX_STREAMS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_streams: u32,
     /// Milliseconds that a request waits for a place of its class before it is answered 503.
     #[arg(long, env = "ALPINE_QUEUE_MILLISECONDS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(0..=30_000))]
     pub queue_milliseconds: u64,

@@ -1,6 +1,6 @@
 //! Refusals, free of transport: a public cause, and what the caller can do. Details stay in the logs.
 
-use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, Scope, SessionState};
+use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, Scope, SessionId, SessionState};
 
 /// Why the domain refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,11 @@ pub enum Fault {
     /// Of access tokens that are good now.
     #[error("the principal has {used} of {limit} access tokens")]
     TooManyTokens { used: i64, limit: i64 },
+    /// Which entry of a session of another ledger cannot be taken, and why.
+    #[error("{0}")]
+    NotImportable(String),
+    #[error("this session was imported before, as {session}, with other contents")]
+    ImportedOtherwise { session: SessionId },
     #[error("session cannot go from {from} to {to}")]
     IllegalTransition { from: SessionState, to: SessionState },
 }
@@ -100,10 +105,12 @@ impl Fault {
             Self::InvalidBranch => ErrorCode::InvalidBranch,
             Self::InvalidRepoUrl(_) | Self::HostDenied | Self::HostPrivate => ErrorCode::InvalidRepoUrl,
             Self::RepoAuthMissing | Self::DeployKeyMissing => ErrorCode::RepoAuthMissing,
+            Self::NotImportable(_) => ErrorCode::InvalidRequest,
             Self::TenantExists
             | Self::KeyReused { .. }
             | Self::SessionOver { .. }
             | Self::AlreadyFailed { .. }
+            | Self::ImportedOtherwise { .. }
             | Self::IllegalTransition { .. } => ErrorCode::OperationConflict,
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
             Self::QuotaExceeded(_) | Self::TooManyTokens { .. } | Self::TooManyCredentials(_) => ErrorCode::QuotaExceeded,
@@ -141,6 +148,8 @@ impl Fault {
             Self::AlreadyFailed { .. } => "run alpine up with a new client-request-id",
             Self::QuotaExceeded(_) => "stop a session with alpine down <session-id>, or ask an operator for more",
             Self::TooManyTokens { .. } => "revoke one with alpine token revoke <token-id>; alpine token list shows them",
+            Self::NotImportable(_) => "correct that entry; docs/import.md has the form",
+            Self::ImportedOtherwise { .. } => "nothing is overwritten: compare with alpine status <session-id>",
             Self::IllegalTransition { .. } => "run alpine status <session-id>",
         }
     }

@@ -11,7 +11,7 @@ use super::{
     inject::Injected,
     rule::{Place, Point, When},
 };
-use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, Status};
+use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
 
 #[derive(Debug)]
 pub struct FaultyProvider {
@@ -64,6 +64,14 @@ impl Provider for FaultyProvider {
 
     async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError> {
         self.inner.served_output(handle, limit).await
+    }
+
+    async fn served_length(&self, handle: &Handle) -> Result<u64, ProviderError> {
+        self.inner.served_length(handle).await
+    }
+
+    async fn served_from(&self, handle: &Handle, from: u64, limit: usize) -> Result<ServedOutput, ProviderError> {
+        self.inner.served_from(handle, from, limit).await
     }
 
     async fn stop(&self, handle: &Handle, fence: i64, grace: Duration) -> Result<(), ProviderError> {

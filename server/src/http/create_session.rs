@@ -24,21 +24,23 @@ use crate::{
     telemetry,
 };
 
-/// Make a session ready.
+/// Make a session ready
 ///
-/// The same key with the same parameters is the same operation, whatever has become of it.
+/// Begins an operation that makes a sandbox, clones the branch's commit into it, installs its dependencies and starts the web app.
+/// The answer is `202` while that is under way and `200` once the session is ready; one that fails is answered with its problem.
+///
+/// The same key with the same parameters is the same operation, whatever has become of it. With other parameters it is refused
+/// with `422 ERR_OPERATION_CONFLICT`, and once its session is over with `409 ERR_OPERATION_CONFLICT`.
 #[utoipa::path(
     post, path = "/v1/sessions", operation_id = "createSession", tag = "sessions",
     params(
-        ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Names this `up`"),
+        ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "4f7c1f8e-nightly-build", description = "Names this `up` among the caller's own: a new one for each session that is wanted, and the same one again where an answer was lost"),
         Prefer,
     ),
     request_body = UpSession,
     responses(
-        (status = 200, body = Operation, description = "The session is ready", headers(
-            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
-        (status = 202, body = Operation, description = "Under way", headers(
-            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        (status = 200, body = Operation, description = "The session is ready", headers(("Location" = String), ("Preference-Applied" = String))),
+        (status = 202, body = Operation, description = "Under way", headers(("Location" = String), ("Preference-Applied" = String))),
         UpRefusals,
     )
 )]
@@ -55,7 +57,7 @@ pub async fn create_session(
     let ledger = state.ledger.tenant(&caller.tenant);
     let operation = match ticket.see_through(async move { ledger.accept_up(up).await }).await?? {
         UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
-            not_over(wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?)?
+            not_over(wait::settle(&state, &caller.tenant, operation, wait, &ticket).await)?
         }
         UpAnswer::Ready(operation) | UpAnswer::Failed(operation) => operation,
     };

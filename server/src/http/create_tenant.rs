@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{domain::principal::TenantId, ledger::Made};
 
-/// Make a tenant, for the role `alpine.operator`.
+/// Make a tenant
 ///
-/// One that is there with the same limits is answered with 200; with others it is a conflict.
+/// For the role `alpine.operator`. One that is there with the same limits is answered with 200; with others it is a conflict.
 #[utoipa::path(
     post, path = "/v1/tenants", operation_id = "createTenant", tag = "tenants",
     request_body = CreateTenant,

@@ -24,16 +24,15 @@ use crate::{
     ledger::NewToken,
 };
 
-/// Make a personal access token. The answer is the one place where it is ever shown.
+/// Make a personal access token
 ///
-/// Only after signing in: an access token makes no other. Not idempotent: where the answer is lost, list the tokens and
+/// The answer is the one place where it is ever shown. Only after signing in: an access token makes no other. Not idempotent: where the answer is lost, list the tokens and
 /// revoke the one that nobody has.
 #[utoipa::path(
     post, path = "/v1/tokens", operation_id = "createToken", tag = "tokens",
     request_body = CreateToken,
     responses(
-        (status = 201, body = CreatedToken, description = "The token", headers(
-            ("Location" = String, description = "The token, to be revoked there"))),
+        (status = 201, body = CreatedToken, description = "The token", headers(("Location" = String))),
         CreateTokenRefusals,
     )
 )]

@@ -12,9 +12,13 @@ use super::{
 };
 use crate::{ledger::NewDown, telemetry};
 
-/// Stop a session and keep its record.
+/// Stop a session and keep its record
 ///
-/// Idempotent by nature: a second one is the first, under way or done.
+/// Begins an operation that stops the sandbox, stores the session's record, verifies it, and removes the sandbox; an `up` that is
+/// under way is cancelled first. Idempotent by nature: a second one is the first, under way or done. Without a body it is one
+/// with the defaults.
+///
+/// A session that stopped without its record is `409 ERR_PERSISTENCE_VERIFICATION_FAILED`: try again with `retry_persist`.
 #[utoipa::path(
     post, path = "/v1/sessions/{session_id}/down", operation_id = "downSession", tag = "sessions",
     params(
@@ -23,10 +27,8 @@ use crate::{ledger::NewDown, telemetry};
     ),
     request_body = DownSession,
     responses(
-        (status = 200, body = Operation, description = "The session is stopped", headers(
-            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
-        (status = 202, body = Operation, description = "Under way", headers(
-            ("Location" = String, description = "The operation"), ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        (status = 200, body = Operation, description = "The session is stopped", headers(("Location" = String), ("Preference-Applied" = String))),
+        (status = 202, body = Operation, description = "Under way", headers(("Location" = String), ("Preference-Applied" = String))),
         DownRefusals,
     )
 )]
@@ -52,6 +54,6 @@ pub async fn down_session(
     if let Some(overtaken) = &answer.ended {
         state.metrics.operation_ended(overtaken.kind, overtaken.status, overtaken.error.as_ref());
     }
-    let operation = wait::settle(&state, &caller.tenant, answer.operation, wait, &ticket).await?;
+    let operation = wait::settle(&state, &caller.tenant, answer.operation, wait, &ticket).await;
     Ok(wait::answer(operation, wait))
 }

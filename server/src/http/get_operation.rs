@@ -15,7 +15,10 @@ use super::{
     wait,
 };
 
-/// An operation. One that failed is a 200 too, and carries its error.
+/// An operation, now or at its end
+///
+/// One that failed is a `200` too, and carries its `error`. With `Prefer: wait=N` the answer comes when the operation has ended, and
+/// after N seconds at the latest.
 #[utoipa::path(
     get, path = "/v1/operations/{operation_id}", operation_id = "getOperation", tag = "operations",
     params(
@@ -23,8 +26,7 @@ use super::{
         Prefer,
     ),
     responses(
-        (status = 200, body = Operation, description = "The operation", headers(
-            ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        (status = 200, body = Operation, description = "The operation", headers(("Preference-Applied" = String))),
         SessionRefusals,
     )
 )]
@@ -36,6 +38,6 @@ pub async fn get_operation(
     ticket: Ticket,
 ) -> Result<Response, ApiError> {
     let operation = state.ledger.tenant(&caller.tenant).operation(&caller, id).await?;
-    let operation = wait::settle(&state, &caller.tenant, operation, wait, &ticket).await?;
+    let operation = wait::settle(&state, &caller.tenant, operation, wait, &ticket).await;
     Ok(wait.applied(Json(operation).into_response()))
 }

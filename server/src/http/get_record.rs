@@ -9,7 +9,10 @@ use super::{
     openapi::SessionRefusals,
 };
 
-/// The stored record of a stopped session, with its digest.
+/// The record that a stopped session has left
+///
+/// As it was stored, with its SHA-256 and the time at which it was read back and found equal. A session that is not stopped has
+/// none: `404`.
 #[utoipa::path(
     get, path = "/v1/sessions/{session_id}/record", operation_id = "getRecord", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session")),

@@ -9,7 +9,10 @@ use super::{
     openapi::SessionRefusals,
 };
 
-/// A session, whole.
+/// A session, whole
+///
+/// Its state, where it answers, its last transition, its last error, and what to do next. One's own, or for the role `alpine.admin`
+/// any of the tenant. What is another tenant's, and an id that is none, are not there.
 #[utoipa::path(
     get, path = "/v1/sessions/{session_id}", operation_id = "getSession", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session")),

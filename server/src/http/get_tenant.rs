@@ -6,14 +6,16 @@ use axum::{Json, extract::State};
 use super::{
     ApiError, AppState,
     extract::{Caller, TenantPath},
-    openapi::SessionRefusals,
+    openapi::TenantRefusals,
 };
 
-/// A tenant with its limits and what it uses: any for the role `alpine.operator`, one's own for `alpine.admin`.
+/// A tenant
+///
+/// With its limits and what it uses at this moment: any for the role `alpine.operator`, one's own for `alpine.admin`.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant_id}", operation_id = "getTenant", tag = "tenants",
-    params(("tenant_id" = String, Path, description = "The tenant")),
-    responses((status = 200, body = Tenant, description = "The tenant"), SessionRefusals)
+    params(("tenant_id" = String, Path, min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x20\\x7f-\\xa0]([^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0])?$", example = "acme", description = "The tenant")),
+    responses((status = 200, body = Tenant, description = "The tenant"), TenantRefusals)
 )]
 pub async fn get_tenant(
     State(state): State<AppState>,

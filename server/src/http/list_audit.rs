@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use super::{
     ApiError, AppState,
     extract::{ApiQuery, Caller},
-    openapi::EventRefusals,
+    openapi::AuditRefusals,
 };
 use crate::domain::{Fault, principal::TenantId, tenant::needs_operator};
 
@@ -25,17 +25,22 @@ pub struct Parameters {
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<i64>,
     /// Whose log, for operators; the caller's own tenant's unless said otherwise.
-    #[param(min_length = 1, max_length = 255)]
+    #[param(
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[^\\x00-\\x20\\x7f-\\xa0]([^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0])?$"
+    )]
     tenant: Option<String>,
 }
 
-/// A tenant's audit log, oldest first: one's own for the role `alpine.admin`, any for `alpine.operator`.
+/// A tenant's audit log
 ///
-/// A page with fewer entries than were asked for is the last.
+/// Oldest first: one's own for the role `alpine.admin`, any for `alpine.operator`. Each entry carries the digest of the one before
+/// it, so that anybody who reads the log can see whether it is whole. A page with fewer entries than were asked for is the last.
 #[utoipa::path(
     get, path = "/v1/audit", operation_id = "listAudit", tag = "audit",
     params(Parameters),
-    responses((status = 200, body = AuditPage, description = "A page of entries"), EventRefusals)
+    responses((status = 200, body = AuditPage, description = "A page of entries"), AuditRefusals)
 )]
 pub async fn list_audit(
     State(state): State<AppState>,

@@ -1,14 +1,20 @@
 //! A session's events.
 
 use alpine_api::{EventPage, SessionId};
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
     ApiError, AppState,
-    extract::{ApiQuery, Caller, SessionPath},
+    extract::{ApiQuery, Caller, LastEventId, Resume, SessionPath, WantsStream},
+    limits::Ticket,
     openapi::EventRefusals,
+    stream::{self, Watching},
 };
 
 const LIMIT: std::ops::RangeInclusive<i64> = 1..=500;
@@ -20,26 +26,57 @@ pub struct Parameters {
     /// Only events that come after this number: `next_after` of the page before.
     #[param(minimum = 0, default = 0)]
     after: Option<i64>,
-    /// How many at most.
+    /// How many at most, of a page.
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<i64>,
 }
 
-/// What has happened to a session, oldest first.
+/// What has happened to a session
+///
+/// Every change of its state and every step that a phase has come further, oldest first, numbered from 1 without a gap.
+///
+/// With `Accept: text/event-stream` the same come as a stream (server-sent events), those that are there first and then each as it
+/// happens. A message is
+///
+/// ```text
+/// id: <seq>
+/// event: transition | progress
+/// data: <an Event as JSON, on one line>
+/// ```
+///
+/// A comment (a line that begins with `:`) comes every 15 seconds, so that nothing on the way takes the connection for dead. The
+/// server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that event, with
+/// no gap and no repetition. Once the session
+/// is over (`stopped` or `failed`) and everything was sent the stream ends; a request that begins there is answered `204`, which
+/// tells an `EventSource` to stop.
 #[utoipa::path(
     get, path = "/v1/sessions/{session_id}/events", operation_id = "listEvents", tag = "sessions",
-    params(("session_id" = SessionId, Path, description = "The session"), Parameters),
-    responses((status = 200, body = EventPage, description = "A page of events"), EventRefusals)
+    params(("session_id" = SessionId, Path, description = "The session"), Parameters, LastEventId),
+    responses(
+        (status = 200, description = "A page of events; or, to those who accept `text/event-stream`, each event as a message (`id`: its number, `event`: its kind, `data`: the event)",
+            content((EventPage = "application/json"), (String = "text/event-stream"))),
+        (status = 204, description = "Of a stream: the session is over, and there is nothing after this number"),
+        EventRefusals,
+    )
 )]
 pub async fn list_events(
     State(state): State<AppState>,
     Caller(caller): Caller,
     SessionPath(id): SessionPath,
+    stream: WantsStream,
+    ticket: Ticket,
+    resume: Result<Resume, ApiError>,
     ApiQuery(parameters): ApiQuery<Parameters>,
-) -> Result<Json<EventPage>, ApiError> {
+) -> Result<Response, ApiError> {
     let (after, limit) = (parameters.after.unwrap_or(0), parameters.limit.unwrap_or(100));
     if after < 0 || !LIMIT.contains(&limit) {
         return Err(ApiError::malformed("after must not be negative; limit must be from 1 to 500"));
     }
-    Ok(Json(state.ledger.tenant(&caller.tenant).events(&caller, id, after, limit).await?))
+    let ledger = state.ledger.tenant(&caller.tenant);
+    if !stream.0 {
+        return Ok(Json(ledger.events(&caller, id, after, limit).await?).into_response());
+    }
+    let place = state.limits.watch(&caller.tenant, &caller.id)?;
+    let follower = ledger.follow_events(&caller, id, resume?.0.unwrap_or(after)).await?;
+    Ok(stream::begin(&state, &ticket, Watching { caller, session: id, place }, follower))
 }

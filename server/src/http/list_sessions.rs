@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     ApiError, AppState,
     extract::{ApiQuery, Caller},
-    openapi::ListRefusals,
+    openapi::ListSessionsRefusals,
 };
 use crate::{
     domain::Fault,
@@ -34,25 +34,29 @@ pub struct Parameters {
     /// Only sessions in this state.
     state: Option<SessionState>,
     /// Only sessions of this branch.
-    #[param(max_length = 255)]
+    #[param(value_type = Option<Branch>)]
     branch: Option<String>,
     /// Only sessions of this repository.
-    #[param(max_length = 2048)]
+    #[param(value_type = Option<RepoUrl>)]
     repo_url: Option<String>,
     /// Whose sessions; the caller's own unless said otherwise.
     owner: Option<Owner>,
     /// `next_cursor` of the page before.
+    #[param(min_length = 32, max_length = 32, pattern = "^AA[A-Za-z0-9_-]{30}$")]
     cursor: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// Active sessions and those that ended in the last 24 hours, newest `updated_at` first.
+/// A list of sessions
+///
+/// Those that are not over and those that ended in the last 24 hours, newest `updated_at` first: the caller's own, or with
+/// `owner=all` everybody's in the tenant (for the role `alpine.admin`).
 #[utoipa::path(
     get, path = "/v1/sessions", operation_id = "listSessions", tag = "sessions",
     params(Parameters),
-    responses((status = 200, body = SessionPage, description = "A page of sessions"), ListRefusals)
+    responses((status = 200, body = SessionPage, description = "A page of sessions"), ListSessionsRefusals)
 )]
 pub async fn list_sessions(
     State(state): State<AppState>,

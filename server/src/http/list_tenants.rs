@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use super::{
     ApiError, AppState,
     extract::{ApiQuery, Caller},
-    openapi::ListRefusals,
+    openapi::ListTenantsRefusals,
 };
 
 const LIMIT: std::ops::RangeInclusive<i64> = 1..=200;
@@ -18,18 +18,20 @@ const LIMIT: std::ops::RangeInclusive<i64> = 1..=200;
 #[into_params(parameter_in = Query)]
 pub struct Parameters {
     /// Only tenants that come after this one: `next_after` of the page before.
-    #[param(max_length = 255)]
+    #[param(max_length = 255, pattern = r"^[^\x00]*$")]
     after: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
-/// Every tenant in the order of its id, with its limits and what it uses; for the role `alpine.operator`.
+/// A list of tenants
+///
+/// All of them in the order of their ids, each with its limits and what it uses. For the role `alpine.operator`.
 #[utoipa::path(
     get, path = "/v1/tenants", operation_id = "listTenants", tag = "tenants",
     params(Parameters),
-    responses((status = 200, body = TenantPage, description = "A page of tenants"), ListRefusals)
+    responses((status = 200, body = TenantPage, description = "A page of tenants"), ListTenantsRefusals)
 )]
 pub async fn list_tenants(
     State(state): State<AppState>,
@@ -37,7 +39,7 @@ pub async fn list_tenants(
     ApiQuery(parameters): ApiQuery<Parameters>,
 ) -> Result<Json<TenantPage>, ApiError> {
     let (after, limit) = (parameters.after.unwrap_or_default(), parameters.limit.unwrap_or(50));
-    if !LIMIT.contains(&limit) || after.contains('\0') {
+    if !LIMIT.contains(&limit) || after.contains('\0') || after.chars().count() > 255 {
         return Err(ApiError::malformed("limit must be from 1 to 200, after a tenant's id"));
     }
     Ok(Json(state.ledger.tenants(&caller, &after, limit).await?))

@@ -28,8 +28,10 @@ pub struct Parameters {
     limit: Option<i64>,
 }
 
-/// Personal access tokens, newest first, those that are expired or revoked too. Never the secrets: nobody has them but
-/// whoever was given them.
+/// A list of personal access tokens
+///
+/// Newest first, those that are expired or revoked too: the caller's own, or with `owner=all` everybody's in the tenant (for the
+/// role `alpine.admin`). Never the secrets: nobody has them but whoever was given them.
 #[utoipa::path(
     get, path = "/v1/tokens", operation_id = "listTokens", tag = "tokens",
     params(Parameters),

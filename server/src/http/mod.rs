@@ -14,6 +14,7 @@ mod get_record;
 mod get_session;
 mod get_tenant;
 mod handshake;
+mod import_session;
 mod layers;
 mod limits;
 mod list_audit;
@@ -34,6 +35,7 @@ mod revoke_token;
 mod serve;
 mod set_credential;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod update_tenant;
@@ -78,6 +80,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_audit::list_audit))
         .routes(routes!(set_credential::set_credential, list_credentials::list_credentials))
         .routes(routes!(remove_credential::remove_credential))
+        .merge(import_session::routes())
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
         .routes(routes!(metrics::metrics))
@@ -86,8 +89,9 @@ fn routes() -> OpenApiRouter<AppState> {
 
 /// The API with everything around it.
 pub fn router(state: AppState) -> Router {
+    let pages = docs::routes(&document());
     let document = openapi::Document(document_json().into());
-    surround(Router::from(routes()).merge(docs::routes()).layer(Extension(document)), state)
+    surround(Router::from(routes()).merge(pages).layer(Extension(document)), state)
 }
 
 /// What a worker without an API serves.

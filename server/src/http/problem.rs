@@ -98,7 +98,11 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::Auth(error) => Refusal::new(C::CallerIdentityRequired, "caller identity is required", error.next_step()),
         ApiError::Fault(fault) | ApiError::Ledger(ledger::Error::Fault(fault)) => {
             let refusal = Refusal { operation: fault.operation(), ..Refusal::new(fault.code(), fault.to_string(), fault.next_step()) };
-            if let Fault::KeyReused { .. } = fault { refusal.status(StatusCode::UNPROCESSABLE_ENTITY) } else { refusal }
+            if let Fault::KeyReused { .. } | Fault::NotImportable(_) = fault {
+                refusal.status(StatusCode::UNPROCESSABLE_ENTITY)
+            } else {
+                refusal
+            }
         }
         ApiError::Operation { operation, failure } => Refusal {
             retryable: failure.retryable,

@@ -7,15 +7,17 @@ use axum::{
     http::{HeaderMap, Uri, header::HOST, uri::Authority},
 };
 
-use super::{ApiError, AppState};
+use super::{ApiError, AppState, openapi::HostRefusals};
 use crate::auth::LoginHints;
 
-/// The metadata of this server as an OAuth protected resource (RFC 9728).
+/// Where a caller can get a token
+///
+/// The metadata of this server as an OAuth protected resource (RFC 9728), with what `alpine login` needs beyond it. For everybody.
 #[utoipa::path(
     get, path = "/.well-known/oauth-protected-resource", operation_id = "protectedResource", tag = "system", security(()),
     responses(
         (status = 200, body = ProtectedResource, description = "Where a token is to be had"),
-        (status = 400, body = alpine_api::Problem, content_type = "application/problem+json", description = "The request names no host")
+        HostRefusals,
     )
 )]
 pub async fn protected_resource(State(state): State<AppState>, uri: Uri, headers: HeaderMap) -> Result<Json<ProtectedResource>, ApiError> {

@@ -4,15 +4,20 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 
-use super::{ApiError, AppState, openapi::ReadyRefusals};
+use super::{ApiError, AppState, openapi::PublicRefusals};
 
 /// For so long an answer is good for others who ask.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// The database answers, its schema is current, and the server is not on its way out.
+/// Whether to send requests here
+///
+/// The database answers, its schema is current, and the server is not on its way out; `503` otherwise.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "system", security(()),
-    responses((status = 200, body = String, content_type = "text/plain", description = "Ready"), ReadyRefusals)
+    responses(
+        (status = 200, body = String, content_type = "text/plain", description = "Ready", example = json!("ready\n")),
+        PublicRefusals,
+    )
 )]
 pub async fn readyz(State(state): State<AppState>) -> Result<&'static str, ApiError> {
     if state.shutdown.is_cancelled() {

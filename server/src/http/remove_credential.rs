@@ -10,9 +10,9 @@ use super::{
     openapi::RemoveCredentialRefusals,
 };
 
-/// Remove a stored credential: the caller's own, or (admins) the tenant's.
+/// Remove a stored credential
 ///
-/// Operations under way that would still need it fail.
+/// The caller's own, or for the role `alpine.admin` the tenant's. Operations under way that would still need it fail.
 #[utoipa::path(
     delete, path = "/v1/credentials/{credential_id}", operation_id = "removeCredential", tag = "credentials",
     params(("credential_id" = CredentialId, Path, description = "The credential")),

@@ -10,7 +10,9 @@ use super::{
     openapi::RevokeTokenRefusals,
 };
 
-/// Revoke a personal access token. It is nobody's from the next request on; revoked again it stays so.
+/// Revoke a personal access token
+///
+/// It is nobody's from the next request on; revoked again it stays so. One's own, or for the role `alpine.admin` any of the tenant.
 #[utoipa::path(
     delete, path = "/v1/tokens/{token_id}", operation_id = "revokeToken", tag = "tokens",
     params(("token_id" = TokenId, Path, description = "The token")),

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::domain::{Fault, stored_credential::NewCredential};
 
-/// Store a credential for a host, in place of the owner's earlier one of that host and kind.
+/// Store a credential for a host
 ///
-/// An `up` uses the token that comes with it, else what its principal has stored for the host, else what the tenant has.
+/// In place of the owner's earlier one of that host and kind. An `up` uses the token that comes with it, else what its principal has stored for the host, else what the tenant has.
 /// The secret is sealed on arrival, opened for git only, and never shown again.
 #[utoipa::path(
     put, path = "/v1/credentials", operation_id = "setCredential", tag = "credentials",

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{LimitSettings, Limits};
-use crate::{auth::Authenticator, domain::hosts::HostPolicy, ledger::Ledger, metrics::Metrics};
+use crate::{auth::Authenticator, clock::Clock, domain::hosts::HostPolicy, ledger::Ledger, metrics::Metrics};
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,10 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The longest `Prefer: wait` that is honoured.
     pub max_wait: Duration,
+    /// Of streams in which nothing happens: how often a comment is sent.
+    pub heartbeat: Duration,
+    /// How long a stream goes on.
+    pub stream: Duration,
     /// Whether nobody else reads what is sent here: TLS, or this machine.
     pub takes_secrets: bool,
 }
@@ -33,6 +37,8 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             max_wait: Duration::from_secs(alpine_api::MAX_WAIT_SECONDS),
+            heartbeat: Duration::from_secs(15),
+            stream: Duration::from_secs(15 * 60),
             takes_secrets: true,
         }
     }
@@ -43,6 +49,7 @@ impl Default for Settings {
 pub struct Parts {
     pub ledger: Ledger,
     pub auth: Arc<Authenticator>,
+    pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub limits: LimitSettings,
@@ -57,6 +64,7 @@ pub struct Parts {
 pub struct AppState {
     pub(super) ledger: Ledger,
     pub(super) auth: Arc<Authenticator>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) settings: Settings,
     pub(super) limits: Arc<Limits>,
@@ -69,8 +77,8 @@ pub struct AppState {
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, metrics, settings, limits, hosts, shutdown } = parts;
+        let Parts { ledger, auth, clock, metrics, settings, limits, hosts, shutdown } = parts;
         let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
-        Self { ledger, auth, metrics, settings, limits, hosts, shutdown, ready_at: Arc::default() }
+        Self { ledger, auth, clock, metrics, settings, limits, hosts, shutdown, ready_at: Arc::default() }
     }
 }

@@ -11,12 +11,12 @@ use super::{
     reason,
 };
 
-/// Change a tenant's limits.
+/// Change a tenant's limits
 ///
-/// All of any tenant's for the role `alpine.operator`; for `alpine.admin` those for each principal, of its own.
+/// What is absent stays as it is, and `null` takes a limit away. All of any tenant's for the role `alpine.operator`; for `alpine.admin` those for each principal, of its own.
 #[utoipa::path(
     patch, path = "/v1/tenants/{tenant_id}", operation_id = "updateTenant", tag = "tenants",
-    params(("tenant_id" = String, Path, description = "The tenant")),
+    params(("tenant_id" = String, Path, min_length = 1, max_length = 255, pattern = "^[^\\x00-\\x20\\x7f-\\xa0]([^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0])?$", example = "acme", description = "The tenant")),
     request_body = UpdateTenant,
     responses((status = 200, body = Tenant, description = "The tenant as it is now"), UpdateTenantRefusals)
 )]

@@ -1,5 +1,7 @@
-//! Waiting for an operation's end: told by the hub, never by asking the database again and again. Neither
-//! a connection nor a place is held meanwhile.
+//! Waiting for an operation's end: told by the hub, which reads for all who wait together. Neither a connection nor a
+//! place is held meanwhile, nor needed after.
+
+use std::{sync::Arc, time::Duration};
 
 use alpine_api::{Operation, OperationStatus};
 use axum::{
@@ -7,42 +9,32 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use tokio::time::Instant;
+use tokio::time::{sleep, timeout};
 
 use super::{ApiError, AppState, extract::Wait, limits::Ticket};
 use crate::domain::principal::TenantId;
 
+/// How long the state of the moment may take to be read when the wait is over.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The operation as it stands when it has ended, when the wait is over, or when the server goes.
-pub(super) async fn settle(
-    state: &AppState,
-    tenant: &TenantId,
-    mut operation: Operation,
-    wait: Wait,
-    ticket: &Ticket,
-) -> Result<Operation, ApiError> {
-    let deadline = Instant::now() + wait.duration();
-    let ledger = state.ledger.tenant(tenant);
-    while !operation.status.is_terminal() && Instant::now() < deadline && !state.shutdown.is_cancelled() {
-        // Watched before it is read, so that an end between the two is not missed.
-        let mut watch = ledger.watch(operation.operation_id);
-        operation = ledger.view_operation(operation.operation_id).await?;
-        if operation.status.is_terminal() {
-            break;
-        }
-        let ended = async {
-            tokio::select! {
-                () = watch.ended() => {}
-                () = tokio::time::sleep_until(deadline) => {}
-                () = state.shutdown.cancelled() => {}
-            }
-        };
-        if state.limits.while_waiting(ticket, ended).await.is_err() {
-            // What was accepted is under way, however busy the server is.
-            return Ok(operation);
-        }
-        operation = ledger.view_operation(operation.operation_id).await?;
+pub(super) async fn settle(state: &AppState, tenant: &TenantId, operation: Operation, wait: Wait, ticket: &Ticket) -> Operation {
+    if operation.status.is_terminal() || wait.duration().is_zero() {
+        return operation;
     }
-    Ok(operation)
+    ticket.leave();
+    let mut waiter = state.ledger.tenant(tenant).wait(operation.operation_id);
+    let waited = tokio::select! {
+        ended = waiter.ended() => Some(ended),
+        () = sleep(wait.duration()) => None,
+        () = state.shutdown.cancelled() => None,
+    };
+    let now = match waited {
+        Some(ended) => Ok(ended),
+        None => timeout(LOOK, waiter.now()).await,
+    };
+    // Where it cannot be read: what was accepted is under way, however it is with the database.
+    now.map_or(operation, Arc::unwrap_or_clone)
 }
 
 /// The answer to the request that began the operation: where it is, or what came of it.

@@ -3,13 +3,15 @@
 use alpine_api::{Scope, WhoAmI};
 use axum::Json;
 
-use super::{extract::Caller, openapi::WhoAmIRefusals};
+use super::{extract::Caller, openapi::CallerRefusals};
 use crate::domain::principal::Via;
 
-/// The caller as this server knows it: what its token proves.
+/// The caller, as this server knows it
+///
+/// What the credential proves: the tenant, the principal, the roles, what it may be used for and when it ends.
 #[utoipa::path(
     get, path = "/v1/whoami", operation_id = "whoAmI", tag = "identity",
-    responses((status = 200, body = WhoAmI, description = "The caller"), WhoAmIRefusals)
+    responses((status = 200, body = WhoAmI, description = "The caller"), CallerRefusals)
 )]
 pub async fn whoami(Caller(caller): Caller) -> Json<WhoAmI> {
     let roles = [("alpine.admin", caller.is_admin()), ("alpine.operator", caller.is_operator())];

@@ -100,6 +100,7 @@ impl TenantLedger {
         }
         tx.commit().await?;
         self.ledger.hub.work();
+        self.ledger.hub.happened(down.session);
         let ended = match cancel {
             Some(live) => {
                 self.ledger.hub.ended(live);

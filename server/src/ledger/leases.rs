@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Error, Ledger, unreadable::Unreadable, views};
 use crate::domain::{
     operation::Phase,
+    pace::Pace,
     principal::TenantId,
     repo::{Branch, CommitSha, RepoUrl},
 };
@@ -39,6 +40,8 @@ pub struct Job {
     pub traceparent: Option<String>,
     /// Taken over from a worker that let its lease run out.
     pub adopted: bool,
+    /// Of its progress.
+    pub pace: Pace,
     pub session: JobSession,
 }
 
@@ -241,6 +244,7 @@ impl Row {
             failure: views::read_failure(self.error)?,
             traceparent: self.traceparent,
             adopted: self.adopted,
+            pace: Pace::default(),
             session,
         })
     }

@@ -3,8 +3,14 @@
 use alpine_api::{LogChunk, LogPage, LogSource, SessionId};
 use chrono::{DateTime, Utc};
 
-use super::{Error, Lease, Ledger, TenantLedger, scope::in_tenant, views::read};
-use crate::domain::principal::{Caller, TenantId};
+use super::{Error, Follower, Lease, Ledger, Page, TenantLedger, scope::in_tenant, views::read};
+use crate::domain::{
+    Fault, lifecycle,
+    principal::{Caller, TenantId},
+};
+
+/// How many pieces one who follows reads at once.
+const FOLLOWED: i64 = 16;
 
 /// How much of one session's log is kept, in bytes. What is beyond it goes, the oldest first.
 pub const KEPT_BYTES: i64 = 1024 * 1024;
@@ -39,15 +45,66 @@ impl TryFrom<ChunkRow> for LogChunk {
     }
 }
 
+/// A row of a page: of the session, and of a piece of its log if there is one.
+struct PageRow {
+    principal_id: String,
+    state: String,
+    head: i64,
+    first_seq: Option<i64>,
+    seq: Option<i64>,
+    at: Option<DateTime<Utc>>,
+    source: Option<String>,
+    text: Option<String>,
+}
+
+impl PageRow {
+    /// `None` on the one row of a page without pieces.
+    fn chunk(self) -> Option<Result<LogChunk, Error>> {
+        Some(ChunkRow { seq: self.seq?, at: self.at?, source: self.source?, text: self.text? }.try_into())
+    }
+}
+
+/// A page, and of whom.
+struct Read {
+    owner: String,
+    first_seq: Option<i64>,
+    page: Page<LogChunk>,
+}
+
 impl TenantLedger {
     /// Up to `limit` pieces of the log that come after number `after`, oldest first.
     pub async fn log(&self, by: &Caller, id: SessionId, after: i64, limit: i64) -> Result<LogPage, Error> {
-        self.authorize(by, "log.read", id).await?;
+        let Read { owner, first_seq, page } = self.log_page(id, after, limit).await?;
+        self.judge(by, "log.read", id, &owner).await?;
+        let next_after = page.items.last().map_or(after, |chunk| chunk.seq);
+        Ok(LogPage { chunks: page.items, next_after, first_seq })
+    }
+
+    /// Follow the log after number `after`. The caller's right to it is judged, and written down, once: here.
+    pub async fn follow_log(&self, by: &Caller, id: SessionId, after: i64) -> Result<Follower<LogChunk>, Error> {
+        let Read { owner, page, .. } = self.log_page(id, after, FOLLOWED).await?;
+        self.judge(by, "log.read", id, &owner).await?;
+        Ok(self.ledger.hub.follow(&self.tenant, id, after, page))
+    }
+
+    /// A page for one who follows already.
+    pub async fn more_log(&self, id: SessionId, after: i64) -> Result<Page<LogChunk>, Error> {
+        Ok(self.log_page(id, after, FOLLOWED).await?.page)
+    }
+
+    /// Whose session it is, and a page of its log: one statement, so that they are of one moment.
+    async fn log_page(&self, id: SessionId, after: i64, limit: i64) -> Result<Read, Error> {
         let rows = in_tenant!(
             query_as(
-                ChunkRow,
-                "SELECT seq, at, source, text FROM session_logs
-                 WHERE tenant_id = tenant.id AND session_id = $2 AND seq > $3 ORDER BY seq LIMIT $4"
+                PageRow,
+                r#"SELECT s.principal_id AS "principal_id!", s.state AS "state!", coalesce(h.seq, 0) AS "head!", (
+                         SELECT seq FROM session_logs WHERE tenant_id = tenant.id AND session_id = $2 ORDER BY seq LIMIT 1
+                     ) AS "first_seq?", l.seq AS "seq?", l.at AS "at?", l.source AS "source?", l.text AS "text?"
+                 FROM sessions s LEFT JOIN session_log_heads h ON h.tenant_id = tenant.id AND h.session_id = $2
+                 LEFT JOIN LATERAL (
+                     SELECT seq, at, source, text FROM session_logs WHERE tenant_id = tenant.id AND session_id = $2 AND seq > $3 ORDER BY seq LIMIT $4
+                 ) AS l ON true
+                 WHERE s.tenant_id = tenant.id AND s.session_id = $2 ORDER BY l.seq"#
             ),
             self.tenant.as_str(),
             id.uuid(),
@@ -56,16 +113,12 @@ impl TenantLedger {
         )
         .fetch_all(self.statements())
         .await?;
-        let first_seq = in_tenant!(
-            query_scalar("SELECT seq FROM session_logs WHERE tenant_id = tenant.id AND session_id = $2 ORDER BY seq LIMIT 1"),
-            self.tenant.as_str(),
-            id.uuid()
-        )
-        .fetch_optional(self.statements())
-        .await?;
-        let chunks = rows.into_iter().map(LogChunk::try_from).collect::<Result<Vec<_>, _>>()?;
-        let next_after = chunks.last().map_or(after, |chunk| chunk.seq);
-        Ok(LogPage { chunks, next_after, first_seq })
+        let session = rows.first().ok_or(Fault::SessionNotFound)?;
+        let (owner, first_seq, head) = (session.principal_id.clone(), session.first_seq, session.head);
+        let over = lifecycle::is_final(read(&session.state)?);
+        let items = rows.into_iter().filter_map(PageRow::chunk).collect::<Result<Vec<_>, _>>()?;
+        let short = i64::try_from(items.len()).is_ok_and(|count| count < limit);
+        Ok(Read { owner, first_seq, page: Page { items, short, head, over } })
     }
 }
 

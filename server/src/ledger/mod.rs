@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod git_credential;
 mod hub;
+mod import;
 mod leases;
 mod list;
 mod log;
@@ -44,7 +45,7 @@ pub use commit::{End, Findings, Step};
 pub use connect::{MIGRATOR, PoolSettings, Pools, migrate};
 pub use credentials::Stored;
 pub use error::Error;
-pub use hub::{Hub, Watch};
+pub use hub::{Follower, Hub, Next, Page, Told, Waiter, Watch};
 pub use leases::{Job, JobSession, Lease};
 pub use list::{BadCursor, Cursor, ListQuery};
 pub use log::{LogPiece, ServedPiece};
@@ -118,6 +119,12 @@ impl Ledger {
 }
 
 impl TenantLedger {
+    /// Waits for the end of an operation that the caller may see; nothing is read for this one waiter alone.
+    #[must_use]
+    pub fn wait(&self, operation: OperationId) -> Waiter {
+        self.ledger.hub.wait(&self.tenant, operation)
+    }
+
     /// Wakes when the operation has ended. Take it BEFORE reading the operation.
     #[must_use]
     pub fn watch(&self, operation: OperationId) -> Watch {

@@ -123,6 +123,7 @@ impl Ledger {
         .await?;
         tx.commit().await?;
         self.hub().work();
+        self.hub().happened(session);
         Ok(true)
     }
 }

@@ -35,6 +35,10 @@ impl Ledger {
                   AND NOT EXISTS (
                     SELECT FROM operations o JOIN idempotency_keys k USING (tenant_id, operation_id)
                     WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id)
+                  -- What was brought in stays as long from then on, however long ago it ended.
+                  AND NOT EXISTS (
+                    SELECT FROM imported_sessions i
+                    WHERE i.tenant_id = s.tenant_id AND i.session_id = s.session_id AND i.imported_at > now() - make_interval(secs => $1))
                 ORDER BY s.updated_at LIMIT $2 FOR UPDATE OF l, s SKIP LOCKED
             ), transition AS (
                 DELETE FROM transitions t USING old

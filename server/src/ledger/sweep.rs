@@ -68,6 +68,7 @@ impl Ledger {
         };
         self.begin_operation(&mut tx, &begin).await?;
         tx.commit().await?;
+        self.hub().happened(due.session);
         Ok(true)
     }
 }

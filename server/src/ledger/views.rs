@@ -53,22 +53,23 @@ impl TryFrom<TransitionRow> for Transition {
     }
 }
 
-struct OperationRow {
-    operation_id: Uuid,
-    session_id: Uuid,
-    kind: String,
-    status: String,
-    phase: String,
-    error: Option<Value>,
-    created_at: DateTime<Utc>,
-    finished_at: Option<DateTime<Utc>>,
-    principal_id: String,
-    state: String,
-    target_commit_sha: Option<String>,
-    opencode_url: Option<String>,
-    ready_at: Option<DateTime<Utc>>,
-    durable_object_id: Option<String>,
-    persisted_at: Option<DateTime<Utc>>,
+/// An operation as it is stored, with what its session shows.
+pub(super) struct OperationRow {
+    pub(super) operation_id: Uuid,
+    pub(super) session_id: Uuid,
+    pub(super) kind: String,
+    pub(super) status: String,
+    pub(super) phase: String,
+    pub(super) error: Option<Value>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) finished_at: Option<DateTime<Utc>>,
+    pub(super) principal_id: String,
+    pub(super) state: String,
+    pub(super) target_commit_sha: Option<String>,
+    pub(super) opencode_url: Option<String>,
+    pub(super) ready_at: Option<DateTime<Utc>>,
+    pub(super) durable_object_id: Option<String>,
+    pub(super) persisted_at: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<OperationRow> for Operation {

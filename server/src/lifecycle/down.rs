@@ -15,7 +15,9 @@ impl Engine {
         }
         let handle = Self::handle(job)?;
         let grace = if job.force { Duration::ZERO } else { self.deadlines().stop_grace };
-        match self.acting(&job.lease).await?.stop(&handle, job.lease.fence, grace).await {
+        let stopped = self.acting(&job.lease).await?.stop(&handle, job.lease.fence, grace).await;
+        self.last_words(job).await;
+        match stopped {
             Ok(()) => Ok(Done::because("sandbox stopped")),
             Err(ProviderError::Gone) => Ok(Done::because("the sandbox was gone")),
             Err(error) => Err(PhaseError::provider("stop", error)),
@@ -46,6 +48,7 @@ impl Engine {
     }
 
     pub(super) async fn cleanup(&self, job: &Job) -> Result<Done, PhaseError> {
+        self.last_words(job).await;
         self.remove("cleanup", job).await?;
         Ok(Done::because("sandbox removed"))
     }

@@ -1,15 +1,7 @@
 //! Git as Alpine runs it: fixed arguments, no configuration but ours, no prompt, no redirect, no other host
 //! than the one that was checked.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
-    path::PathBuf,
-    sync::Arc,
-};
-
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-use secrecy::{ExposeSecret, SecretString};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use super::address::Route;
 use crate::domain::{
@@ -198,46 +190,6 @@ fn pin(url: &RepoUrl, addresses: &[IpAddr]) -> String {
     format!("{}:{}:{}", url.host(), url.port(), addresses.join(","))
 }
 
-/// Text that a remote or a tool wrote, fit to be shown: the last lines, without control characters and
-/// without the token, should it have been echoed as it is or as git sent it.
-#[must_use]
-pub fn printable(text: &str, token: Option<&SecretString>) -> String {
-    const LIMIT: usize = 600;
-    // First, so that none of them can stand in the middle of a token.
-    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r')).collect();
-    let text = match token {
-        Some(token) if !token.expose_secret().is_empty() => redacted(&text, token),
-        _ => text,
-    };
-    let lines: Vec<String> = text.split(['\n', '\r']).map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect();
-    let joined = lines[lines.len().saturating_sub(6)..].join("; ");
-    let skip = joined.chars().count().saturating_sub(LIMIT);
-    joined.chars().skip(skip).collect()
-}
-
-/// Without the token, the pair of user and token that git sends in base64, and either in hexadecimal or base64; and
-/// without any part of these that is long enough to help: whoever echoes a token may also have cut it.
-fn redacted(text: &str, token: &SecretString) -> String {
-    const PART: usize = 8;
-    let token = token.expose_secret();
-    let hex: String = token.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let base64 = |text: &str| STANDARD_NO_PAD.encode(text);
-    let forms = [base64(&format!("x-access-token:{token}")), base64(token), hex.to_uppercase(), hex, token.to_owned()];
-    let forms: Vec<Vec<char>> = forms.iter().map(|form| form.chars().collect()).collect();
-    let parts: HashSet<&[char]> = forms.iter().flat_map(|form| form.windows(PART.min(form.len()))).collect();
-    let lengths: BTreeSet<usize> = parts.iter().map(|part| part.len()).collect();
-    let text: Vec<char> = text.chars().collect();
-    let mut covered = vec![false; text.len()];
-    for length in lengths {
-        for (at, _) in text.windows(length).enumerate().filter(|(_, window)| parts.contains(window)) {
-            covered[at..at + length].fill(true);
-        }
-    }
-    let runs = text.iter().zip(&covered).collect::<Vec<_>>();
-    let runs = runs.chunk_by(|(_, a), (_, b)| a == b);
-    runs.map(|run| if *run[0].1 { "***".to_owned() } else { run.iter().map(|(c, _)| **c).collect() }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,16 +263,5 @@ mod tests {
         let proxied = GitSettings { proxies, ..settings() }.remote(&url("https://h/r"), &Route::Proxied, false);
         assert_eq!(config(&proxied, "http.proxy"), None);
         assert_eq!(proxied.iter().rfind(|(name, _)| name == "no_proxy").unwrap().1, "", "the last word is that there is no exception");
-    }
-
-    #[test]
-    fn what_is_shown_is_the_end_without_control_characters_or_the_token() {
-        let token: SecretString = "t0ken".into();
-        assert_eq!(printable("a\n\x1b[31mfatal: t0ken\r\n", Some(&token)), "a; [31mfatal: ***");
-        let sent = "Basic eC1hY2Nlc3MtdG9rZW46dDBrZW4= dDBrZW4= 74306b656e t0k\u{1}en";
-        assert_eq!(printable(sent, Some(&token)), "Basic ***= ***= *** ***");
-        let long: SecretString = "0123456789abcdefABCDEF".into();
-        assert_eq!(printable("see 0123456789?abcdefAB,CDEF 0123456", Some(&long)), "see ***?***,CDEF 0123456");
-        assert!(printable(&"x".repeat(5000), None).len() <= 600);
     }
 }

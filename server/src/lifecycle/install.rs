@@ -1,5 +1,7 @@
 //! Install: the dependencies that the repository pins.
 
+use alpine_api::LogSource;
+
 use super::{
     Done, Engine, PhaseError,
     project::{Project, install_command},
@@ -20,7 +22,7 @@ impl Engine {
             return Ok(Done::because("nothing to install"));
         };
         let shell = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), command], ..Command::default() };
-        let ran = self.exec(STEP, job, &handle, shell).await?;
+        let ran = self.exec_told(STEP, job, &handle, shell, LogSource::Install).await?;
         if ran.exit.success() {
             return Ok(Done::because(format!("installed by {source}")));
         }

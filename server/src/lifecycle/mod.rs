@@ -7,9 +7,12 @@ mod error;
 mod git;
 mod install;
 mod project;
+mod redact;
 mod remote;
+mod report;
 mod resolve;
 mod run;
+mod served;
 mod ssh;
 mod start;
 mod sync;
@@ -27,6 +30,7 @@ use crate::{
 
 pub use error::PhaseError;
 pub use git::{GitSettings, Rewrite};
+pub use served::{FollowError, Followed};
 
 /// What the engine is told by configuration.
 #[derive(Debug, Clone)]

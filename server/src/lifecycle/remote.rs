@@ -18,7 +18,8 @@ use uuid::Uuid;
 use super::{
     Engine, PhaseError,
     address::{self, Route},
-    git::{GitSettings, SERVE_ANY_OWNER, TOKEN_VARIABLE, Transport, printable},
+    git::{GitSettings, SERVE_ANY_OWNER, TOKEN_VARIABLE, Transport},
+    redact::printable,
     ssh,
 };
 use crate::{

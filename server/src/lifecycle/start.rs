@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 
-use super::{Done, Engine, PhaseError, git::printable};
+use super::{Done, Engine, PhaseError, redact::printable};
 use crate::{
     ledger::{Findings, Job},
     sandbox::{Command, Endpoint, Handle, Status},
@@ -29,6 +29,7 @@ impl Engine {
             .await
             .map_err(|error| PhaseError::provider(STEP, error))?;
         // While the program starts, the workspace is proved.
+        self.tell(job, "checking the commit and the workspace").await;
         self.verify_head("verify", job, &handle, target).await?;
         self.verify_write(job, &handle).await?;
         let budget = self.budget(job);
@@ -62,8 +63,12 @@ impl Engine {
     async fn answers(&self, job: &Job, handle: &Handle, endpoint: &Endpoint) -> Result<(), PhaseError> {
         let mut pause = FIRST_PAUSE;
         let mut looked = Instant::now();
+        let mut told = false;
         loop {
             let well = self.probe(endpoint).await.is_some_and(is_well);
+            if !well && !std::mem::replace(&mut told, true) {
+                self.tell(job, "waiting for the server to answer").await;
+            }
             // To look at processes costs more than to ask a port: when it answers, and now and then.
             if well || looked.elapsed() > LOOK {
                 looked = Instant::now();

@@ -1,5 +1,7 @@
 //! Sync: the repository in the workspace, at the pinned commit and nowhere else.
 
+use alpine_api::LogSource;
+
 use super::{
     Done, Engine, PhaseError,
     remote::{Ask, remote_error},
@@ -21,9 +23,10 @@ git config remote.origin.url "$1"
 git config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
 git config "branch.$2.remote" origin
 git config "branch.$2.merge" "refs/heads/$2""#;
-const BY_COMMIT: &[&str] = &["fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance", "--depth=1"];
-const BY_BRANCH: &[&str] = &["fetch", "--quiet", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"];
-const CHECK_OUT: &str = r#"git checkout --quiet --force -B "$1" "$2" --"#;
+const BY_COMMIT: &[&str] =
+    &["fetch", "--progress", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance", "--depth=1"];
+const BY_BRANCH: &[&str] = &["fetch", "--progress", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"];
+const CHECK_OUT: &str = r#"git checkout --quiet --progress --force -B "$1" "$2" --"#;
 
 impl Engine {
     pub(super) async fn sync(&self, job: &Job) -> Result<Done, PhaseError> {
@@ -64,8 +67,8 @@ impl Engine {
     ) -> Result<(Ran, String), PhaseError> {
         let ask = Ask { step: STEP, url: &job.session.repo_url, words, names: &[name], credential };
         let command = ask.command(&self.settings.git, "git").await?;
-        let ran = self.exec(STEP, job, handle, command).await?;
-        let said = ran.tail(ask.token());
+        let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).await?;
+        let said = ran.git_tail(ask.token());
         Ok((ran, said))
     }
 
@@ -73,11 +76,12 @@ impl Engine {
     async fn local_git(&self, job: &Job, handle: &Handle, script: &str, arguments: &[&str]) -> Result<(), PhaseError> {
         let argv = ["sh", "-c", script, "git"].iter().chain(arguments).map(|arg| (*arg).to_owned()).collect();
         let env = self.settings.git.local();
-        let ran = self.exec(STEP, job, handle, Command { argv, env, ..Command::default() }).await?;
+        let command = Command { argv, env, ..Command::default() };
+        let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).await?;
         if ran.exit.success() {
             return Ok(());
         }
-        Err(PhaseError::permanent(STEP, format!("git: {} ({})", ran.tail(None), ran.outcome())))
+        Err(PhaseError::permanent(STEP, format!("git: {} ({})", ran.git_tail(None), ran.outcome())))
     }
 
     /// The commit that the workspace is at; `None` when there is no repository yet.

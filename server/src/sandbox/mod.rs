@@ -82,6 +82,17 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// A part of what the program that serves a workspace has written. Its bytes are numbered from 0 on, over all programs
+/// that ever served this sandbox and for as long as there is the sandbox, whoever asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServedOutput {
+    /// The number of the first byte; higher than what was asked for where that is not kept any more.
+    pub from: u64,
+    pub bytes: Vec<u8>,
+    /// How many bytes were ever written.
+    pub length: u64,
+}
+
 /// What a provider knows of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
@@ -153,6 +164,14 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     /// The last bytes that the served program wrote, for an error's cause.
     async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError>;
+
+    /// How many bytes the served program has ever written. Asked each second of each sandbox, so it costs next to nothing;
+    /// it may be wrong for a moment. 0 where nothing was ever served.
+    async fn served_length(&self, handle: &Handle) -> Result<u64, ProviderError>;
+
+    /// What the served program wrote, from byte `from` on, at most `limit` bytes: what a provider has of it, as long as it
+    /// runs and until it is destroyed. Beyond the end it is nothing, from the end on.
+    async fn served_from(&self, handle: &Handle, from: u64, limit: usize) -> Result<ServedOutput, ProviderError>;
 
     /// Stop everything that runs in it: politely, and after `grace` by force. Files stay.
     async fn stop(&self, handle: &Handle, fence: i64, grace: Duration) -> Result<(), ProviderError>;

@@ -103,6 +103,9 @@ impl Worker {
     }
 
     async fn run_phase(&self, job: &Job, hold: &Hold) -> Ran {
+        if job.phase == Phase::Start {
+            self.started.add(job);
+        }
         let budget = outcome::budget(job, self.engine.deadlines());
         // A `down` that overtakes this operation ends it: told at once, and the lease says whether it is so.
         let mut watch = self.ledger.tenant(&job.lease.tenant).watch(job.operation);

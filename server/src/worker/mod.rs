@@ -1,6 +1,7 @@
 //! The worker: claims operations, keeps its leases alive, runs phase after phase, commits each fenced.
 //! There is no recovery at start-up: what a dead worker left is claimed like everything else.
 
+mod follow;
 mod held;
 mod job;
 mod outcome;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{faults::Faults, ledger::Ledger, lifecycle::Engine, metrics::Metrics};
+use follow::Started;
 use held::Held;
 
 #[derive(Debug, Clone)]
@@ -51,6 +53,7 @@ pub struct Worker {
     faults: Faults,
     settings: Arc<Settings>,
     held: Held,
+    started: Started,
     places: Arc<Semaphore>,
     jobs: TaskTracker,
 }
@@ -59,7 +62,8 @@ impl Worker {
     #[must_use]
     pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, faults: Faults, settings: Settings) -> Self {
         let places = Arc::new(Semaphore::new(settings.concurrency));
-        Self { ledger, engine, metrics, faults, settings: Arc::new(settings), held: Held::default(), places, jobs: TaskTracker::new() }
+        let (settings, held, started, jobs) = (Arc::new(settings), Held::default(), Started::default(), TaskTracker::new());
+        Self { ledger, engine, metrics, faults, settings, held, started, places, jobs }
     }
 
     /// Work until `stop`; then claim nothing more, give running phases a moment, and hand the rest over.
@@ -70,6 +74,7 @@ impl Worker {
         let beat = tokio::spawn(self.clone().beat(done.clone()));
         let sweep = tokio::spawn(self.clone().sweep(stop.clone()));
         let reconcile = tokio::spawn(self.clone().reconcile(stop.clone()));
+        let follow = tokio::spawn(self.clone().follow(stop.clone()));
         while !stop.is_cancelled() {
             self.claim(&stop).await;
             let hinted = async {
@@ -86,7 +91,7 @@ impl Worker {
             self.jobs.wait().await;
         }
         done.cancel();
-        for task in [beat, sweep, reconcile] {
+        for task in [beat, sweep, reconcile, follow] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a background task of the worker failed");
             }

@@ -154,6 +154,7 @@ mod tests {
             failure: None,
             traceparent: None,
             adopted: false,
+            pace: Default::default(),
             session,
         }
     }

@@ -107,6 +107,52 @@ pub const ALWAYS: &[Check] = &[
               WHERE (state, transition_seq) IS DISTINCT FROM (last.to_state, last.seq)",
     },
     Check {
+        // Transitions and progress together. What was written before events had numbers has the transitions' own.
+        name: "events_are_numbered_without_gaps",
+        sql: "SELECT format('event %s of %s (%s) comes after event %s', seq, session_id, what, before) AS what
+              FROM (
+                  SELECT *, lag(seq, 1, 0::bigint) OVER (PARTITION BY tenant_id, session_id ORDER BY seq) AS before
+                  FROM (
+                      SELECT tenant_id, session_id, coalesce(event_seq, seq) AS seq, to_state AS what FROM transitions
+                      UNION ALL SELECT tenant_id, session_id, seq, phase FROM progress
+                  ) AS both_kinds JOIN sessions s USING (tenant_id, session_id) WHERE history_swept_at IS NULL
+              ) AS events WHERE seq <> before + 1
+              UNION ALL
+              SELECT format('%s has counted %s events; the last has number %s', session_id, coalesce(event_seq, transition_seq), last)
+              FROM sessions JOIN (
+                  SELECT tenant_id, session_id, max(seq) AS last FROM (
+                      SELECT tenant_id, session_id, coalesce(event_seq, seq) AS seq FROM transitions
+                      UNION ALL SELECT tenant_id, session_id, seq FROM progress
+                  ) AS both_kinds GROUP BY tenant_id, session_id
+              ) AS events USING (tenant_id, session_id)
+              WHERE history_swept_at IS NULL AND coalesce(event_seq, transition_seq) <> last",
+    },
+    Check {
+        name: "progress_is_of_its_operation",
+        sql: "SELECT format('progress %s of %s (fence %s, transaction %s) is of %s %s, which ended in transaction %s; the lease has fence %s',
+                  p.seq, p.session_id, p.fence, p.xmin, o.kind, p.operation_id, o.xmin, l.fence) AS what
+              FROM progress p LEFT JOIN operations o USING (tenant_id, operation_id)
+              JOIN leases l ON (l.tenant_id, l.session_id) = (p.tenant_id, p.session_id)
+              JOIN sessions s ON (s.tenant_id, s.session_id) = (p.tenant_id, p.session_id)
+              WHERE history_swept_at IS NULL
+                AND (o.session_id IS DISTINCT FROM p.session_id OR p.fence > l.fence OR (finished_at IS NOT NULL AND age(p.xmin) < age(o.xmin)))",
+    },
+    Check {
+        // The oldest may be gone: a log begins with whatever number is kept, and ends with its head's.
+        name: "log_is_numbered_without_gaps",
+        sql: "SELECT format('piece %s of the log of %s comes after piece %s', seq, session_id, before) AS what
+              FROM (SELECT *, lag(seq) OVER (PARTITION BY tenant_id, session_id ORDER BY seq) AS before FROM session_logs) AS pieces
+              WHERE seq <> before + 1
+              UNION ALL
+              SELECT format('the log of %s has counted %s pieces of %s bytes; the last has number %s, all have %s bytes', session_id, h.seq,
+                  h.bytes, last, size)
+              FROM session_log_heads h FULL JOIN (
+                  SELECT tenant_id, session_id, max(seq) AS last, sum(octet_length(text)) AS size FROM session_logs
+                  GROUP BY tenant_id, session_id
+              ) AS pieces USING (tenant_id, session_id)
+              WHERE (h.seq, h.bytes) IS DISTINCT FROM (last, size)",
+    },
+    Check {
         name: "one_operation_per_key",
         sql: "SELECT format('key %s of %s (%s) is there %s times', key, principal_id, action, count(*)) AS what
               FROM idempotency_keys GROUP BY tenant_id, principal_id, action, key HAVING count(*) > 1

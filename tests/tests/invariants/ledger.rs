@@ -116,6 +116,41 @@ pub const MUTANTS: &[Mutant] = &[
         does: "DELETE FROM transitions WHERE session_id = {ready} AND to_state = 'installing'",
     },
     Mutant {
+        check: "events_are_numbered_without_gaps",
+        without: "ALTER TABLE progress DISABLE TRIGGER progress_kept",
+        does: "DELETE FROM progress WHERE session_id = {ready} AND seq = (SELECT min(seq) FROM progress WHERE session_id = {ready})",
+    },
+    Mutant {
+        // Two have counted the same.
+        check: "events_are_numbered_without_gaps",
+        without: REWRITTEN,
+        does: "UPDATE transitions SET event_seq = event_seq - 1 WHERE session_id = {ready} AND to_state = 'ready'",
+    },
+    Mutant {
+        check: "events_are_numbered_without_gaps",
+        without: "",
+        does: "UPDATE sessions SET event_seq = event_seq + 1 WHERE session_id = {ready}",
+    },
+    Mutant {
+        check: "progress_is_of_its_operation",
+        without: "",
+        does: "INSERT INTO progress (tenant_id, session_id, seq, state, phase, message, actor, operation_id, fence)
+               SELECT tenant_id, session_id, event_seq + 1, state, 'start', 'late', 'ann', operation_id, 1
+               FROM sessions WHERE session_id = {ready}",
+    },
+    Mutant {
+        check: "log_is_numbered_without_gaps",
+        without: "",
+        does: "DELETE FROM session_logs WHERE session_id = {ready} AND seq = (SELECT max(seq) FROM session_logs WHERE session_id = {ready})",
+    },
+    Mutant {
+        // One that did not count what it wrote.
+        check: "log_is_numbered_without_gaps",
+        without: "",
+        does: "INSERT INTO session_logs (tenant_id, session_id, seq, source, text)
+               SELECT tenant_id, session_id, seq + 2, 'server', 'late' FROM session_log_heads WHERE session_id = {ready}",
+    },
+    Mutant {
         check: "one_operation_per_key",
         without: "ALTER TABLE idempotency_keys DROP CONSTRAINT idempotency_keys_pkey",
         does: "INSERT INTO idempotency_keys (tenant_id, principal_id, action, key, fingerprint, operation_id)

@@ -95,10 +95,10 @@ impl Answer for Shown {
         let rows = [
             ("tenant", Some(tenant_id.clone())),
             ("created", Some(created_at.format("%Y-%m-%d %H:%M:%S UTC").to_string())),
-            ("sessions", Some(of(usage.active_sessions, max_active_sessions))),
-            ("a principal", Some(most(max_active_sessions_per_principal))),
-            ("operations", Some(of(usage.operations, max_operations))),
-            ("a principal", Some(most(max_operations_per_principal))),
+            ("active sessions", Some(of(usage.active_sessions, max_active_sessions))),
+            ("  for each principal", Some(most(max_active_sessions_per_principal))),
+            ("operations in flight", Some(of(usage.operations, max_operations))),
+            ("  for each principal", Some(most(max_operations_per_principal))),
         ];
         fields(&rows, style)
     }

@@ -17,7 +17,8 @@ use crate::{
 
 /// Make a token; it is shown once
 ///
-/// The token is printed on stdout and cannot be had again: the server keeps only a hash of it.
+/// The token alone is printed on stdout, what it is on stderr: TOKEN=$(alpine token create --name ci). It cannot be had
+/// again: the server keeps only a hash of it.
 #[derive(Debug, Args)]
 pub struct Create {
     /// What it is for
@@ -50,7 +51,10 @@ impl Create {
         scopes.dedup();
         let body = CreateToken { name: self.name.clone(), scopes, expires_in_days: self.expires_in };
         let created = client.create_token(&context.ui, &body).await?;
-        context.ui.answer(&Created::from(created));
+        let created = Created::from(created);
+        // Alone on stdout, for TOKEN=$(alpine token create ...); what it is stands beside it.
+        context.ui.answer(&created);
+        context.ui.info(&created.about(context.ui.error_style()));
         if !context.ui.json() {
             context.ui.warn("this is the only time that the token is shown: keep it where secrets are kept");
         }
@@ -77,8 +81,8 @@ impl From<wire::CreatedToken> for Created {
     }
 }
 
-impl Answer for Created {
-    fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
+impl Created {
+    fn about(&self, style: Style) -> String {
         let scopes = self.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let rows = [
             ("id", Some(self.token_id.to_string())),
@@ -86,7 +90,13 @@ impl Answer for Created {
             ("scopes", Some(scopes)),
             ("expires", Some(self.expires_at.format("%Y-%m-%d %H:%M:%S UTC").to_string())),
         ];
-        format!("{}\n\n{}", fields(&rows, style), crate::ui::clean(&self.token))
+        fields(&rows, style)
+    }
+}
+
+impl Answer for Created {
+    fn for_people(&self, _: Style, _: DateTime<Utc>) -> String {
+        crate::ui::clean(&self.token)
     }
 }
 
@@ -99,7 +109,8 @@ mod tests {
     fn the_answer_for_scripts_and_for_people() {
         let created = Created::from(wire::CreatedToken { token: "alpine_pat_s3cr3t".to_owned(), about: token(1) });
         insta::assert_snapshot!("create_json", json_of(&created));
-        insta::assert_snapshot!("create_people", people_of(&created));
+        assert_eq!(people_of(&created), "alpine_pat_s3cr3t");
+        insta::assert_snapshot!("create_people", created.about(Style::default()));
     }
 
     #[test]

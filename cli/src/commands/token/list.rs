@@ -40,7 +40,11 @@ impl List {
                 break;
             }
         }
+        let cut = query.cursor.is_some() && rows.len() >= MOST;
         context.ui.answer(&Rows { rows, owners: self.all_owners });
+        if cut {
+            context.ui.warn(&format!("there are more than {MOST} tokens: the oldest are not shown"));
+        }
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod idempotency_key;
 mod json;
 mod path;
 mod query;
+mod stream;
 mod wait;
 
 pub use caller::Caller;
@@ -12,4 +13,5 @@ pub use idempotency_key::Key;
 pub use json::{ApiJson, ApiJsonOrDefault};
 pub use path::{CredentialPath, OperationPath, SessionPath, TenantPath, TokenPath};
 pub use query::ApiQuery;
+pub use stream::{LastEventId, Resume, WantsStream};
 pub use wait::{Prefer, Wait};

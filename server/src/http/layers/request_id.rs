@@ -1,4 +1,5 @@
-//! A request's id: the caller's, if it is fit for logs and headers, else a new one.
+//! A request's id: the caller's, if it is fit for logs and headers, else a new one. Beside it, which version answers: a
+//! client that does not understand an answer can say so.
 
 use axum::{
     extract::Request,
@@ -9,6 +10,7 @@ use axum::{
 use uuid::Uuid;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+const VERSION: HeaderName = HeaderName::from_static("x-alpine-version");
 
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
@@ -33,5 +35,6 @@ pub async fn request_id(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     response.headers_mut().insert(HEADER, id.0);
+    response.headers_mut().insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
     response
 }

@@ -15,14 +15,12 @@ pub enum Class {
     Read,
     /// Every other change.
     Write,
-    /// A look at the end of an operation that was waited for: a thousand may be told of one at once.
-    Woken,
     /// Whose an access token is: asked for somebody who is nobody yet.
     Lookup,
 }
 
 impl Class {
-    pub const ALL: [Self; 6] = [Self::Up, Self::Down, Self::Read, Self::Write, Self::Woken, Self::Lookup];
+    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Read, Self::Write, Self::Lookup];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -31,7 +29,6 @@ impl Class {
             Self::Down => "down",
             Self::Read => "read",
             Self::Write => "write",
-            Self::Woken => "woken",
             Self::Lookup => "lookup",
         }
     }
@@ -57,15 +54,15 @@ pub struct Places([usize; Class::ALL.len()]);
 
 impl Places {
     /// A request has at most one connection of a pool at a time. So that no class, nor all of them together, can hold
-    /// every connection for single statements: of sixteen four are for `up`, five for reads, two each for other writes, for
-    /// the woken and for look-ups. Of those for transactions other writes may have as many as they have places, and `down`
+    /// every connection for single statements: of sixteen four are for `up`, five for reads, two each for other writes and for
+    /// look-ups; the rest is the hub's, which listens and reads for all who wait and watch. Of those for transactions other writes may have as many as they have places, and `down`
     /// the rest.
     #[must_use]
     pub fn of(statements: u32, transactions: u32) -> Self {
         let sixteenths = |count: u32| (statements * count / 16).max(1) as usize;
         let write = sixteenths(2).min((transactions as usize / 2).max(1));
         let down = (transactions as usize).saturating_sub(write).max(1);
-        Self([sixteenths(4), down, sixteenths(5), write, sixteenths(2), sixteenths(2)])
+        Self([sixteenths(4), down, sixteenths(5), write, sixteenths(2)])
     }
 
     pub(super) const fn of_class(self, class: Class) -> usize {

@@ -5,6 +5,7 @@ mod class;
 mod principals;
 mod rates;
 mod ticket;
+mod watchers;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -19,13 +20,17 @@ use tokio::{sync::Semaphore, time::timeout};
 pub use class::{Class, Places};
 pub use rates::{Rate, Rates};
 pub use ticket::{Ticket, ticket};
+pub use watchers::WatchPlace;
 
-use self::{class::Place, principals::Principals, rates::Buckets};
+use self::{class::Place, principals::Principals, rates::Buckets, watchers::Watchers};
 use super::ApiError;
-use crate::metrics::Metrics;
+use crate::{
+    domain::principal::{PrincipalId, TenantId},
+    metrics::Metrics,
+};
 
-/// How long one that waited for an operation may wait for a place to read its end in.
-const AFTER_A_WAIT: Duration = Duration::from_secs(5);
+/// How long a stream that is behind waits for a place to read in, at a time.
+const OF_A_STREAM: Duration = Duration::from_secs(5);
 
 /// Bounds of callers.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +38,10 @@ pub struct LimitSettings {
     pub rates: Rates,
     /// Requests of one principal under way; 0: any number.
     pub at_once: u32,
+    /// Streams of one principal that are open; 0: any number.
+    pub streams_of_one: u32,
+    /// Streams of all that are open.
+    pub streams: usize,
     pub places: Places,
     /// How long a request waits for a place of its class.
     pub queue: Duration,
@@ -40,7 +49,14 @@ pub struct LimitSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { rates: Rates::default(), at_once: 64, places: Places::of(16, 6), queue: Duration::from_millis(250) }
+        Self {
+            rates: Rates::default(),
+            at_once: 64,
+            streams_of_one: 32,
+            streams: 10_000,
+            places: Places::of(16, 6),
+            queue: Duration::from_millis(250),
+        }
     }
 }
 
@@ -48,6 +64,7 @@ impl Default for LimitSettings {
 pub struct Limits {
     buckets: Buckets,
     principals: Arc<Principals>,
+    watchers: Watchers,
     places: [Arc<Semaphore>; Class::ALL.len()],
     queue: Duration,
     /// Names are kept as numbers that nobody outside can make collide.
@@ -60,7 +77,8 @@ impl Limits {
     pub fn new(settings: &LimitSettings, metrics: Arc<Metrics>) -> Self {
         Self {
             buckets: Buckets::new(&settings.rates),
-            principals: Arc::new(Principals::new(settings.at_once)),
+            principals: Arc::new(Principals::new(settings.at_once, "too many requests of this caller are under way")),
+            watchers: Watchers::new(settings.streams_of_one, settings.streams, Arc::clone(&metrics)),
             places: Class::ALL.map(|class| Arc::new(Semaphore::new(settings.places.of_class(class)))),
             queue: settings.queue,
             names: RandomState::new(),
@@ -112,12 +130,14 @@ impl Limits {
         Ok(done)
     }
 
-    /// Await what others do; nothing is held meanwhile.
-    pub async fn while_waiting(&self, ticket: &Ticket, other: impl Future<Output = ()>) -> Result<(), ApiError> {
-        ticket.leave();
-        other.await;
-        ticket.take_place(self.place(Class::Woken, AFTER_A_WAIT).await?);
-        Ok(())
+    /// A place of a stream, which is none of a class: it may be open for long, and asks for nothing meanwhile.
+    pub fn watch(&self, tenant: &TenantId, principal: &PrincipalId) -> Result<WatchPlace, ApiError> {
+        self.watchers.enter(self.names.hash_one((tenant.as_str(), principal.as_str())))
+    }
+
+    /// A place for a stream that has to read for itself.
+    pub async fn read_again(&self) -> Result<Place, ApiError> {
+        self.place(Class::Read, OF_A_STREAM).await
     }
 }
 

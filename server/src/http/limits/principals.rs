@@ -1,4 +1,4 @@
-//! How many requests of one principal are under way.
+//! How many requests of one principal are under way, or streams open.
 
 use std::{
     collections::HashMap,
@@ -12,6 +12,8 @@ use crate::http::ApiError;
 #[derive(Debug)]
 pub struct Principals {
     at_once: u32,
+    /// What a caller is told who has as many.
+    full: &'static str,
     under_way: Mutex<HashMap<u64, u32>>,
 }
 
@@ -23,8 +25,8 @@ pub struct Turn {
 }
 
 impl Principals {
-    pub fn new(at_once: u32) -> Self {
-        Self { at_once, under_way: Mutex::default() }
+    pub fn new(at_once: u32, full: &'static str) -> Self {
+        Self { at_once, full, under_way: Mutex::default() }
     }
 
     pub fn enter(self: &Arc<Self>, principal: u64) -> Result<Option<Turn>, ApiError> {
@@ -34,7 +36,7 @@ impl Principals {
         let mut under_way = self.lock();
         let count = under_way.entry(principal).or_default();
         if *count >= self.at_once {
-            return Err(ApiError::Limited { what: "too many requests of this caller are under way", retry_after: Duration::from_secs(1) });
+            return Err(ApiError::Limited { what: self.full, retry_after: Duration::from_secs(1) });
         }
         *count += 1;
         Ok(Some(Turn { of: Arc::clone(self), principal }))

@@ -29,7 +29,7 @@ fn no_class_can_hold_every_connection_for_single_statements() {
         assert!(of(Class::Up) >= 1 && of(Class::Read) >= 1 && of(Class::Write) >= 1);
         assert!(of(Class::Up) < statements as usize && of(Class::Read) < statements as usize);
         if statements >= 16 {
-            let all = of(Class::Up) + of(Class::Read) + of(Class::Write) + of(Class::Woken) + of(Class::Lookup);
+            let all = of(Class::Up) + of(Class::Read) + of(Class::Write) + of(Class::Lookup);
             assert!(all < statements as usize, "{statements}: {all}");
         }
         assert!(of(Class::Down) + of(Class::Write) <= 6, "transactions");
@@ -48,25 +48,34 @@ async fn a_class_that_is_full_sheds_and_another_is_not_touched() {
 }
 
 #[tokio::test]
-async fn who_only_waits_or_sends_holds_no_place_and_has_one_after() {
+async fn who_only_waits_or_sends_holds_no_place_and_who_has_sent_has_one_after() {
     let limits = limits(small());
     let (waits, sends) = (read(&limits, "t", "a").await.unwrap(), read(&limits, "t", "b").await.unwrap());
+    waits.leave();
     limits
-        .while_waiting(&waits, async {
-            limits
-                .while_sending(&sends, async {
-                    tokio::task::yield_now().await;
-                    let others = [read(&limits, "t", "c").await, read(&limits, "t", "c").await];
-                    assert!(others.iter().all(Result::is_ok));
-                })
-                .await
-                .unwrap();
+        .while_sending(&sends, async {
+            tokio::task::yield_now().await;
+            let others = [read(&limits, "t", "c").await, read(&limits, "t", "c").await];
+            assert!(others.iter().all(Result::is_ok));
         })
         .await
         .unwrap();
-    assert!(waits.place().is_some() && sends.place().is_some());
-    // And it is not one that somebody else could have had.
-    assert!(read(&limits, "t", "c").await.is_ok());
+    assert!(waits.place().is_none() && sends.place().is_some());
+}
+
+#[tokio::test]
+async fn streams_have_a_bound_of_their_own_each_principals_and_everybodys() {
+    let limits = limits(LimitSettings { streams_of_one: 2, streams: 3, at_once: 1, ..small() });
+    let watch = |principal: &str| limits.watch(&TenantId::parse("t").unwrap(), &PrincipalId::parse(principal).unwrap());
+    let of_ann = [watch("ann").unwrap(), watch("ann").unwrap()];
+    assert!(matches!(watch("ann"), Err(ApiError::Limited { .. })));
+    let of_bob = watch("bob").unwrap();
+    assert!(matches!(watch("bob"), Err(ApiError::Busy)), "of all together");
+    assert!(limits.metrics.encode().contains("alpine_event_stream_watchers 3\n"));
+    assert!(read(&limits, "t", "ann").await.is_ok(), "a stream is no request under way");
+    drop((of_ann, of_bob));
+    assert!(watch("ann").is_ok());
+    assert!(limits.metrics.encode().contains("alpine_event_stream_watchers 0\n"));
 }
 
 #[tokio::test]
@@ -89,7 +98,8 @@ async fn a_principal_has_so_many_under_way_and_one_of_another_tenant_is_another(
     drop(held);
     assert_eq!(limits.principals.known(), 0, "who has nothing under way is not remembered");
     let waits = read(&limits, "t", "a").await.unwrap();
-    limits.while_waiting(&waits, async { assert!(read(&limits, "t", "a").await.is_ok()) }).await.unwrap();
+    waits.leave();
+    assert!(read(&limits, "t", "a").await.is_ok());
 }
 
 #[tokio::test]

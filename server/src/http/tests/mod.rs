@@ -64,6 +64,7 @@ fn state_with(settings: Settings) -> AppState {
     AppState::new(Parts {
         ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default(), TenantPolicy::default()),
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed), Arc::clone(&metrics)).unwrap()),
+        clock: Arc::new(Fixed),
         metrics,
         settings,
         limits: LimitSettings::default(),

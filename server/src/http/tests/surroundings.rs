@@ -114,7 +114,7 @@ async fn pages_and_documents_are_served() {
     assert_eq!(text(document).await, crate::http::document_json());
     assert!(get(&app, "/docs").await.status().is_redirection());
     assert!(text(get(&app, "/docs/").await).await.contains("swagger-ui"));
-    assert!(text(get(&app, "/docs/swagger-initializer.js").await).await.contains("/openapi.json"));
+    assert!(text(get(&app, "/docs/page.js").await).await.contains("/openapi.json"));
     let errors = text(get(&app, "/docs/errors").await).await;
     for code in ErrorCode::ALL {
         assert!(errors.contains(&format!("id=\"{code}\"")), "{code}");

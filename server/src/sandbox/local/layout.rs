@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/<session id>/meta.json   whose it is and what is served      (the server's)
 //!                    /served.log  what the served program wrote       (the server's)
+//!                    /served.from how much of it is gone from the file's beginning (the server's)
 //!                    /ended       why all of it was ended           (the server's)
 //!                    /etc/        the passwd and group shown inside   (the server's)
 //!                    /workspace/  /home/  /tmp/                       (the session's user's)
@@ -12,13 +13,12 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use alpine_api::SessionId;
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,10 +32,6 @@ use super::{
 pub(super) const GUEST_WORKSPACE: &str = "/workspace";
 pub(super) const GUEST_HOME: &str = "/home/dev";
 pub(super) const GUEST_TMP: &str = "/var/tmp";
-
-/// The served program's log is cut when it is longer, to its last part.
-const LOG_MAX: u64 = 10 * 1024 * 1024;
-const LOG_KEPT: usize = 1024 * 1024;
 
 #[derive(Debug, Clone)]
 pub(super) struct Sandbox {
@@ -114,6 +110,11 @@ impl Sandbox {
         self.dir.join("served.log")
     }
 
+    /// The number of the first byte in `log`.
+    pub fn beginning(&self) -> PathBuf {
+        self.dir.join("served.from")
+    }
+
     /// Held while `meta.json` is read and written again, and while the program is started: by one server
     /// at a time, and by none that died.
     pub fn lock(&self) -> io::Result<Held> {
@@ -164,47 +165,6 @@ impl Sandbox {
         replace(&self.etc().join("passwd"), passwd.as_bytes(), 0o644)?;
         replace(&self.etc().join("group"), format!("root:x:0:\ndev:x:{group}:\nnogroup:x:65534:\n").as_bytes(), 0o644)
     }
-
-    /// For appending: a program that has it open goes on writing at the end when the file is cut.
-    pub fn open_log(&self) -> io::Result<File> {
-        self.trim_log()?;
-        self.log_options().create(true).append(true).mode(0o600).open(self.log())
-    }
-
-    pub fn trim_log(&self) -> io::Result<()> {
-        let mut file = match self.log_options().read(true).append(true).open(self.log()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            opened => opened?,
-        };
-        if file.metadata()?.len() > LOG_MAX {
-            let tail = tail(&mut file, LOG_KEPT)?;
-            file.set_len(0)?;
-            file.write_all(&tail)?;
-        }
-        Ok(())
-    }
-
-    pub fn log_tail(&self, limit: usize) -> io::Result<String> {
-        match self.log_options().read(true).open(self.log()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            opened => Ok(String::from_utf8_lossy(&tail(&mut opened?, limit)?).into_owned()),
-        }
-    }
-
-    fn log_options(&self) -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default());
-        options
-    }
-}
-
-fn tail(file: &mut File, limit: usize) -> io::Result<Vec<u8>> {
-    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
@@ -256,19 +216,6 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_log_that_grew_too_long_keeps_its_end_and_its_writer_goes_on() {
-        let root = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox { dir: root.path().to_owned() };
-        let mut writer = sandbox.open_log().unwrap();
-        writer.write_all(&vec![b'x'; 11 * 1024 * 1024]).unwrap();
-        writer.write_all(b"the end").unwrap();
-        sandbox.trim_log().unwrap();
-        writer.write_all(b", and more").unwrap();
-        assert_eq!(fs::metadata(sandbox.log()).unwrap().len(), 1024 * 1024 + 10);
-        assert_eq!(sandbox.log_tail(17).unwrap(), "the end, and more");
-    }
 
     #[test]
     fn a_directory_without_meta_is_completed() {

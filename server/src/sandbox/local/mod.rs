@@ -19,6 +19,7 @@ mod processes;
 mod remove;
 mod seccomp;
 mod serve;
+mod served_log;
 mod settings;
 mod slots;
 mod sockets;
@@ -55,7 +56,7 @@ use self::{
 };
 use crate::{
     domain::principal::TenantId,
-    sandbox::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, Status},
+    sandbox::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status},
 };
 
 const NAME: &str = "local";
@@ -347,6 +348,16 @@ impl Provider for LocalProvider {
     async fn served_output(&self, handle: &Handle, limit: usize) -> Result<String, ProviderError> {
         let sandbox = present(handle)?;
         self.with(move |_| sandbox.log_tail(limit).map_err(io("reading served.log"))).await
+    }
+
+    async fn served_length(&self, handle: &Handle) -> Result<u64, ProviderError> {
+        let sandbox = present(handle)?;
+        self.with(move |_| sandbox.log_length().map_err(io("looking at served.log"))).await
+    }
+
+    async fn served_from(&self, handle: &Handle, from: u64, limit: usize) -> Result<ServedOutput, ProviderError> {
+        let sandbox = present(handle)?;
+        self.with(move |_| sandbox.log_part(from, limit).map_err(io("reading served.log"))).await
     }
 
     async fn stop(&self, handle: &Handle, fence: i64, grace: Duration) -> Result<(), ProviderError> {

@@ -1,0 +1,410 @@
+//! Examples, made from the types of the contract: one that is not of its form does not compile.
+
+use alpine_api as api;
+use api::{ErrorCode, OperationKind as Kind, OperationStatus as Status, Scope, SessionState as State};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::openapi::{Components, Content, RefOr, example::ExampleBuilder, path::Operation, request_body::RequestBody};
+use uuid::Uuid;
+
+const REPO: &str = "https://github.com/org/repo.git";
+const SHA: &str = "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12";
+const URL: &str = "http://127.0.0.1:40123/";
+const NEXT_STEP: &str = "open the URL; stop it with alpine down <session-id>";
+
+/// Seconds after a moment of an autumn day.
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_600_800 + seconds)
+}
+
+fn uuid(last: u128) -> Uuid {
+    Uuid::from_u128(0x019a_b1c2_4d3e_7f50_8192_a3b4_c5d6_0000 + last)
+}
+
+fn session_id() -> api::SessionId {
+    api::SessionId::from_uuid(uuid(1))
+}
+
+fn operation_id(kind: Kind) -> api::OperationId {
+    api::OperationId::from_uuid(uuid(if kind == Kind::Up { 2 } else { 3 }))
+}
+
+fn value(of: impl Serialize) -> Value {
+    serde_json::to_value(of).unwrap_or_default()
+}
+
+/// An operation; of one that has ended, everything that it has found.
+fn operation(kind: Kind, status: Status) -> api::Operation {
+    let (ready, done) = (status == Status::Succeeded && kind == Kind::Up, status == Status::Succeeded && kind == Kind::Down);
+    let (state, phase) = match (kind, status) {
+        (Kind::Up, Status::Queued) => (State::Requested, "resolve"),
+        (Kind::Up, _) => (State::Ready, "start"),
+        (_, Status::Succeeded) => (State::Stopped, "destroy"),
+        _ => (State::Stopping, "stop"),
+    };
+    let began = if kind == Kind::Up { 0 } else { 3600 };
+    api::Operation {
+        operation_id: operation_id(kind),
+        session_id: session_id(),
+        kind,
+        status,
+        state,
+        phase: phase.into(),
+        created_at: at(began),
+        finished_at: status.is_terminal().then(|| at(began + 9)),
+        target_commit_sha: (status != Status::Queued).then(|| SHA.into()),
+        opencode_url: ready.then(|| URL.into()),
+        ready_at: ready.then(|| at(9)),
+        durable_object_id: done.then(|| format!("rec_{}", uuid(4).simple())),
+        persisted_at: done.then(|| at(3609)),
+        persistence_verified: done,
+        error: None,
+        next_step: ready.then(|| NEXT_STEP.into()),
+    }
+}
+
+fn transition() -> api::Transition {
+    api::Transition {
+        seq: 5,
+        from_state: Some(State::Installing),
+        to_state: State::Ready,
+        at: at(9),
+        actor: "system".into(),
+        reason: "ready".into(),
+        operation_id: operation_id(Kind::Up),
+        fence: 1,
+    }
+}
+
+fn session() -> api::Session {
+    api::Session {
+        session_id: session_id(),
+        state: State::Ready,
+        owner_principal_id: "ann".into(),
+        repo_url: REPO.into(),
+        branch: "main".into(),
+        public: true,
+        target_commit_sha: Some(SHA.into()),
+        opencode_url: Some(URL.into()),
+        created_at: at(0),
+        updated_at: at(9),
+        ready_at: Some(at(9)),
+        stopped_at: None,
+        persisted_at: None,
+        durable_object_id: None,
+        operation_id: operation_id(Kind::Up),
+        last_transition: transition(),
+        last_error: None,
+        next_step: NEXT_STEP.into(),
+    }
+}
+
+fn session_page() -> api::SessionPage {
+    let api::Session { session_id, state, repo_url, branch, created_at, updated_at, owner_principal_id, opencode_url, .. } = session();
+    let summary = api::SessionSummary { session_id, state, repo_url, branch, created_at, updated_at, owner_principal_id, opencode_url };
+    api::SessionPage { sessions: vec![summary], next_cursor: Some("AAZhGC9wQAABmrHCTT5_UIGSo7TF1gAB".into()) }
+}
+
+fn events() -> [api::Event; 2] {
+    let progress = api::Event {
+        seq: 4,
+        kind: api::EventKind::Progress,
+        from_state: None,
+        to_state: State::RepoSyncing,
+        at: at(2),
+        actor: "system".into(),
+        reason: "Receiving objects".into(),
+        operation_id: operation_id(Kind::Up),
+        fence: 1,
+        phase: Some("sync".into()),
+        percent: Some(62),
+    };
+    let changed = api::Event {
+        seq: 5,
+        kind: api::EventKind::Transition,
+        from_state: Some(State::RepoSyncing),
+        to_state: State::Installing,
+        at: at(3),
+        reason: "synced".into(),
+        phase: None,
+        percent: None,
+        ..progress.clone()
+    };
+    [progress, changed]
+}
+
+fn log_chunk() -> api::LogChunk {
+    api::LogChunk { seq: 17, at: at(4), source: api::LogSource::Install, text: "added 240 packages in 6s\n".into() }
+}
+
+/// Messages of a stream, as they stand in it: `(id, event, data)`.
+fn stream(messages: &[(i64, &str, Value)]) -> Value {
+    let messages = messages.iter().map(|(id, event, data)| format!("id: {id}\nevent: {event}\ndata: {data}\n\n"));
+    messages.chain([": \n\n".to_owned()]).collect::<String>().into()
+}
+
+fn stored_record() -> Value {
+    let record = api::SessionRecord {
+        schema_version: api::RECORD_SCHEMA_VERSION.into(),
+        session_id: session_id(),
+        principal_id: "ann".into(),
+        repo_url: REPO.into(),
+        branch: "main".into(),
+        state: State::Stopped,
+        state_transitions: vec![transition()],
+        started_at: at(0),
+        stopped_at: at(3605),
+        persisted_at: at(3609),
+        operation_history: vec![api::OperationSummary {
+            operation_id: operation_id(Kind::Up),
+            kind: Kind::Up,
+            status: Status::Succeeded,
+            actor: "ann".into(),
+            created_at: at(0),
+            finished_at: Some(at(9)),
+            error: None,
+        }],
+        last_error: None,
+        history_truncated: false,
+    };
+    json!({
+        "session_id": session_id(), "durable_object_id": format!("rec_{}", uuid(4).simple()),
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "size_bytes": 912,
+        "persisted_at": at(3609), "verified_at": at(3609), "record": record,
+    })
+}
+
+fn token() -> api::Token {
+    api::Token {
+        token_id: api::TokenId::from_uuid(uuid(5)),
+        name: "nightly build".into(),
+        owner_principal_id: "ann".into(),
+        scopes: vec![Scope::SessionsRead, Scope::SessionsWrite],
+        created_at: at(0),
+        expires_at: at(90 * 86_400),
+        last_used_at: None,
+        revoked_at: None,
+    }
+}
+
+fn credential() -> api::Credential {
+    api::Credential {
+        credential_id: api::CredentialId::from_uuid(uuid(6)),
+        host: "github.com".into(),
+        kind: api::CredentialKind::Token,
+        owner: api::CredentialOwner::Me,
+        fingerprint: None,
+        created_at: at(0),
+        updated_at: at(0),
+    }
+}
+
+fn quotas() -> api::TenantQuotas {
+    api::TenantQuotas { max_active_sessions: Some(200), max_active_sessions_per_principal: Some(20), ..Default::default() }
+}
+
+fn tenant() -> api::Tenant {
+    let usage = api::TenantUsage { active_sessions: 12, operations: 1 };
+    api::Tenant { tenant_id: "acme".into(), created_at: at(0), quotas: quotas(), usage }
+}
+
+fn audit_entry() -> api::AuditEntry {
+    let entry = api::AuditEntry {
+        tenant: "acme".into(),
+        seq: 1,
+        at: at(3600),
+        actor: "root".into(),
+        actor_tenant: "acme".into(),
+        action: "session.down".into(),
+        outcome: api::AuditOutcome::Done,
+        target: Some(session_id().to_string()),
+        owner: Some("ann".into()),
+        reason: Some("cleaning up after the demo".into()),
+        request_id: uuid(7).simple().to_string(),
+        prev_hash: String::new(),
+        hash: String::new(),
+    };
+    api::AuditEntry { hash: entry.digest(), ..entry }
+}
+
+/// What is sent, by the operation's id.
+fn sent(operation: &str) -> Vec<(&'static str, Value)> {
+    let up = |public, repo_token: Option<&str>| {
+        value(api::UpSession { repo_url: REPO.into(), branch: "main".into(), public, repo_token: repo_token.map(str::to_owned) })
+    };
+    match operation {
+        "createSession" => vec![("public", up(true, None)), ("with_a_token", up(false, Some("ghp_an-example-and-no-token")))],
+        "downSession" => vec![
+            ("graceful", json!({})),
+            ("at_once", value(api::DownSession { force: true, reason: Some("it hangs".into()), ..Default::default() })),
+        ],
+        "createToken" => {
+            let (name, scopes) = ("nightly build".into(), vec![Scope::SessionsRead, Scope::SessionsWrite]);
+            vec![("for_scripts", value(api::CreateToken { name, scopes, expires_in_days: 90 }))]
+        }
+        "setCredential" => vec![
+            ("token", json!({ "host": "github.com", "kind": "token", "token": "ghp_an-example-and-no-token" })),
+            (
+                "deploy_key",
+                json!({
+                    "host": "github.com", "kind": "deploy_key", "owner": "tenant",
+                    "private_key": "-----BEGIN OPENSSH PRIVATE KEY-----\n...\n-----END OPENSSH PRIVATE KEY-----\n",
+                    "known_hosts": "github.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n",
+                }),
+            ),
+        ],
+        "createTenant" => {
+            vec![("with_limits", value(api::CreateTenant { tenant_id: "acme".into(), quotas: quotas(), reason: Some("signed up".into()) }))]
+        }
+        "updateTenant" => vec![("more", json!({ "max_active_sessions": 400, "max_operations": null, "reason": "they asked for more" }))],
+        _ => Vec::new(),
+    }
+}
+
+/// What is answered, by the operation's id, the status and the media type.
+fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str, Value)> {
+    let one = |value: Value| vec![("example", value)];
+    match (operation_id, status, media) {
+        ("createSession", "200", _) | ("getOperation", ..) => vec![("ready", value(operation(Kind::Up, Status::Succeeded)))],
+        ("createSession", ..) => vec![("under_way", value(operation(Kind::Up, Status::Queued)))],
+        ("downSession", "200", _) => vec![("stopped", value(operation(Kind::Down, Status::Succeeded)))],
+        ("downSession", ..) => vec![("under_way", value(operation(Kind::Down, Status::Running)))],
+        ("listSessions", ..) => one(value(session_page())),
+        ("getSession", ..) => one(value(session())),
+        ("listEvents", _, "text/event-stream") => {
+            let [progress, changed] = events();
+            one(stream(&[(progress.seq, "progress", value(&progress)), (changed.seq, "transition", value(&changed))]))
+        }
+        ("getLog", _, "text/event-stream") => one(stream(&[(17, "log", value(log_chunk()))])),
+        ("listEvents", ..) => one(value(api::EventPage { events: events().into(), next_after: 5 })),
+        ("getLog", ..) => one(value(api::LogPage { chunks: vec![log_chunk()], next_after: 17, first_seq: Some(1) })),
+        ("getRecord", ..) => one(stored_record()),
+        ("createToken", ..) => {
+            let token_text = format!("alpine_pat_{}", "0".repeat(49));
+            one(value(api::CreatedToken { token: token_text, about: token() }))
+        }
+        ("listTokens", ..) => one(value(api::TokenPage { tokens: vec![token()], next_cursor: None })),
+        ("setCredential", ..) => one(value(credential())),
+        ("listCredentials", ..) => one(value(api::CredentialList { credentials: vec![credential()] })),
+        ("listTenants", ..) => one(value(api::TenantPage { tenants: vec![tenant()], next_after: None })),
+        ("createTenant" | "getTenant" | "updateTenant", ..) => one(value(tenant())),
+        ("listAudit", ..) => one(value(api::AuditPage { entries: vec![audit_entry()], next_after: 1 })),
+        ("whoAmI", ..) => one(value(api::WhoAmI {
+            tenant: "acme".into(),
+            principal_id: "ann".into(),
+            roles: vec!["alpine.admin".into()],
+            scopes: Scope::ALL.map(|scope| scope.to_string()).into(),
+            method: "jwt".into(),
+            expires_at: Some(at(3600)),
+        })),
+        ("protectedResource", ..) => one(value(api::ProtectedResource {
+            resource: "https://alpine.example.com".into(),
+            authorization_servers: vec!["https://login.example.com".into()],
+            bearer_methods_supported: vec!["header".into()],
+            alpine_login: vec![api::LoginHint {
+                issuer: "https://login.example.com".into(),
+                client_id: "alpine-cli".into(),
+                scope: "openid offline_access".into(),
+                resource: None,
+            }],
+        })),
+        _ => Vec::new(),
+    }
+}
+
+/// Puts them where they belong. An operation may say its own in its attribute: `example = json!(…)`.
+pub(super) fn complete(operation: &mut Operation) {
+    let Some(id) = operation.operation_id.clone() else { return };
+    if let Some(RefOr::T(RequestBody { content, .. })) = &mut operation.request_body {
+        content.values_mut().for_each(|content| add(content, sent(&id)));
+    }
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        for (media, content) in &mut response.content {
+            add(content, answered(&id, status, media));
+        }
+    }
+}
+
+fn add(content: &mut RefOr<Content>, examples: Vec<(&'static str, Value)>) {
+    let RefOr::T(content) = content else { return };
+    if content.example.is_some() || !content.examples.is_empty() {
+        return;
+    }
+    let named = examples.into_iter().map(|(name, value)| (name.to_owned(), ExampleBuilder::new().value(Some(value)).build().into()));
+    content.examples.extend(named);
+}
+
+/// The name of a problem's example among the components.
+pub(super) fn problem_name(status: u16, code: ErrorCode) -> String {
+    format!("{status}_{code}")
+}
+
+/// A problem for each status and code that some operation may answer.
+pub(super) fn add_problems(components: &mut Components, statuses: impl IntoIterator<Item = (u16, ErrorCode)>) {
+    for (status, code) in statuses {
+        let (cause, next_step) = words(status, code);
+        let of_operation =
+            matches!(code, ErrorCode::SandboxProvisionFailed | ErrorCode::DeadlineExceeded | ErrorCode::PersistPayloadTooLarge);
+        let problem = api::Problem {
+            kind: format!("/docs/errors#{code}"),
+            title: code.title().to_owned(),
+            status,
+            detail: cause.to_owned(),
+            instance: "/v1/sessions".to_owned(),
+            error_code: code,
+            cause: cause.to_owned(),
+            next_step: next_step.to_owned(),
+            retryable: code.retryable() || status == 408,
+            operation_id: of_operation.then(|| operation_id(Kind::Up)),
+            request_id: uuid(7).simple().to_string(),
+        };
+        let example = ExampleBuilder::new().summary(code.title()).value(Some(value(problem))).build();
+        components.examples.insert(problem_name(status, code), example.into());
+    }
+}
+
+/// What the server says in such a case.
+const fn words(status: u16, code: ErrorCode) -> (&'static str, &'static str) {
+    use ErrorCode as C;
+    match (status, code) {
+        (408, _) => ("the body did not come in time", "send the whole body at once"),
+        (413, _) => ("the body is too large", "correct the request; its form is in /openapi.json"),
+        (414, _) => ("the path and query are too long", "correct the request; its form is in /openapi.json"),
+        (415, _) => ("the body must be application/json", "correct the request; its form is in /openapi.json"),
+        (422, C::InvalidRequest) => ("missing field `repo_url` (line 1, column 17)", "correct the request; its form is in /openapi.json"),
+        (431, _) => ("there are too many headers", "correct the request; its form is in /openapi.json"),
+        (422, C::OperationConflict) => ("client-request-id was reused with different request parameters", "use a new client-request-id"),
+        (_, C::CallerIdentityRequired) => ("caller identity is required", "run alpine login, or set ALPINE_TOKEN"),
+        (_, C::SessionForbidden) => ("session is owned by another principal", "ask the session's owner or an admin of your tenant"),
+        (_, C::Forbidden) => ("the token lacks the scope sessions:write", "use a token with that scope: alpine token create --scope"),
+        (_, C::SessionNotFound) => ("session not found", "check the id with alpine list"),
+        (_, C::NotFound) => ("token not found", "check the id, and that it is yours"),
+        (_, C::BranchRequired) => ("branch is required", "give --branch <branch>"),
+        (_, C::InvalidBranch) => ("invalid branch name", "give a branch name that git accepts"),
+        (_, C::InvalidRepoUrl) => {
+            ("invalid repository URL", "give https://host/path or git@host:path, without user info, query or fragment")
+        }
+        (_, C::RepoAuthMissing) => (
+            "repository credentials are missing",
+            "set GITHUB_TOKEN or GH_TOKEN, store a token with alpine credential set, or pass --public for a public repository",
+        ),
+        (_, C::OperationConflict) => ("cancelled by down", "run alpine up again with a NEW client-request-id"),
+        (_, C::SandboxProvisionFailed) => {
+            ("resolve: branch main does not exist on the remote", "run alpine up again with a NEW client-request-id")
+        }
+        (_, C::PersistenceVerificationFailed) => ("session is stopped but not persisted", "run alpine down <session-id> --retry-persist"),
+        (_, C::PersistPayloadTooLarge) => ("the record is too large", "run alpine down <session-id> --retry-persist"),
+        (_, C::QuotaExceeded) => {
+            ("the principal has 20 of 20 active sessions", "stop a session with alpine down <session-id>, or ask an operator for more")
+        }
+        (_, C::RateLimited) => ("this caller has sent too many requests in a short time", "send less; try again in 1 s"),
+        (_, C::Unavailable) => ("the database is not available", "try again in a moment"),
+        (_, C::DeadlineExceeded) => ("install: not done within 600 s", "run alpine up again with a NEW client-request-id"),
+        (_, C::Internal) => ("internal error", "try again; if it happens again, report it with its request id"),
+        (_, C::InvalidRequest | C::CommandReplaced | C::Interrupted) => {
+            ("limit must be from 1 to 200", "correct the request; its form is in /openapi.json")
+        }
+    }
+}
