@@ -89,7 +89,7 @@ func main() {
 	api := alpine.NewAPIClient(configuration)
 	ctx := context.WithValue(context.Background(), alpine.ContextAccessToken, os.Getenv("ALPINE_TOKEN"))
 
-	up := alpine.UpSession{RepoUrl: os.Getenv("ALPINE_REPO"), Branch: alpine.PtrString("main"), Public: alpine.PtrBool(true)}
+	up := alpine.UpSession{RepoUrl: os.Getenv("ALPINE_REPO"), Branch: "main", Public: alpine.PtrBool(true)}
 	operation, _, err := api.SessionsAPI.CreateSession(ctx).IdempotencyKey("the-key").UpSession(up).Execute()
 	for err == nil && (operation.Status == alpine.OPERATIONSTATUS_QUEUED || operation.Status == alpine.OPERATIONSTATUS_RUNNING) {
 		operation, _, err = api.OperationsAPI.GetOperation(ctx, operation.OperationId).Prefer("wait=60").Execute()

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Failure>> {
     let repo_url = env::var("ALPINE_REPO")?;
     // docs: begin
 
-    let up = UpSession { branch: Some("main".to_owned()), public: Some(true), ..UpSession::new(repo_url) };
+    let up = UpSession { public: Some(true), ..UpSession::new("main".to_owned(), repo_url) };
     let mut operation = create_session(api, "the-key", up.clone(), None).await?;
     while matches!(operation.status, OperationStatus::Queued | OperationStatus::Running) {
         operation = get_operation(api, &operation.operation_id, Some("wait=60")).await?;
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Failure>> {
     let status = get_session(api, session_id).await?;
     let mut sequence: Vec<i64> = Vec::new();
     loop {
-        let page = list_events(api, session_id, sequence.last().copied(), Some(2)).await?;
+        let page = list_events(api, session_id, sequence.last().copied(), Some(2), None).await?;
         if page.events.is_empty() {
             break;
         }
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn Failure>> {
     let down_again = down_session(api, session_id, None, Some(body)).await?;
     let record = get_record(api, session_id).await?;
 
-    let no_branch = refusal(create_session(api, "another-key", UpSession { branch: Some("no..branch".to_owned()), ..up }, None).await)?;
+    let no_branch = refusal(create_session(api, "another-key", UpSession { branch: "no..branch".to_owned(), ..up }, None).await)?;
     let nobody = refusal(down_session(api, &format!("ses_{}", "0".repeat(32)), None, None).await)?;
 
     let listed: Vec<_> = listed.sessions.iter().map(|session| &session.session_id).collect();

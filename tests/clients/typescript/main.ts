@@ -11,8 +11,8 @@ type Problem = components["schemas"]["Problem"];
 const { ALPINE_SERVER: baseUrl = "", ALPINE_TOKEN: token = "", ALPINE_REPO: repo_url = "" } = process.env;
 
 /** What was asked for; throws where the answer is a problem. */
-function ok<T>({ data, error }: { data?: T; error?: Problem }): T {
-  if (data === undefined) throw new Error(error ? `${error.error_code}: ${error.cause}` : "no answer");
+function ok<T>({ data, error }: { data?: T; error?: Problem }): NonNullable<T> {
+  if (data === undefined || data === null) throw new Error(error ? `${error.error_code}: ${error.cause}` : "no answer");
   return data;
 }
 
