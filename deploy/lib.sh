@@ -87,6 +87,7 @@ ensure() {
       ssh) { command -v ssh && command -v ssh-agent; } >/dev/null || missing+=(openssh-client) ;;
       strace) command -v strace >/dev/null || missing+=(strace) ;;
       ip) { command -v ip && command -v unshare; } >/dev/null || missing+=(iproute2 util-linux) ;;
+      chromium) command -v chromium >/dev/null || missing+=(chromium) ;;
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       java) { command -v java && java -version; } >/dev/null 2>&1 || missing+=(default-jre-headless) ;;
       go) command -v go >/dev/null || missing+=(golang-go) ;;

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/lib.sh
 
 step "What the tests need"
-ensure git cc make npm postgres bwrap setsid ca curl venv chattr keyring ssh sshd strace ip java go
+ensure git cc make npm postgres bwrap setsid ca curl venv chattr keyring ssh sshd strace ip java go chromium
 
 tools=${ALPINE_TEST_TOOLS:-$PWD/target/tools}
 mkdir -p "$tools"
@@ -34,8 +34,9 @@ if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); proce
 fi
 tests/oidc/fetch.sh "$tools/oidc"
 tests/schemathesis/fetch.sh "$tools/schemathesis"
+tests/document/fetch.sh "$tools/document"
 tests/clients/fetch.sh "$tools/clients"
-export ALPINE_TEST_CLIENTS=$tools/clients
+export ALPINE_TEST_CLIENTS=$tools/clients ALPINE_TEST_DOCUMENT=$tools/document
 export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc ALPINE_TEST_SCHEMATHESIS=$tools/schemathesis
 
 step "Tests"

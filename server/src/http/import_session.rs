@@ -21,18 +21,17 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(import_session)).layer(DefaultBodyLimit::max(IMPORT_MAX_BYTES))
 }
 
-/// Bring in one session of another ledger, for the role `alpine.admin`.
+/// Bring in a session of another ledger
 ///
-/// With its history, its operations, its record and its client-request-ids, for the owner that it had. The same again is
-/// answered with what it became; with other contents it is a conflict, and nothing is overwritten. What was active there
-/// is brought in and ended. With `dry_run` everything is checked and nothing written.
+/// For the role `alpine.admin`. With its history, its operations, its record and its client-request-ids, for the owner that it
+/// had. The same again is answered with what it became; with other contents it is a conflict, and nothing is overwritten. What was
+/// active there is brought in and ended. With `dry_run` everything is checked and nothing written.
 #[utoipa::path(
     post, path = "/v1/imports/sessions", operation_id = "importSession", tag = "imports",
     params(Prefer),
     request_body = ImportSession,
     responses(
-        (status = 200, body = Imported, description = "It is here, was here, or would be", headers(
-            ("Preference-Applied" = String, description = "The wait that was honoured"))),
+        (status = 200, body = Imported, description = "It is here, was here, or would be", headers(("Preference-Applied" = String))),
         ImportRefusals,
     )
 )]

@@ -3,12 +3,11 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
     process::{Command, Output, Stdio},
     time::Instant,
 };
 
-use alpine_tests::{bins, ground::write_secret};
+use alpine_tests::{bins, ground::write_secret, tools};
 use serde_json::{Value, json};
 
 use super::{
@@ -32,20 +31,6 @@ const CHECKS: &[&str] = &[
     "allow_header_conformance",
     "missing_required_header",
 ];
-
-/// The folder with schemathesis, which tests/run.sh fetches into `target/tools`; a test run without it does so itself.
-fn package() -> PathBuf {
-    let dir = variable("ALPINE_TEST_SCHEMATHESIS").map_or_else(|| bins::root().join("target/tools/schemathesis"), PathBuf::from);
-    let fetch = bins::root().join("tests/schemathesis/fetch.sh");
-    let status = Command::new(fetch).arg(&dir).stdin(Stdio::null()).status().unwrap();
-    assert!(status.success(), "schemathesis could not be fetched");
-    dir
-}
-
-#[expect(clippy::disallowed_methods, reason = "the harness's own switch")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
 
 /// What hooks.py is told.
 fn told(stage: &Stage, tally: &std::path::Path) -> Value {
@@ -76,7 +61,7 @@ fn run(stage: &Stage) -> (Output, BTreeMap<String, BTreeMap<String, u64>>) {
     let dir = &stage.world.dir;
     let (told_file, tally) = (dir.join("stage.json"), dir.join("tally.json"));
     write_secret(&told_file, told(stage, &tally).to_string().as_bytes());
-    let mut st = Command::new(package().join("bin/st"));
+    let mut st = Command::new(tools::fetched("schemathesis").join("bin/st"));
     st.arg("run").arg(bins::root().join("openapi/alpine.v1.json")).args(["--url", &stage.world.server.base()]);
     st.arg("--tls-verify").arg(&stage.world.pki.ca).args(["--checks", &CHECKS.join(","), "--seed", SEED, "--max-examples", EXAMPLES]);
     st.args(["--phases", "examples,coverage,fuzzing", "--workers", "2", "--no-shrink", "--continue-on-failure", "--no-color"]);

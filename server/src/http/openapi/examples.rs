@@ -228,6 +228,21 @@ fn audit_entry() -> api::AuditEntry {
     api::AuditEntry { hash: entry.digest(), ..entry }
 }
 
+fn imported_session() -> Value {
+    json!({
+        "session": {
+            "session_id": "s-17", "owner_principal_id": "ann", "repo_url": REPO, "branch": "main", "public": true, "state": State::Ready,
+            "target_commit_sha": SHA, "created_at": at(0), "ready_at": at(9),
+        },
+        "transitions": [{ "to_state": State::Requested, "at": at(0) }, { "to_state": State::Ready, "at": at(9), "operation_id": "op-17" }],
+        "operations": [
+            { "operation_id": "op-17", "kind": Kind::Up, "status": Status::Succeeded, "created_at": at(0), "finished_at": at(9) },
+        ],
+        "keys": [{ "key": "up-of-monday", "operation_id": "op-17" }],
+        "dry_run": true,
+    })
+}
+
 /// What is sent, by the operation's id.
 fn sent(operation: &str) -> Vec<(&'static str, Value)> {
     let up = |public, repo_token: Option<&str>| {
@@ -244,7 +259,7 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
             vec![("for_scripts", value(api::CreateToken { name, scopes, expires_in_days: 90 }))]
         }
         "setCredential" => vec![
-            ("token", json!({ "host": "github.com", "kind": "token", "token": "ghp_an-example-and-no-token" })),
+            ("access_token", json!({ "host": "github.com", "kind": "token", "token": "ghp_an-example-and-no-token" })),
             (
                 "deploy_key",
                 json!({
@@ -257,6 +272,7 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
         "createTenant" => {
             vec![("with_limits", value(api::CreateTenant { tenant_id: "acme".into(), quotas: quotas(), reason: Some("signed up".into()) }))]
         }
+        "importSession" => vec![("a_ready_one", imported_session())],
         "updateTenant" => vec![("more", json!({ "max_active_sessions": 400, "max_operations": null, "reason": "they asked for more" }))],
         _ => Vec::new(),
     }
@@ -289,6 +305,16 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
         ("listCredentials", ..) => one(value(api::CredentialList { credentials: vec![credential()] })),
         ("listTenants", ..) => one(value(api::TenantPage { tenants: vec![tenant()], next_after: None })),
         ("createTenant" | "getTenant" | "updateTenant", ..) => one(value(tenant())),
+        ("importSession", ..) => one(value(api::Imported {
+            outcome: api::ImportOutcome::Imported,
+            session_id: session_id(),
+            original_id: "s-17".into(),
+            state: Some(State::Stopped),
+            operation_id: None,
+            keys: vec!["up-of-monday".into()],
+            expired_keys: Vec::new(),
+            warnings: vec!["it was ready there: it is ended here".into()],
+        })),
         ("listAudit", ..) => one(value(api::AuditPage { entries: vec![audit_entry()], next_after: 1 })),
         ("whoAmI", ..) => one(value(api::WhoAmI {
             tenant: "acme".into(),
