@@ -189,7 +189,7 @@ async fn query_parameters_are_checked_and_unknown_ones_refused() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let app = app();
-    for path in ["/", "/v1", "/v1/", "/v2/sessions", "/v1/sessions/", "/docs/absent.js", "/v1/sessions/ses_x/log"] {
+    for path in ["/", "/v1", "/v1/", "/v2/sessions", "/v1/sessions/", "/docs/absent.js", "/v1/sessions/ses_x/logs"] {
         let (_, problem) = problem(get(&app, path).await).await;
         assert_eq!((problem.status, problem.error_code), (404, ErrorCode::InvalidRequest), "{path}");
     }
