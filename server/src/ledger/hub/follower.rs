@@ -79,7 +79,7 @@ impl<T: Told> Follower<T> {
                     }
                     Verdict::Known | Verdict::Behind => {}
                 },
-                Heard::Lost => {}
+                Heard::Lost => self.joint.lost(),
                 Heard::Over => {
                     self.over = true;
                     self.joint.lost();
