@@ -10,8 +10,8 @@ use crate::{
     http::stream::lifetime,
 };
 
-#[test]
-fn a_stream_goes_on_for_its_time_and_not_longer_than_its_callers_credential_is_good() {
+#[tokio::test]
+async fn a_stream_goes_on_for_its_time_and_not_longer_than_its_callers_credential_is_good() {
     let state = state();
     let lifetime = |expires_in: Option<i64>| {
         let expires_at = expires_in.map(|seconds| DateTime::from_timestamp(NOW + seconds, 0).unwrap());
