@@ -27,6 +27,7 @@ pub mod pki;
 pub mod postgres;
 pub mod sandboxes;
 pub mod server;
+pub mod sse;
 #[path = "../../server/src/lifecycle/tests/sshd.rs"]
 pub mod sshd;
 pub mod strain;

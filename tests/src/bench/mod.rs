@@ -3,18 +3,20 @@
 mod load;
 mod pgbench;
 mod rls;
+mod wait;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
-
-pub use rls::Report;
+use serde::Serialize;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
     /// Row-level security, on and off.
     Rls,
+    /// From a commit to the client that waits for it.
+    Wait,
 }
 
 #[derive(Debug, Parser)]
@@ -26,17 +28,37 @@ pub struct Options {
     /// Seconds of one measurement.
     #[arg(long, default_value_t = 2)]
     pub seconds: u64,
-    /// Connections at once.
+    /// Connections at once; sessions at once of `wait`.
     #[arg(long, default_value_t = 8)]
     pub connections: usize,
+    /// Sessions of `wait`.
+    #[arg(long, default_value_t = 200)]
+    pub sessions: usize,
     /// Where the figures are written as JSON too.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }
 
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Report {
+    Rls(rls::Report),
+    Wait(wait::Report),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rls(report) => report.fmt(f),
+            Self::Wait(report) => report.fmt(f),
+        }
+    }
+}
+
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     match options.what {
-        What::Rls => rls::run(options).await,
+        What::Rls => rls::run(options).await.map(Report::Rls),
+        What::Wait => wait::run(options).await.map(Report::Wait),
     }
 }
 
