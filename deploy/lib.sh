@@ -76,7 +76,7 @@ ensure() {
   for need in "$@"; do
     case $need in
       cc) { command -v cc && [ -e /usr/include/stdlib.h ]; } >/dev/null || missing+=(gcc libc6-dev) ;;
-      make | git | curl | shellcheck) command -v "$need" >/dev/null || missing+=("$need") ;;
+      make | git | curl | shellcheck | zsh | fish) command -v "$need" >/dev/null || missing+=("$need") ;;
       npm) { _system command -v node && _system command -v npm; } >/dev/null || missing+=(nodejs npm) ;;
       postgres) postgres_bin >/dev/null || missing+=(postgresql) ;;
       bwrap) command -v bwrap >/dev/null || missing+=(bubblewrap) ;;
@@ -87,6 +87,7 @@ ensure() {
       ssh) { command -v ssh && command -v ssh-agent; } >/dev/null || missing+=(openssh-client) ;;
       strace) command -v strace >/dev/null || missing+=(strace) ;;
       ip) { command -v ip && command -v unshare; } >/dev/null || missing+=(iproute2 util-linux) ;;
+      groff) command -v groff >/dev/null || missing+=(groff-base) ;;
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;

@@ -24,6 +24,7 @@ pub mod invariants;
 pub mod oidc;
 pub mod pki;
 pub mod postgres;
+pub mod pty;
 pub mod sandboxes;
 pub mod server;
 #[path = "../../server/src/lifecycle/tests/sshd.rs"]

@@ -1,20 +1,39 @@
 //! Measurements as ratios in one run: what is compared takes turns, on one machine, in one process.
 
+mod cli;
 mod load;
 mod pgbench;
 mod rls;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
-pub use rls::Report;
+/// The figures.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Report {
+    Rls(rls::Report),
+    Cli(cli::Report),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rls(report) => report.fmt(f),
+            Self::Cli(report) => report.fmt(f),
+        }
+    }
+}
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
     /// Row-level security, on and off.
     Rls,
+    /// How long the command line takes to start and to list.
+    Cli,
 }
 
 #[derive(Debug, Parser)]
@@ -36,7 +55,8 @@ pub struct Options {
 
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     match options.what {
-        What::Rls => rls::run(options).await,
+        What::Rls => rls::run(options).await.map(Report::Rls),
+        What::Cli => Box::pin(cli::run(options)).await.map(Report::Cli),
     }
 }
 
