@@ -33,13 +33,13 @@ async fn every_command_says_what_it_said() {
             up.snapshot("up");
             let sessions = up.sessions();
             parity::of(&up, &["session_id", "state", "opencode_url", "target_commit_sha"]);
+            modes.run(&["list"]).await.snapshot("list");
+            modes.run_at(40, &["list"]).await.snapshot("list_narrow");
+            modes.run_at(200, &["list", "--wide", "--limit", "2"]).await.snapshot("list_wide");
             modes.run(&[&UP[..3], &["nope", "--public"]].concat()).await.snapshot("up_failing_to_resolve");
             let failing = modes.run(&["up", "https://github.com/org/broken.git", "--branch", "main"]).await;
             failing.snapshot("up_failing_to_install");
             parity::of_error(&failing);
-            modes.run(&["list"]).await.snapshot("list");
-            modes.run_at(40, &["list"]).await.snapshot("list_narrow");
-            modes.run_at(200, &["list", "--wide", "--limit", "2"]).await.snapshot("list_wide");
             modes.run(&["list", "--state", "installing"]).await.snapshot("list_empty");
             let status = modes.run(&["status", &sessions[0]]).await;
             status.snapshot("status");
@@ -57,6 +57,7 @@ async fn every_command_says_what_it_said() {
             modes.run(&["token", "create", "--name", "ci", "--scope", "sessions:read"]).await.snapshot("token_create");
             modes.run(&["token", "list"]).await.snapshot("token_list");
             modes.run(&["credential", "list"]).await.snapshot("credential_list");
+            modes.run(&["completion", "install", "--shell", "fish", "--json"]).await;
             modes.run(&["completion", "install", "--shell", "fish"]).await.snapshot("completion_install");
             modes.run(&["version"]).await.snapshot("version");
         })
@@ -98,7 +99,8 @@ async fn manual_pages_are_such_that_man_reads_them_without_a_warning() {
     bare.args(&["man", "--json", "--dir", &dir.display().to_string()]).run().await.ok();
     let (mut read, pages) = (0, std::fs::read_dir(&dir).unwrap());
     for page in pages.map(|page| page.unwrap().path()) {
-        let groff = std::process::Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).arg(&page).output().expect("groff runs");
+        let groff =
+            std::process::Command::new("groff").args(["-Kutf8", "-man", "-Tutf8", "-ww", "-z"]).arg(&page).output().expect("groff runs");
         let said = String::from_utf8_lossy(&groff.stderr);
         assert!(groff.status.success() && said.is_empty(), "{}: {said}", page.display());
         read += 1;

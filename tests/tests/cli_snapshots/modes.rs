@@ -135,7 +135,7 @@ fn shape(value: &Value) -> Value {
 
 /// What is another each time, made the same.
 const SAME: &[(&str, &str)] = &[
-    (r"\b(ses|op|tok|cred)_[0-9a-f]{32}", "${1}_0123456789abcdef0123456789abcdef"),
+    (r"\b(ses|op|tok|cred|rec)_[0-9a-f]{32}", "${1}_0123456789abcdef0123456789abcdef"),
     (r"alpine_pat_\w+", "alpine_pat_(secret)"),
     (r"\b[0-9a-f]{64}\b", "(hash)"),
     (r"\b[0-9a-f]{40}\b", "0123456789abcdef0123456789abcdef01234567"),
@@ -144,8 +144,10 @@ const SAME: &[(&str, &str)] = &[
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-11-26 10:00:00"),
     (r"until \d{4}-\d\d-\d\d", "until 2027-02-24"),
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "10:00:00.000"),
-    (r"(just now|\d+ s ago) *", "1 s ago  "),
+    (r"(just now|\d+ (s|min) ago) *", "1 s ago  "),
     (r"UPDATED *", "UPDATED  "),
+    // Where a line is cut depends on the time in it.
+    (r"(?m) [^ ]*…$", " …"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:40001"),
     (r"/\S+/(\.config/\S+)", "/home/ann/$1"),
     (r" +\d+\.\d s\b", " 0.5 s"),

@@ -88,10 +88,10 @@ async fn bash_zsh_and_fish_complete_commands_sessions_and_profiles() {
         assert_eq!((alpine.code, alpine.stdout.as_str(), alpine.stderr.as_str()), (Some(0), "", ""), "{alpine}");
         begun.elapsed()
     };
-    assert!(answer(world.alpine("ann").env("ALPINE_TOKEN", "nonsense")).await < Duration::from_secs(2));
+    assert!(answer(world.alpine("ann").env("ALPINE_TOKEN", "nonsense")).await < Duration::from_secs(4));
     world.server.freeze();
-    assert!(answer(world.alpine("ann")).await < Duration::from_secs(2), "it does not wait for a frozen server");
+    assert!(answer(world.alpine("ann")).await < Duration::from_secs(4), "it does not wait for a frozen server");
     world.server.thaw();
     world.server.kill();
-    assert!(answer(world.alpine("ann")).await < Duration::from_secs(2));
+    assert!(answer(world.alpine("ann")).await < Duration::from_secs(4));
 }
