@@ -85,12 +85,12 @@ impl Environment {
     }
 
     pub fn no_color(&self) -> bool {
-        self.get("NO_COLOR").is_some() || self.is_dumb()
+        self.get("NO_COLOR").is_some() || self.get("TERM") == Some("dumb")
     }
 
-    /// A terminal that cannot go back to what it has written.
+    /// A terminal that cannot go back to what it has written, as far as is known.
     pub fn is_dumb(&self) -> bool {
-        self.get("TERM") == Some("dumb")
+        self.get("TERM").map_or(cfg!(unix), |term| term == "dumb")
     }
 
     /// Whether the locale says that letters are more than ASCII.

@@ -121,15 +121,7 @@ impl CliError {
                 operation_id: Some(*operation_id),
                 session_id: Some(*session_id),
             },
-            Self::NotReady { session_id, state } => {
-                use SessionState as S;
-                let coming = matches!(state.known(), Some(S::Requested | S::Provisioning | S::RepoSyncing | S::Installing));
-                let next = match coming {
-                    true => format!("wait for it with alpine events {session_id} --follow, then try again"),
-                    false => format!("run alpine status {session_id}; a new session comes from alpine up"),
-                };
-                Report { retryable: coming, session_id: Some(*session_id), ..Report::new(ErrorCode::OperationConflict, self, next) }
-            }
+            Self::NotReady { session_id, state } => self.not_ready(*session_id, state),
             Self::Audit { .. } => Report {
                 retryable: false,
                 ..Report::new(
@@ -155,6 +147,16 @@ impl CliError {
             },
             Self::Runtime(source) => Report::new(ErrorCode::Internal, format!("{self}: {source}"), "try again"),
         }
+    }
+
+    fn not_ready(&self, session: SessionId, state: &Word<SessionState>) -> Report {
+        use SessionState as S;
+        let coming = matches!(state.known(), Some(S::Requested | S::Provisioning | S::RepoSyncing | S::Installing));
+        let next = match coming {
+            true => format!("wait for it with alpine events {session} --follow, then try again"),
+            false => format!("run alpine status {session}; a new session comes from alpine up"),
+        };
+        Report { retryable: coming, session_id: Some(session), ..Report::new(ErrorCode::OperationConflict, self, next) }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod invariants;
 pub mod oidc;
 pub mod pki;
 pub mod postgres;
+pub mod pty;
 pub mod sandboxes;
 pub mod server;
 pub mod sse;

@@ -1,5 +1,6 @@
 //! Measurements as ratios in one run: what is compared takes turns, on one machine, in one process.
 
+mod cli;
 mod load;
 mod pgbench;
 mod rls;
@@ -17,6 +18,8 @@ pub enum What {
     Rls,
     /// From a commit to the client that waits for it.
     Wait,
+    /// How long the command line takes to start and to list.
+    Cli,
 }
 
 #[derive(Debug, Parser)]
@@ -44,6 +47,7 @@ pub struct Options {
 pub enum Report {
     Rls(rls::Report),
     Wait(wait::Report),
+    Cli(cli::Report),
 }
 
 impl fmt::Display for Report {
@@ -51,6 +55,7 @@ impl fmt::Display for Report {
         match self {
             Self::Rls(report) => report.fmt(f),
             Self::Wait(report) => report.fmt(f),
+            Self::Cli(report) => report.fmt(f),
         }
     }
 }
@@ -59,6 +64,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     match options.what {
         What::Rls => rls::run(options).await.map(Report::Rls),
         What::Wait => wait::run(options).await.map(Report::Wait),
+        What::Cli => Box::pin(cli::run(options)).await.map(Report::Cli),
     }
 }
 
