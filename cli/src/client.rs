@@ -1,6 +1,7 @@
 //! The HTTP API, spoken: one method a call, and what may be tried again.
 
 mod credentials;
+mod imports;
 mod tenants;
 mod tokens;
 
@@ -36,6 +37,9 @@ pub enum Patience {
     Ask,
     /// A request to begin something: through a short interruption.
     Begin,
+    /// One of many requests that mean the same however often they come: through an interruption, and as fast as they are
+    /// taken.
+    Import,
     /// Waiting for an operation: through a restart of the server, up to the longest deadline of an operation.
     Wait,
 }
@@ -46,6 +50,7 @@ impl Patience {
             Self::Once => Duration::ZERO,
             Self::Ask => Duration::from_secs(3),
             Self::Begin => Duration::from_secs(10),
+            Self::Import => Duration::from_secs(120),
             Self::Wait => Duration::from_secs(12 * 60),
         };
         ExponentialBuilder::new()
@@ -92,7 +97,9 @@ impl ClientError {
             Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
             Self::Refused(refusal) => {
-                refusal.is_transient() || matches!(patience, Patience::Wait) && refusal.status == StatusCode::TOO_MANY_REQUESTS
+                let too_many = refusal.status == StatusCode::TOO_MANY_REQUESTS;
+                let too_fast = too_many && refusal.code() == Word::Known(ErrorCode::RateLimited);
+                refusal.is_transient() || matches!(patience, Patience::Wait) && too_many || matches!(patience, Patience::Import) && too_fast
             }
             _ => false,
         }
@@ -113,6 +120,11 @@ impl ClientError {
     /// Whether the server has nothing at that path.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::NOT_FOUND)
+    }
+
+    /// Whether it is what was sent that the server does not take, and not who sends it or when.
+    pub fn is_of_content(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if matches!(refusal.status.as_u16(), 400 | 409 | 413 | 422))
     }
 
     pub fn report(&self) -> Report {

@@ -51,6 +51,7 @@ pub struct Environment {
     variables: BTreeMap<&'static str, String>,
     /// The platform's directory for configuration.
     platform_dir: Option<PathBuf>,
+    home: Option<PathBuf>,
 }
 
 impl Environment {
@@ -58,12 +59,13 @@ impl Environment {
     pub fn of_process() -> Self {
         let read = |name: &&'static str| std::env::var(name).ok().map(|value| (*name, value));
         let platform_dir = etcetera::base_strategy::choose_base_strategy().ok().map(|dirs| dirs.config_dir());
-        Self { variables: VARIABLES.iter().filter_map(read).collect(), platform_dir }
+        let home = etcetera::home_dir().ok();
+        Self { variables: VARIABLES.iter().filter_map(read).collect(), platform_dir, home }
     }
 
     #[cfg(test)]
     pub fn of(variables: &[(&'static str, &str)]) -> Self {
-        Self { variables: variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), platform_dir: None }
+        Self { variables: variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), platform_dir: None, home: None }
     }
 
     /// A variable as it is, blank too.
@@ -83,6 +85,11 @@ impl Environment {
     /// The token with which the repository is read.
     pub fn repo_token(&self) -> Option<String> {
         self.get("GITHUB_TOKEN").or_else(|| self.get("GH_TOKEN")).map(str::to_owned)
+    }
+
+    /// Where the predecessor kept its ledger.
+    pub fn predecessors_ledger(&self) -> Option<PathBuf> {
+        Some(self.home.as_ref()?.join(".alpine").join("sessions.json"))
     }
 
     fn config_dir(&self) -> Option<PathBuf> {

@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod error;
 mod http;
+mod import;
 mod login;
 #[cfg(test)]
 mod testing;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{
     args::Look,
     clock,
+    commands::Summary,
     error::{CliError, Report},
 };
 
@@ -192,7 +193,9 @@ impl Ui {
 
     fn error(&self, error: &CliError) {
         let report = error.report();
-        if self.look.json {
+        if let (true, CliError::Import(summary)) = (self.look.json, error) {
+            self.json_line(&Told { report: &report, summary }, self.terminal.stdout);
+        } else if self.look.json {
             self.json_line(&report, self.terminal.stdout);
         } else if let CliError::NoCommand { help } = error {
             self.stderr.write(help);
@@ -200,6 +203,15 @@ impl Ui {
             self.stderr.write(&people_error(&report, self.error_style));
         }
     }
+}
+
+/// What was done, with why that is not all.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(flatten)]
+    summary: &'a Summary,
 }
 
 pub fn people_error(report: &Report, style: Style) -> String {

@@ -4,6 +4,7 @@ mod audit;
 mod credential;
 mod down;
 mod events;
+mod import;
 mod list;
 mod login;
 mod logout;
@@ -19,6 +20,7 @@ use std::ffi::OsStr;
 
 use alpine_api::SessionId;
 use clap::Subcommand;
+pub use import::Summary;
 
 use crate::{Context, error::CliError};
 
@@ -37,6 +39,7 @@ pub enum Command {
     Tenant(tenant::Tenant),
     Audit(audit::Audit),
     Credential(credential::Credential),
+    Import(import::Import),
     Version(version::Version),
 }
 
@@ -54,6 +57,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Tenant(tenant) => tenant.run(context).await,
         Command::Audit(audit) => audit.run(context).await,
         Command::Credential(credential) => credential.run(context).await,
+        Command::Import(import) => import.run(context).await,
         Command::Version(version) => {
             version.run(context);
             Ok(())
