@@ -3,6 +3,7 @@
 mod credentials;
 mod error;
 mod feed;
+mod imports;
 mod sse;
 mod tenants;
 mod tokens;
@@ -43,6 +44,9 @@ pub enum Patience {
     Ask,
     /// A request to begin something: through a short interruption.
     Begin,
+    /// One of many requests that mean the same however often they come: through an interruption, and as fast as they are
+    /// taken.
+    Import,
     /// Waiting for an operation: through a restart of the server, up to the longest deadline of an operation.
     Wait,
 }
@@ -53,6 +57,7 @@ impl Patience {
             Self::Once => Duration::ZERO,
             Self::Ask => Duration::from_secs(3),
             Self::Begin => Duration::from_secs(10),
+            Self::Import => Duration::from_secs(120),
             Self::Wait => Duration::from_secs(12 * 60),
         };
         ExponentialBuilder::new()

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::{
     client::ClientError,
+    commands::Summary,
     config::ConfigError,
+    import::FileError,
     login::LoginError,
     token::TokenError,
     wire::{Failure, Word},
@@ -53,6 +55,11 @@ pub enum CliError {
     Audit { cause: String },
     #[error("cannot write {}", .path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    ImportFile(#[from] FileError),
+    /// Some of a ledger was not taken; all that was done.
+    #[error("{} of the ledger's entries cannot be imported", .0.malformed.len())]
+    Import(Box<Summary>),
     #[error("interrupted")]
     Interrupted { waiting_for: Option<(SessionId, OperationId)> },
     #[error("the program could not start")]
@@ -133,6 +140,12 @@ impl CliError {
             Self::File { source, .. } => {
                 Report::new(ErrorCode::InvalidRequest, self, format!("{source}: name a place that you may write to"))
             }
+            Self::ImportFile(error) => error.report(),
+            Self::Import(_) => Report::new(
+                ErrorCode::InvalidRequest,
+                self,
+                "correct these entries in a copy of the file and import that: what is here already stays as it is",
+            ),
             Self::Interrupted { waiting_for: None } => {
                 Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun")
             }

@@ -70,10 +70,17 @@ impl ClientError {
             Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
             Self::Refused(refusal) => {
-                refusal.is_transient() || matches!(patience, Patience::Wait) && refusal.status == StatusCode::TOO_MANY_REQUESTS
+                let too_many = refusal.status == StatusCode::TOO_MANY_REQUESTS;
+                let too_fast = too_many && refusal.code() == Word::Known(ErrorCode::RateLimited);
+                refusal.is_transient() || matches!(patience, Patience::Wait) && too_many || matches!(patience, Patience::Import) && too_fast
             }
             _ => false,
         }
+    }
+
+    /// Whether it is what was sent that the server does not take, and not who sends it or when.
+    pub fn is_of_content(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if matches!(refusal.status.as_u16(), 400 | 409 | 413 | 422))
     }
 
     pub fn retry_after(&self) -> Option<Duration> {
