@@ -76,7 +76,7 @@ ensure() {
   for need in "$@"; do
     case $need in
       cc) { command -v cc && [ -e /usr/include/stdlib.h ]; } >/dev/null || missing+=(gcc libc6-dev) ;;
-      make | git | curl | shellcheck) command -v "$need" >/dev/null || missing+=("$need") ;;
+      make | git | curl | shellcheck | zsh | fish) command -v "$need" >/dev/null || missing+=("$need") ;;
       npm) { _system command -v node && _system command -v npm; } >/dev/null || missing+=(nodejs npm) ;;
       postgres) postgres_bin >/dev/null || missing+=(postgresql) ;;
       bwrap) command -v bwrap >/dev/null || missing+=(bubblewrap) ;;
@@ -88,6 +88,7 @@ ensure() {
       strace) command -v strace >/dev/null || missing+=(strace) ;;
       ip) { command -v ip && command -v unshare; } >/dev/null || missing+=(iproute2 util-linux) ;;
       chromium) command -v chromium >/dev/null || missing+=(chromium) ;;
+      groff) command -v groff >/dev/null || missing+=(groff-base) ;;
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       java) { command -v java && java -version; } >/dev/null 2>&1 || missing+=(default-jre-headless) ;;
       go) command -v go >/dev/null || missing+=(golang-go) ;;

@@ -1,35 +1,37 @@
 //! The HTTP API, spoken: one method a call, and what may be tried again.
 
 mod credentials;
+mod error;
 mod feed;
+mod imports;
 mod sse;
 mod tenants;
 mod tokens;
 
 use std::time::Duration;
 
-use alpine_api::{DownSession, ErrorCode, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
+use alpine_api::{DownSession, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
 use backon::{ExponentialBuilder, Retryable};
-use chrono::{DateTime, Utc};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 use uuid::Uuid;
 
-pub use self::feed::{Contact, Feed, Numbered};
+use self::error::{Refusal, other_version};
+pub use self::{
+    error::ClientError,
+    feed::{Contact, Feed, Numbered},
+};
 use crate::{
     config::Settings,
-    error::Report,
-    http::{self, HttpError},
-    token::{Identity, TokenError},
+    http,
+    token::Identity,
     ui::Ui,
-    wire::{EventPage, Operation, Problem, Session, SessionPage, WhoAmI, Word},
+    wire::{EventPage, Operation, Session, SessionPage, WhoAmI},
 };
 
 /// How long one request waits for an operation to end.
 const WAIT: Duration = Duration::from_secs(30);
-/// The header in which the server says its version.
-const VERSION: &str = "x-alpine-version";
 /// What an answer may take beyond the time it was asked to wait.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -42,6 +44,9 @@ pub enum Patience {
     Ask,
     /// A request to begin something: through a short interruption.
     Begin,
+    /// One of many requests that mean the same however often they come: through an interruption, and as fast as they are
+    /// taken.
+    Import,
     /// Waiting for an operation: through a restart of the server, up to the longest deadline of an operation.
     Wait,
 }
@@ -52,6 +57,7 @@ impl Patience {
             Self::Once => Duration::ZERO,
             Self::Ask => Duration::from_secs(3),
             Self::Begin => Duration::from_secs(10),
+            Self::Import => Duration::from_secs(120),
             Self::Wait => Duration::from_secs(12 * 60),
         };
         ExponentialBuilder::new()
@@ -61,163 +67,6 @@ impl Patience {
             .without_max_times()
             .with_total_delay(Some(total))
     }
-}
-
-/// Why a call has no good answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    #[error("cannot reach the server at {server}")]
-    Unreachable { server: Url, source: reqwest::Error },
-    #[error("the certificate of the server at {server} is not trusted")]
-    Untrusted { server: Url, source: reqwest::Error },
-    /// It took the connection and says nothing.
-    #[error("the server at {server} does not answer")]
-    Silent { server: Url },
-    #[error("the answer of the server at {server} could not be read")]
-    Unreadable { server: Url, source: serde_json::Error, version: Option<String> },
-    #[error("{}", .0.cause)]
-    Refused(Box<Refusal>),
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    #[error(transparent)]
-    Token(#[from] TokenError),
-}
-
-/// The server's (or a proxy's) word that it will not.
-#[derive(Debug)]
-pub struct Refusal {
-    cause: String,
-    status: StatusCode,
-    problem: Problem,
-    retry_after: Option<Duration>,
-    /// The server's version, where it is not this program's.
-    version: Option<String>,
-    /// When the token that it refused had ended, where the token says so.
-    token_ended: Option<DateTime<Utc>>,
-}
-
-/// The server's version, if it is another than this program's.
-fn other_version(response: &Response) -> Option<String> {
-    let version = response.headers().get(VERSION)?.to_str().ok()?;
-    (version != env!("CARGO_PKG_VERSION")).then(|| version.to_owned())
-}
-
-fn versions(server: Option<&str>) -> String {
-    server.map_or_else(String::new, |server| format!(" (the server is version {server}, this is alpine {})", env!("CARGO_PKG_VERSION")))
-}
-
-impl ClientError {
-    /// Whether the same call may be answered in a moment: the connection, a proxy or a server that starts.
-    fn is_transient(&self, patience: Patience) -> bool {
-        match self {
-            _ if matches!(patience, Patience::Once) => false,
-            Self::Unreachable { .. } | Self::Silent { .. } => true,
-            Self::Token(error) => error.is_transient(),
-            // What is only being waited for is not given up because too many ask.
-            Self::Refused(refusal) => {
-                refusal.is_transient() || matches!(patience, Patience::Wait) && refusal.status == StatusCode::TOO_MANY_REQUESTS
-            }
-            _ => false,
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Refused(refusal) => refusal.retry_after,
-            _ => None,
-        }
-    }
-
-    /// Whether the server knows no such caller.
-    pub fn is_unauthorized(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::UNAUTHORIZED)
-    }
-
-    /// Whether the server has nothing at that path.
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::NOT_FOUND)
-    }
-
-    pub fn report(&self) -> Report {
-        match self {
-            Self::Unreachable { server, .. } | Self::Silent { server } => Report::new(
-                ErrorCode::Unavailable,
-                self,
-                format!("check that a server runs at {server} (--server, ALPINE_SERVER); alpine-server dev starts one on this machine"),
-            ),
-            Self::Untrusted { .. } => Report {
-                retryable: false,
-                ..Report::new(
-                    ErrorCode::Unavailable,
-                    self,
-                    "name the certificate authority's PEM file with ALPINE_CA_FILE, or as ca_file in the profile",
-                )
-            },
-            Self::Unreadable { source, version, .. } => {
-                let at = format!("{self}: not of the expected form (column {})", source.column());
-                let next = "check that the address is an Alpine server's and that alpine is as new as it";
-                Report::new(ErrorCode::Internal, at, format!("{next}{}", versions(version.as_deref())))
-            }
-            Self::Refused(refusal) => refusal.report(),
-            Self::Http(error) => error.report(),
-            Self::Token(error) => error.report(),
-        }
-    }
-}
-
-impl Refusal {
-    fn new(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
-        // Whatever stood in the way may have answered in its own words.
-        let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
-        let said = [&problem.cause, &problem.detail, &problem.title].into_iter().flatten().find(|text| !text.is_empty());
-        let cause = said.cloned().unwrap_or_else(|| format!("the server answered {status}"));
-        Self { cause, status, problem, retry_after, version: None, token_ended: None }
-    }
-
-    fn code(&self) -> Word<ErrorCode> {
-        self.problem.error_code.clone().unwrap_or(Word::Known(match self.status.as_u16() {
-            429 => ErrorCode::RateLimited,
-            502..=504 => ErrorCode::Unavailable,
-            500..=599 => ErrorCode::Internal,
-            _ => ErrorCode::InvalidRequest,
-        }))
-    }
-
-    fn is_transient(&self) -> bool {
-        matches!(self.status.as_u16(), 502..=504)
-            && self.problem.operation_id.is_none()
-            && matches!(self.problem.error_code, None | Some(Word::Known(ErrorCode::Unavailable)))
-    }
-
-    fn report(&self) -> Report {
-        let code = self.code();
-        let by_status = if self.status.is_server_error() { 2 } else { 1 };
-        let next_step = self.problem.next_step.clone().filter(|text| !text.is_empty());
-        let next_step = next_step.unwrap_or_else(|| match by_status {
-            2 => "try again in a moment".to_owned(),
-            _ => "check the request and the server's address".to_owned(),
-        });
-        // A path that one of the two does not know.
-        let stranger =
-            self.status == StatusCode::NOT_FOUND && matches!(code.known(), Some(ErrorCode::NotFound | ErrorCode::InvalidRequest));
-        Report {
-            cause: self.cause.clone(),
-            next_step: match self.token_ended {
-                Some(end) => format!("the token ended at {}: run alpine login, or set ALPINE_TOKEN to a new one", time(end)),
-                None if stranger => format!("{next_step}{}", versions(self.version.as_deref())),
-                None => next_step,
-            },
-            retryable: self.problem.retryable.unwrap_or_else(|| code.known().map_or(by_status == 2, |code| code.retryable())),
-            exit_code: code.known().map_or(by_status, |code| code.exit_code()),
-            operation_id: self.problem.operation_id,
-            session_id: None,
-            error_code: code,
-        }
-    }
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// A connection to one server in one caller's name.
@@ -362,7 +211,7 @@ impl Client {
         let retry_after = headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok()).map(Duration::from_secs);
         let version = other_version(&response);
         let body = response.bytes().await.map_err(|source| self.lost(source))?;
-        Err(ClientError::Refused(Box::new(Refusal { version, ..Refusal::new(status, retry_after, &body) })))
+        Err(ClientError::Refused(Box::new(Refusal::new(status, retry_after, version, &body))))
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {

@@ -58,6 +58,7 @@ pub struct Environment {
     platform_dir: Option<PathBuf>,
     /// Where shells keep what is theirs: `$XDG_DATA_HOME`, `$XDG_CONFIG_HOME` or what stands for them.
     shell_dirs: Option<(PathBuf, PathBuf)>,
+    home: Option<PathBuf>,
 }
 
 impl Environment {
@@ -66,7 +67,8 @@ impl Environment {
         let read = |name: &&'static str| std::env::var(name).ok().map(|value| (*name, value));
         let platform_dir = etcetera::base_strategy::choose_base_strategy().ok().map(|dirs| dirs.config_dir());
         let shell_dirs = etcetera::base_strategy::Xdg::new().ok().map(|dirs| (dirs.data_dir(), dirs.config_dir()));
-        Self { variables: VARIABLES.iter().filter_map(read).collect(), platform_dir, shell_dirs }
+        let home = etcetera::home_dir().ok();
+        Self { variables: VARIABLES.iter().filter_map(read).collect(), platform_dir, shell_dirs, home }
     }
 
     #[cfg(test)]
@@ -85,12 +87,12 @@ impl Environment {
     }
 
     pub fn no_color(&self) -> bool {
-        self.get("NO_COLOR").is_some() || self.is_dumb()
+        self.get("NO_COLOR").is_some() || self.get("TERM") == Some("dumb")
     }
 
-    /// A terminal that cannot go back to what it has written.
+    /// A terminal that cannot go back to what it has written, as far as is known.
     pub fn is_dumb(&self) -> bool {
-        self.get("TERM") == Some("dumb")
+        self.get("TERM").map_or(cfg!(unix), |term| term == "dumb")
     }
 
     /// Whether the locale says that letters are more than ASCII.
@@ -110,6 +112,11 @@ impl Environment {
 
     pub fn shell_config_dir(&self) -> Option<PathBuf> {
         self.shell_dirs.as_ref().map(|(_, config)| config.clone())
+    }
+
+    /// Where the predecessor kept its ledger.
+    pub fn predecessors_ledger(&self) -> Option<PathBuf> {
+        Some(self.home.as_ref()?.join(".alpine").join("sessions.json"))
     }
 
     fn config_dir(&self) -> Option<PathBuf> {

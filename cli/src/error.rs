@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::{
     client::ClientError,
+    commands::Summary,
     config::ConfigError,
+    import::FileError,
     login::LoginError,
     token::TokenError,
     wire::{Failure, Word},
@@ -53,6 +55,11 @@ pub enum CliError {
     Audit { cause: String },
     #[error("cannot write {}", .path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    ImportFile(#[from] FileError),
+    /// Some of a ledger was not taken; all that was done.
+    #[error("{} of the ledger's entries cannot be imported", .0.malformed.len())]
+    Import(Box<Summary>),
     #[error("interrupted")]
     Interrupted { waiting_for: Option<(SessionId, OperationId)> },
     #[error("the program could not start")]
@@ -121,15 +128,7 @@ impl CliError {
                 operation_id: Some(*operation_id),
                 session_id: Some(*session_id),
             },
-            Self::NotReady { session_id, state } => {
-                use SessionState as S;
-                let coming = matches!(state.known(), Some(S::Requested | S::Provisioning | S::RepoSyncing | S::Installing));
-                let next = match coming {
-                    true => format!("wait for it with alpine events {session_id} --follow, then try again"),
-                    false => format!("run alpine status {session_id}; a new session comes from alpine up"),
-                };
-                Report { retryable: coming, session_id: Some(*session_id), ..Report::new(ErrorCode::OperationConflict, self, next) }
-            }
+            Self::NotReady { session_id, state } => self.not_ready(*session_id, state),
             Self::Audit { .. } => Report {
                 retryable: false,
                 ..Report::new(
@@ -141,6 +140,12 @@ impl CliError {
             Self::File { source, .. } => {
                 Report::new(ErrorCode::InvalidRequest, self, format!("{source}: name a place that you may write to"))
             }
+            Self::ImportFile(error) => error.report(),
+            Self::Import(_) => Report::new(
+                ErrorCode::InvalidRequest,
+                self,
+                "correct these entries in a copy of the file and import that: what is here already stays as it is",
+            ),
             Self::Interrupted { waiting_for: None } => {
                 Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun")
             }
@@ -155,6 +160,16 @@ impl CliError {
             },
             Self::Runtime(source) => Report::new(ErrorCode::Internal, format!("{self}: {source}"), "try again"),
         }
+    }
+
+    fn not_ready(&self, session: SessionId, state: &Word<SessionState>) -> Report {
+        use SessionState as S;
+        let coming = matches!(state.known(), Some(S::Requested | S::Provisioning | S::RepoSyncing | S::Installing));
+        let next = match coming {
+            true => format!("wait for it with alpine events {session} --follow, then try again"),
+            false => format!("run alpine status {session}; a new session comes from alpine up"),
+        };
+        Report { retryable: coming, session_id: Some(session), ..Report::new(ErrorCode::OperationConflict, self, next) }
     }
 }
 

@@ -9,6 +9,7 @@ mod complete;
 mod config;
 mod error;
 mod http;
+mod import;
 mod login;
 #[cfg(test)]
 mod testing;

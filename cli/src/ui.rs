@@ -20,6 +20,7 @@ pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, el
 use crate::{
     args::Look,
     clock,
+    commands::Summary,
     config::Environment,
     error::{CliError, Report},
 };
@@ -295,7 +296,9 @@ impl Ui {
 
     fn error(&self, error: &CliError) {
         let report = error.report();
-        if self.look.json {
+        if let (true, CliError::Import(summary)) = (self.look.json, error) {
+            self.json_line(&Told { report: &report, summary }, self.terminal.stdout);
+        } else if self.look.json {
             self.json_line(&report, self.terminal.stdout);
         } else if let CliError::NoCommand { help } = error {
             self.err(help);
@@ -303,6 +306,15 @@ impl Ui {
             self.err(&people_error(&report, self.error_style()));
         }
     }
+}
+
+/// What was done, with why that is not all.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(flatten)]
+    summary: &'a Summary,
 }
 
 pub fn people_error(report: &Report, style: Style) -> String {

@@ -263,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_of_a_log_of_the_contract_passes_through_unchanged() {
+        let contract = alpine_api::LogChunk { seq: 7, at: at("2026-11-22T10:00:00Z"), source: LogSource::Install, text: "a\n".to_owned() };
+        let page = alpine_api::LogPage { chunks: vec![contract.clone()], next_after: 7, first_seq: Some(3) };
+        let ours: LogPage = serde_json::from_value(serde_json::to_value(page).unwrap()).unwrap();
+        assert_eq!((ours.first_seq, serde_json::to_value(&ours.chunks[0]).unwrap()), (Some(3), serde_json::to_value(contract).unwrap()));
+    }
+
+    #[test]
     fn a_credential_of_the_contract_can_be_read() {
         let credential = alpine_api::Credential {
             credential_id: CredentialId::generate(),

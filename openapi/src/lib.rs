@@ -21,6 +21,7 @@ mod scope;
 mod session;
 mod state;
 mod tenant;
+mod uncredential;
 mod whoami;
 
 pub use access_token::{CreateToken, CreatedToken, Token, TokenPage};
@@ -43,6 +44,7 @@ pub use scope::Scope;
 pub use session::{DownSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
 pub use tenant::{CreateTenant, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
+pub use uncredential::{UncleanUrl, json_without_credentials, repo_url_without_credentials, without_credentials};
 pub use whoami::WhoAmI;
 
 /// The header that names an `up`; required by `POST /v1/sessions`.

@@ -84,7 +84,12 @@ impl Alpine {
     }
 
     fn command(&self) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(bins::path("alpine"));
+        self.command_of(bins::path("alpine"))
+    }
+
+    /// The same with another program, such as a shell in which it is typed.
+    pub fn command_of(&self, program: PathBuf) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(program);
         command.args(&self.args).env_clear().envs(&self.env).current_dir(&self.cwd);
         let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -48,6 +48,8 @@ struct Rule {
     speed: Option<usize>,
     /// A request whose body has this in it is refused, with all that it proved itself with in the refusal.
     echo: Option<String>,
+    /// And the refusal is said beside what is asked for, where git shows it as the remote's own words.
+    beside: bool,
 }
 
 impl GitServer {
@@ -121,6 +123,12 @@ impl GitServer {
         self.rule(name, |rule| rule.echo = Some(words.to_owned()));
     }
 
+    /// The same in what git passes on from the remote, with the remote's own progress before it.
+    pub fn echo_beside(&self, name: &str, words: &str) {
+        self.echo(name, words);
+        self.rule(name, |rule| rule.beside = true);
+    }
+
     /// The full names of the repository's references.
     pub fn git_refs(&self, name: &str) -> Vec<String> {
         let refs = crate::git_repo::git(&self.path(name), &["for-each-ref", "--format=%(refname)"]);
@@ -170,7 +178,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     if words.is_empty() || body.windows(words.len()).any(|window| window == words.as_bytes()) {
-        return echo(&parts.headers, words.is_empty());
+        return echo(&parts.headers, words.is_empty(), rule.beside);
     }
     backend(&shared, Request::from_parts(parts, Body::from(body))).await
 }
@@ -192,7 +200,7 @@ async fn throttled(answer: Response, speed: usize) -> Response {
 }
 
 /// What a hostile server would say, to HTTP or to git: the token as it came, as a part of other text, and written otherwise.
-fn echo(headers: &HeaderMap, plainly: bool) -> Response {
+fn echo(headers: &HeaderMap, plainly: bool, beside: bool) -> Response {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = password(headers).unwrap_or_default();
     let hex: String = token.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -203,7 +211,12 @@ fn echo(headers: &HeaderMap, plainly: bool) -> Response {
     if plainly {
         return (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "text/plain")], text).into_response();
     }
-    let packet = format!("{:04x}ERR {text}", text.len() + 8);
+    let packet = if beside {
+        let text = format!("Counting objects: 50% ({token}/2)\r{text}Receiving objects: 50% ({token}/2)\r\nfatal: {token}\n");
+        format!("000dpackfile\n{:04x}\u{2}{text}0000", text.len() + 5)
+    } else {
+        format!("{:04x}ERR {text}", text.len() + 8)
+    };
     ([(header::CONTENT_TYPE, "application/x-git-upload-pack-result")], packet).into_response()
 }
 

@@ -25,8 +25,10 @@ pub mod invariants;
 pub mod oidc;
 pub mod pki;
 pub mod postgres;
+pub mod pty;
 pub mod sandboxes;
 pub mod server;
+pub mod sse;
 #[path = "../../server/src/lifecycle/tests/sshd.rs"]
 pub mod sshd;
 pub mod strain;

@@ -173,6 +173,25 @@ async fn another_tenants_rows_are_not_seen_changed_removed_or_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_for_all_who_watch_is_of_the_named_tenants_rows_alone() {
+    let (db, _) = without_the_first_wall().await;
+    db.meddle("UPDATE operations o SET session_id = s.session_id FROM sessions s WHERE s.tenant_id = o.tenant_id").await;
+    for (table, id, function) in [
+        ("operations", "operation_id", "watched_operations(ARRAY[$tenant], ARRAY[t.operation_id])"),
+        ("sessions", "session_id", "watched_heads(ARRAY[$tenant], ARRAY[t.session_id])"),
+        ("progress", "session_id", "watched_events(ARRAY[$tenant], ARRAY[t.session_id], ARRAY[-1::bigint], 9)"),
+        ("transitions", "session_id", "watched_events(ARRAY[$tenant], ARRAY[t.session_id], ARRAY[-1::bigint], 9)"),
+        ("session_logs", "session_id", "watched_log(ARRAY[$tenant], ARRAY[t.session_id], ARRAY[-1::bigint], 9)"),
+    ] {
+        let found = async |tenant: &str| {
+            let from = function.replace("$tenant", &format!("'{tenant}'::text"));
+            db.one::<i64>(&format!("SELECT count(w.{id}) FROM {table} t, {from} AS w WHERE t.tenant_id = 'b'")).await
+        };
+        assert_eq!((found("a").await, found("b").await), (0, 1), "{function}: rows of b for who named a, and for who named b");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_role_may_do_what_its_code_does_and_no_more() {
     let db = Db::new(cluster::database().await);
     for (role, sql) in [
@@ -193,13 +212,26 @@ async fn each_role_may_do_what_its_code_does_and_no_more() {
         ("alpine_api", "DELETE FROM transitions"),
         ("alpine_api", "DELETE FROM session_records"),
         ("alpine_api", "UPDATE session_records SET payload = ''"),
-        ("alpine_api", "INSERT INTO session_records DEFAULT VALUES"),
+        ("alpine_api", "INSERT INTO session_records (tenant_id, verified_at) VALUES ('a', now())"),
+        ("alpine_api", "UPDATE session_records SET verified_at = now()"),
+        ("alpine_api", "UPDATE imported_sessions SET sha256 = ''"),
+        ("alpine_api", "DELETE FROM imported_sessions"),
+        ("alpine_worker", "INSERT INTO imported_sessions DEFAULT VALUES"),
         ("alpine_api", "UPDATE tenants SET tenant_id = 'x'"),
         ("alpine_api", "DELETE FROM tenants"),
         ("alpine_api", "DELETE FROM idempotency_keys"),
         ("alpine_worker", "SELECT 1 FROM access_tokens"),
         ("alpine_worker", "SELECT * FROM use_access_token('')"),
         ("alpine_worker", "SELECT * FROM list_tenants('', 1)"),
+        ("alpine_worker", "SELECT * FROM watched_operations('{}', '{}')"),
+        ("alpine_worker", "SELECT * FROM watched_heads('{}', '{}')"),
+        ("alpine_worker", "SELECT * FROM watched_events('{}', '{}', '{}', 1)"),
+        ("alpine_worker", "SELECT * FROM watched_log('{}', '{}', '{}', 1)"),
+        ("alpine_api", "INSERT INTO progress DEFAULT VALUES"),
+        ("alpine_api", "DELETE FROM progress"),
+        ("alpine_api", "INSERT INTO session_logs DEFAULT VALUES"),
+        ("alpine_api", "DELETE FROM session_logs"),
+        ("alpine_api", "UPDATE session_log_heads SET served_offset = 0"),
         ("alpine_worker", "UPDATE tenants SET max_operations = NULL"),
         ("alpine_worker", "INSERT INTO sessions DEFAULT VALUES"),
         ("alpine_worker", "DELETE FROM session_records"),

@@ -98,7 +98,7 @@ pub struct Feed<'a, T> {
 #[derive(Debug)]
 enum Source {
     None,
-    Stream(Response, Reader),
+    Stream(Box<(Response, Reader)>),
     /// An older server knows no streams.
     Pages,
 }
@@ -158,7 +158,8 @@ impl<'a, T: Numbered> Feed<'a, T> {
                         return Ok(None);
                     }
                 }
-                Source::Stream(response, reader) => {
+                Source::Stream(stream) => {
+                    let (response, reader) = &mut **stream;
                     let read = match tokio::time::timeout(SILENCE, response.chunk()).await {
                         Ok(Ok(Some(bytes))) => reader.read(&bytes).ok(),
                         _ => None,
@@ -214,7 +215,7 @@ impl<'a, T: Numbered> Feed<'a, T> {
             return Ok(false);
         }
         if kind.starts_with("text/event-stream") {
-            self.source = Source::Stream(response, Reader::default());
+            self.source = Source::Stream(Box::new((response, Reader::default())));
             return Ok(true);
         }
         self.source = Source::Pages;

@@ -62,15 +62,16 @@ impl Events {
     }
 
     async fn follow(&self, context: &Context, client: &Client, session: SessionId) -> Result<(), CliError> {
-        let (mut after, mut last_state) = (self.after, None);
-        while let Some((events, next)) = page(context, client, session, after, Patience::Ask).await? {
-            after = next;
+        let (mut after, mut last_state, mut patience) = (self.after, None, Patience::Ask);
+        while let Some((events, next)) = page(context, client, session, after, patience).await? {
+            // It has answered: what breaks from now on is an interruption.
+            (after, patience) = (next, Patience::Wait);
             last_state = events.last().map(|event| event.to_state.clone());
             events.into_iter().for_each(|event| context.ui.answer_line(&Event(event)));
         }
         let state = match last_state {
             Some(state) => state,
-            None => client.session(&context.ui, session, Patience::Ask).await?.state,
+            None => client.session(&context.ui, session, patience).await?.state,
         };
         if rests(&state) {
             return Ok(());

@@ -6,6 +6,7 @@ mod credential;
 mod down;
 mod events;
 mod follow;
+mod import;
 mod list;
 mod login;
 mod logout;
@@ -24,6 +25,7 @@ use std::ffi::OsStr;
 
 use alpine_api::SessionId;
 use clap::Subcommand;
+pub use import::Summary;
 
 use crate::{Context, error::CliError};
 
@@ -47,6 +49,7 @@ pub enum Command {
     Completion(completion::Completion),
     #[command(hide = true)]
     Man(man::Man),
+    Import(import::Import),
     Version(version::Version),
 }
 
@@ -80,6 +83,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Audit(audit) => audit.run(context).await,
         Command::Credential(credential) => credential.run(context).await,
         Command::Completion(_) | Command::Man(_) | Command::Version(_) => run_alone(context).unwrap_or(Ok(())),
+        Command::Import(import) => import.run(context).await,
     }
 }
 

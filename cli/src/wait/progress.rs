@@ -105,8 +105,9 @@ impl Progress {
         if next == Ok(self.step) || progress && next.is_err() {
             return None;
         }
+        let cleaned_up = self.step.short == "clean-up" && next == Err("failed");
         let failed = matches!(event.to_state.known(), Some(SessionState::Failing)) || matches!(next, Err(rests) if !ends_well(rests));
-        let done = Done { step: self.step, took: event.at - self.since, failed };
+        let done = Done { step: self.step, took: event.at - self.since, failed: failed && !cleaned_up };
         match next {
             Ok(step) => (self.step, self.since, self.since_here) = (step, event.at, now),
             Err(rests) => self.rests = Some((rests, event.at)),
@@ -214,7 +215,7 @@ mod tests {
         assert_eq!((done.step.short, done.failed), ("sandbox", true));
         assert!(!progress.rests() && progress.summary().is_none());
         let done = progress.take(&event(4, S::Failed, "10:00:04Z", "cleaned up"), Instant::now()).unwrap();
-        assert_eq!((done.step.short, done.failed), ("clean-up", true));
+        assert_eq!((done.step.short, done.failed), ("clean-up", false));
         assert_eq!(progress.summary().as_deref(), Some("failed after 4.0 s: queue 1.0 s, sandbox 2.0 s, clean-up 1.0 s"));
     }
 

@@ -84,7 +84,7 @@ pub(super) fn begin<T: Streamed>(state: &AppState, ticket: &Ticket, watching: Wa
 }
 
 /// Not for ever, and not longer than the caller's credential is good.
-fn lifetime(state: &AppState, caller: &Caller) -> Duration {
+pub(super) fn lifetime(state: &AppState, caller: &Caller) -> Duration {
     let good_for = caller.expires_at.map(|at| (at - state.clock.now()).to_std().unwrap_or_default() + LEEWAY);
     good_for.map_or(state.settings.stream, |good_for| good_for.min(state.settings.stream))
 }

@@ -19,31 +19,6 @@ import (
 	"example/alpine"
 )
 
-// docs: begin
-func connect(client *http.Client) (context.Context, *alpine.APIClient) {
-	configuration := alpine.NewConfiguration()
-	configuration.Servers = alpine.ServerConfigurations{{URL: os.Getenv("ALPINE_SERVER")}}
-	configuration.HTTPClient = client
-	ctx := context.WithValue(context.Background(), alpine.ContextAccessToken, os.Getenv("ALPINE_TOKEN"))
-	return ctx, alpine.NewAPIClient(configuration)
-}
-
-func up(ctx context.Context, api *alpine.APIClient, key string, branch string) (*alpine.Operation, error) {
-	body := alpine.UpSession{RepoUrl: os.Getenv("ALPINE_REPO"), Branch: &branch, Public: alpine.PtrBool(true)}
-	operation, _, err := api.SessionsAPI.CreateSession(ctx).IdempotencyKey(key).UpSession(body).Execute()
-	return operation, err
-}
-
-func ended(ctx context.Context, api *alpine.APIClient, operation *alpine.Operation) (*alpine.Operation, error) {
-	var err error
-	for err == nil && (operation.Status == alpine.OPERATIONSTATUS_QUEUED || operation.Status == alpine.OPERATIONSTATUS_RUNNING) {
-		operation, _, err = api.OperationsAPI.GetOperation(ctx, operation.OperationId).Prefer("wait=60").Execute()
-	}
-	return operation, err
-}
-
-// docs: end
-
 type refusal struct {
 	Status    int32            `json:"status"`
 	ErrorCode alpine.ErrorCode `json:"error_code"`
@@ -107,16 +82,24 @@ func digestOfRecord(answer *http.Response) string {
 }
 
 func main() {
-	ctx, api := connect(trusting(os.Getenv("ALPINE_CA_FILE")))
-	first, err := up(ctx, api, "the-key", "main")
-	must(err)
 	// docs: begin
-	accepted, err := up(ctx, api, "the-key", "main")
-	must(err)
-	ready, err := ended(ctx, api, accepted)
+	configuration := alpine.NewConfiguration()
+	configuration.Servers = alpine.ServerConfigurations{{URL: os.Getenv("ALPINE_SERVER")}}
+	configuration.HTTPClient = trusting(os.Getenv("ALPINE_CA_FILE"))
+	api := alpine.NewAPIClient(configuration)
+	ctx := context.WithValue(context.Background(), alpine.ContextAccessToken, os.Getenv("ALPINE_TOKEN"))
+
+	up := alpine.UpSession{RepoUrl: os.Getenv("ALPINE_REPO"), Branch: "main", Public: alpine.PtrBool(true)}
+	operation, _, err := api.SessionsAPI.CreateSession(ctx).IdempotencyKey("the-key").UpSession(up).Execute()
+	for err == nil && (operation.Status == alpine.OPERATIONSTATUS_QUEUED || operation.Status == alpine.OPERATIONSTATUS_RUNNING) {
+		operation, _, err = api.OperationsAPI.GetOperation(ctx, operation.OperationId).Prefer("wait=60").Execute()
+	}
 	must(err)
 	// docs: end
-	session := first.SessionId
+	ready := operation
+	session := ready.SessionId
+	replayed, _, err := api.SessionsAPI.CreateSession(ctx).IdempotencyKey("the-key").UpSession(up).Execute()
+	must(err)
 
 	list, _, err := api.SessionsAPI.ListSessions(ctx).State(alpine.SESSIONSTATE_READY).Limit(10).Execute()
 	must(err)
@@ -139,9 +122,7 @@ func main() {
 	}
 
 	// docs: begin
-	stopping, _, err := api.SessionsAPI.DownSession(ctx, ready.SessionId).Prefer("wait=60").Execute()
-	must(err)
-	stopped, err := ended(ctx, api, stopping)
+	stopped, _, err := api.SessionsAPI.DownSession(ctx, operation.SessionId).Prefer("wait=60").Execute()
 	must(err)
 	// docs: end
 	if stopped.State != alpine.SESSIONSTATE_STOPPED {
@@ -154,12 +135,13 @@ func main() {
 	record, answer, err := api.SessionsAPI.GetRecord(ctx, session).Execute()
 	must(err)
 
-	_, noBranch := up(ctx, api, "another-key", "no..branch")
+	up.SetBranch("no..branch")
+	_, _, noBranch := api.SessionsAPI.CreateSession(ctx).IdempotencyKey("another-key").UpSession(up).Execute()
 	_, _, nobody := api.SessionsAPI.DownSession(ctx, "ses_"+strings.Repeat("0", 32)).Execute()
 
 	line, err := json.Marshal(summary{
 		SessionId:        session,
-		OperationIds:     []string{first.OperationId, ready.OperationId},
+		OperationIds:     []string{ready.OperationId, replayed.OperationId},
 		Ready:            ready.State,
 		Commit:           ready.GetTargetCommitSha(),
 		Listed:           listed,

@@ -2,34 +2,20 @@
 
 import hashlib
 import json
+import os
+import ssl
+
 # docs: begin
-import os, ssl
 from alpine import AuthenticatedClient
 from alpine.api.operations import get_operation
 from alpine.api.sessions import create_session, down_session
-from alpine.models import Operation, OperationStatus, Problem, UpSession
+from alpine.models import Operation, OperationStatus, UpSession
 # docs: end
 from alpine.api.sessions import get_record, get_session, list_events, list_sessions
-from alpine.models import DownSession, EventPage, Session, SessionPage, SessionState, StoredRecord
+from alpine.models import DownSession, EventPage, Problem, Session, SessionPage, SessionState, StoredRecord
 
-# docs: begin
-
-trust = ssl.create_default_context(cafile=os.environ.get("ALPINE_CA_FILE"))
-api = AuthenticatedClient(os.environ["ALPINE_SERVER"], token=os.environ["ALPINE_TOKEN"], verify_ssl=trust)
-
-
-def up(key: str, branch: str) -> Operation | Problem | None:
-    body = UpSession(repo_url=os.environ["ALPINE_REPO"], branch=branch, public=True)
-    return create_session.sync(client=api, body=body, idempotency_key=key)
-
-
-def ended(answer: Operation | Problem | None) -> Operation:
-    while isinstance(answer, Operation) and answer.status in (OperationStatus.QUEUED, OperationStatus.RUNNING):
-        answer = get_operation.sync(answer.operation_id, client=api, prefer="wait=60")
-    if not isinstance(answer, Operation):
-        raise RuntimeError(f"{answer.error_code}: {answer.cause}" if answer else "no answer that the document knows")
-    return answer
-# docs: end
+SERVER, TOKEN, REPO = os.environ["ALPINE_SERVER"], os.environ["ALPINE_TOKEN"], os.environ["ALPINE_REPO"]
+TRUST = ssl.create_default_context(cafile=os.environ["ALPINE_CA_FILE"])
 
 
 def digest_of_record(answer: bytes, size_bytes: int) -> str:
@@ -44,15 +30,19 @@ def refusal(answer: Operation | Problem | None) -> dict[str, object]:
     return {"status": answer.status, "error_code": answer.error_code.value}
 
 
-first = up("the-key", "main")
-assert isinstance(first, Operation), first
 # docs: begin
 
-
-ready = ended(up("the-key", "main"))
-print(ready.state, ready.opencode_url)
+api = AuthenticatedClient(SERVER, token=TOKEN, verify_ssl=TRUST)
+up = UpSession(repo_url=REPO, branch="main", public=True)
+operation = create_session.sync(client=api, body=up, idempotency_key="the-key")
+while isinstance(operation, Operation) and operation.status in (OperationStatus.QUEUED, OperationStatus.RUNNING):
+    operation = get_operation.sync(operation.operation_id, client=api, prefer="wait=60")
+assert isinstance(operation, Operation), operation
 # docs: end
+ready = operation
 session_id = ready.session_id
+replayed = create_session.sync(client=api, body=up, idempotency_key="the-key")
+assert isinstance(replayed, Operation), replayed
 
 listed = list_sessions.sync(client=api, state=SessionState.READY, limit=10)
 assert isinstance(listed, SessionPage), listed
@@ -67,9 +57,9 @@ while True:
     sequence += [event.seq for event in page.events]
 
 # docs: begin
-stopped = ended(down_session.sync(ready.session_id, client=api, prefer="wait=60"))
+stopped = down_session.sync(operation.session_id, client=api, prefer="wait=60")
 # docs: end
-assert stopped.state == SessionState.STOPPED, stopped
+assert isinstance(stopped, Operation) and stopped.state == SessionState.STOPPED, stopped
 down_again = down_session.sync(session_id, client=api, body=DownSession(reason="once more"))
 assert isinstance(down_again, Operation), down_again
 
@@ -77,14 +67,16 @@ answer = get_record.sync_detailed(session_id, client=api)
 record = answer.parsed
 assert isinstance(record, StoredRecord), answer
 
-no_branch = up("another-key", "no..branch")
+no_branch = create_session.sync(
+    client=api, body=UpSession(repo_url=REPO, branch="no..branch", public=True), idempotency_key="another-key"
+)
 nobody = down_session.sync("ses_" + "0" * 32, client=api)
 
 print(
     json.dumps(
         {
-            "session_id": first.session_id,
-            "operation_ids": [first.operation_id, ready.operation_id],
+            "session_id": session_id,
+            "operation_ids": [ready.operation_id, replayed.operation_id],
             "ready": ready.state.value,
             "commit": ready.target_commit_sha or None,
             "listed": [session.session_id for session in listed.sessions],

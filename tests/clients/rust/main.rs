@@ -4,32 +4,26 @@ use std::{env, error::Error as Failure, fs};
 
 // docs: begin
 use alpine_client::{
-    apis::{Error, configuration::Configuration, operations_api::get_operation, sessions_api::*},
-    models::{Operation, OperationStatus, UpSession},
+    apis::{operations_api::get_operation, sessions_api::*},
+    models::{OperationStatus, UpSession},
 };
-
-async fn up(api: &Configuration, key: &str, branch: &str) -> Result<Operation, Error<CreateSessionError>> {
-    let repo_url = env::var("ALPINE_REPO").unwrap_or_default();
-    let body = UpSession { branch: Some(branch.to_owned()), public: Some(true), ..UpSession::new(repo_url) };
-    create_session(api, key, body, None).await
-}
-
-async fn ended(api: &Configuration, mut operation: Operation) -> Result<Operation, Box<dyn Failure>> {
-    while matches!(operation.status, OperationStatus::Queued | OperationStatus::Running) {
-        operation = get_operation(api, &operation.operation_id, Some("wait=60")).await?;
-    }
-    Ok(operation)
-}
-
 // docs: end
-use alpine_client::models::{DownSession, Problem, SessionState};
+use alpine_client::{
+    apis::{Error, configuration::Configuration},
+    models::{DownSession, Problem, SessionState},
+};
 
 fn api() -> Result<Configuration, Box<dyn Failure>> {
     // Which cryptography, as Cargo.toml chose `rustls-no-provider`. With reqwest's `rustls` there is nothing to install.
     rustls::crypto::ring::default_provider().install_default().map_err(|_| "a provider is there already")?;
     let ca = reqwest::Certificate::from_pem(&fs::read(env::var("ALPINE_CA_FILE")?)?)?;
     let client = reqwest::Client::builder().tls_certs_only([ca]).build()?;
-    Ok(Configuration { base_path: env::var("ALPINE_SERVER")?, bearer_access_token: Some(env::var("ALPINE_TOKEN")?), client, ..Configuration::new() })
+    Ok(Configuration {
+        base_path: env::var("ALPINE_SERVER")?,
+        bearer_access_token: Some(env::var("ALPINE_TOKEN")?),
+        client,
+        ..Configuration::new()
+    })
 }
 
 /// What the call was refused with; it must be. `entity` names the first status that fits, so the problem is read from `content`.
@@ -44,17 +38,24 @@ fn refusal<T, E>(answer: Result<T, Error<E>>) -> Result<Problem, Box<dyn Failure
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Failure>> {
     let api = &api()?;
-    let first = up(api, "the-key", "main").await?;
+    let repo_url = env::var("ALPINE_REPO")?;
     // docs: begin
-    let ready = ended(api, up(api, "the-key", "main").await?).await?;
+
+    let up = UpSession { public: Some(true), ..UpSession::new("main".to_owned(), repo_url) };
+    let mut operation = create_session(api, "the-key", up.clone(), None).await?;
+    while matches!(operation.status, OperationStatus::Queued | OperationStatus::Running) {
+        operation = get_operation(api, &operation.operation_id, Some("wait=60")).await?;
+    }
     // docs: end
-    let session_id = first.session_id.as_str();
+    let ready = operation.clone();
+    let session_id = ready.session_id.as_str();
+    let replayed = create_session(api, "the-key", up.clone(), None).await?;
 
     let listed = list_sessions(api, Some(SessionState::Ready), None, None, None, None, Some(10)).await?;
     let status = get_session(api, session_id).await?;
     let mut sequence: Vec<i64> = Vec::new();
     loop {
-        let page = list_events(api, session_id, sequence.last().copied(), Some(2)).await?;
+        let page = list_events(api, session_id, sequence.last().copied(), Some(2), None).await?;
         if page.events.is_empty() {
             break;
         }
@@ -62,7 +63,7 @@ async fn main() -> Result<(), Box<dyn Failure>> {
     }
 
     // docs: begin
-    let stopped = ended(api, down_session(api, &ready.session_id, Some("wait=60"), None).await?).await?;
+    let stopped = down_session(api, &operation.session_id, Some("wait=60"), None).await?;
     // docs: end
     if stopped.state != SessionState::Stopped {
         return Err(format!("it is {}: {}", stopped.state, stopped.next_step.unwrap_or_default()).into());
@@ -71,14 +72,14 @@ async fn main() -> Result<(), Box<dyn Failure>> {
     let down_again = down_session(api, session_id, None, Some(body)).await?;
     let record = get_record(api, session_id).await?;
 
-    let no_branch = refusal(up(api, "another-key", "no..branch").await)?;
+    let no_branch = refusal(create_session(api, "another-key", UpSession { branch: "no..branch".to_owned(), ..up }, None).await)?;
     let nobody = refusal(down_session(api, &format!("ses_{}", "0".repeat(32)), None, None).await)?;
 
     let listed: Vec<_> = listed.sessions.iter().map(|session| &session.session_id).collect();
     let refusals = [no_branch, nobody].map(|problem| serde_json::json!({ "status": problem.status, "error_code": problem.error_code }));
     let summary = serde_json::json!({
         "session_id": session_id,
-        "operation_ids": [&first.operation_id, &ready.operation_id],
+        "operation_ids": [&ready.operation_id, &replayed.operation_id],
         "ready": ready.state,
         "commit": ready.target_commit_sha,
         "listed": listed,

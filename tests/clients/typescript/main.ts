@@ -3,37 +3,18 @@
 import { createHash } from "node:crypto";
 // docs: begin
 import createClient from "openapi-fetch";
-import type { components, paths } from "./alpine.js";
+import type { paths } from "./alpine.js";
 // docs: end
+import type { components } from "./alpine.js";
 
-type Operation = components["schemas"]["Operation"];
 type Problem = components["schemas"]["Problem"];
 const { ALPINE_SERVER: baseUrl = "", ALPINE_TOKEN: token = "", ALPINE_REPO: repo_url = "" } = process.env;
 
-// docs: begin
-
-const alpine = createClient<paths, `application/${string}`>({ baseUrl, headers: { Authorization: `Bearer ${token}` } });
-const header = { Prefer: "wait=60" };
-
-function up(key: string, branch: string) {
-  const body = { repo_url, branch, public: true };
-  return alpine.POST("/v1/sessions", { params: { header: { "Idempotency-Key": key } }, body });
-}
-
-async function ended(operation: Operation): Promise<Operation> {
-  while (operation.status === "queued" || operation.status === "running") {
-    const path = { operation_id: operation.operation_id };
-    operation = ok(await alpine.GET("/v1/operations/{operation_id}", { params: { path, header } }));
-  }
-  return operation;
-}
-
 /** What was asked for; throws where the answer is a problem. */
-function ok<T>({ data, error }: { data?: T; error?: Problem }): T {
-  if (data === undefined) throw new Error(error ? `${error.error_code}: ${error.cause}` : "no answer");
+function ok<T>({ data, error }: { data?: T; error?: Problem }): NonNullable<T> {
+  if (data === undefined || data === null) throw new Error(error ? `${error.error_code}: ${error.cause}` : "no answer");
   return data;
 }
-// docs: end
 
 /** What the call was refused with; it must be. */
 function refusal({ error }: { error?: Problem }) {
@@ -49,12 +30,19 @@ function digestOfRecord(answer: string, sizeBytes: number): string {
   return createHash("sha256").update(bytes.subarray(start, start + sizeBytes)).digest("hex");
 }
 
-const first = ok(await up("the-key", "main"));
 // docs: begin
 
-const ready = await ended(ok(await up("the-key", "main")));
-const path = { session_id: ready.session_id };
+const alpine = createClient<paths, `application/${string}`>({ baseUrl, headers: { Authorization: `Bearer ${token}` } });
+const up = { params: { header: { "Idempotency-Key": "the-key" } }, body: { repo_url, branch: "main", public: true } };
+let operation = ok(await alpine.POST("/v1/sessions", up));
+while (operation.status === "queued" || operation.status === "running") {
+  const params = { path: { operation_id: operation.operation_id }, header: { Prefer: "wait=60" } };
+  operation = ok(await alpine.GET("/v1/operations/{operation_id}", { params }));
+}
 // docs: end
+const ready = operation;
+const path = { session_id: ready.session_id };
+const replayed = ok(await alpine.POST("/v1/sessions", up));
 
 const list = ok(await alpine.GET("/v1/sessions", { params: { query: { state: "ready", limit: 10 } } }));
 const status = ok(await alpine.GET("/v1/sessions/{session_id}", { params: { path } }));
@@ -67,22 +55,26 @@ for (;;) {
 }
 
 // docs: begin
-const stopped = await ended(ok(await alpine.POST("/v1/sessions/{session_id}/down", { params: { path, header } })));
-if (stopped.state !== "stopped") throw new Error(`it is ${stopped.state}: ${stopped.next_step}`);
+const down = { params: { path: { session_id: operation.session_id }, header: { Prefer: "wait=60" } } };
+const stopped = ok(await alpine.POST("/v1/sessions/{session_id}/down", down));
 // docs: end
+if (stopped.state !== "stopped") throw new Error(`it is ${stopped.state}: ${stopped.next_step}`);
 const body = { reason: "once more", force: false, retry_persist: false };
 const downAgain = ok(await alpine.POST("/v1/sessions/{session_id}/down", { params: { path }, body }));
 
 const record = ok(await alpine.GET("/v1/sessions/{session_id}/record", { params: { path } }));
 const text = ok(await alpine.GET("/v1/sessions/{session_id}/record", { params: { path }, parseAs: "text" }));
 
-const noBranch = await up("another-key", "no..branch");
+const noBranch = await alpine.POST("/v1/sessions", {
+  params: { header: { "Idempotency-Key": "another-key" } },
+  body: { repo_url, branch: "no..branch", public: true },
+});
 const nobody = await alpine.POST("/v1/sessions/{session_id}/down", { params: { path: { session_id: `ses_${"0".repeat(32)}` } } });
 
 console.log(
   JSON.stringify({
-    session_id: first.session_id,
-    operation_ids: [first.operation_id, ready.operation_id],
+    session_id: ready.session_id,
+    operation_ids: [ready.operation_id, replayed.operation_id],
     ready: ready.state,
     commit: ready.target_commit_sha,
     listed: list.sessions.map((session) => session.session_id),

@@ -1,20 +1,25 @@
 //! Measurements as ratios in one run: what is compared takes turns, on one machine, in one process.
 
+mod cli;
 mod load;
 mod pgbench;
 mod rls;
+mod wait;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
-
-pub use rls::Report;
+use serde::Serialize;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
     /// Row-level security, on and off.
     Rls,
+    /// From a commit to the client that waits for it.
+    Wait,
+    /// How long the command line takes to start and to list.
+    Cli,
 }
 
 #[derive(Debug, Parser)]
@@ -26,17 +31,40 @@ pub struct Options {
     /// Seconds of one measurement.
     #[arg(long, default_value_t = 2)]
     pub seconds: u64,
-    /// Connections at once.
+    /// Connections at once; sessions at once of `wait`.
     #[arg(long, default_value_t = 8)]
     pub connections: usize,
+    /// Sessions of `wait`.
+    #[arg(long, default_value_t = 200)]
+    pub sessions: usize,
     /// Where the figures are written as JSON too.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }
 
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Report {
+    Rls(rls::Report),
+    Wait(wait::Report),
+    Cli(cli::Report),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rls(report) => report.fmt(f),
+            Self::Wait(report) => report.fmt(f),
+            Self::Cli(report) => report.fmt(f),
+        }
+    }
+}
+
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     match options.what {
-        What::Rls => rls::run(options).await,
+        What::Rls => rls::run(options).await.map(Report::Rls),
+        What::Wait => wait::run(options).await.map(Report::Wait),
+        What::Cli => Box::pin(cli::run(options)).await.map(Report::Cli),
     }
 }
 

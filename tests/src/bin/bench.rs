@@ -1,4 +1,4 @@
-//! `cargo run --release -p alpine-tests --bin bench -- rls`
+//! `cargo run --release -p alpine-tests --bin bench -- rls`, or `cli`
 
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 

@@ -88,11 +88,26 @@ pub async fn echoes(stage: &mut Stage) {
         let org = format!("org/echo{at}");
         let repo = stage.repository(&org, &token);
         stage.world.git.echo(&org, words);
-        let failed = stage.up(&repo, json!({ "repo_token": token })).await;
-        let operation = stage.ends(&failed, "failed").await;
+        let operation = fails(stage, &repo, &token).await;
         let cause = text(&operation["error"], "cause");
         assert!(cause.contains("refused: *** Basic ***"), "what the git server said is not there: {cause}");
     }
+    let token = stage.secret("repo_token that the git server echoes as its progress");
+    let repo = stage.repository("org/beside", &token);
+    stage.world.git.echo_beside("org/beside", "command=fetch");
+    let operation = fails(stage, &repo, &token).await;
+    let cause = text(&operation["error"], "cause");
+    assert!(cause.contains("remote: fatal: ***"), "what the git server said is not there: {cause}");
+}
+
+/// An `up` with this token, which fails; and what people then look at. The operation.
+async fn fails(stage: &Stage, repo: &str, token: &str) -> serde_json::Value {
+    let up = stage.up(repo, json!({ "repo_token": token })).await;
+    let operation = stage.ends(&up, "failed").await;
+    for what in ["log", "events"] {
+        stage.get(&format!("/v1/sessions/{}/{what}", text(&operation, "session_id"))).await.expect(200);
+    }
+    operation
 }
 
 /// An `up` that is taken back while git waits.

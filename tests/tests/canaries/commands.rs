@@ -78,6 +78,8 @@ pub fn assert_marked(findings: &Findings) {
         ("/metrics", "a name of a metric"),
         ("traces", "the service's name"),
         ("a dump of the database", "the branch"),
+        ("the table session_logs", "the branch"),
+        ("the table progress", "a step of a phase"),
         ("file server.log", "the branch"),
         ("file server.log", "a request's id"),
         ("database file log", "the branch"),

@@ -55,7 +55,10 @@ pub fn look_everywhere(stage: &Stage, search: &Search<'_>, seen: impl IntoIterat
         findings.look(search, place, &stage.kept(place));
     }
     findings.look(search, "traces", &stage.receiver.bodies());
-    findings.look(search, "a dump of the database", &dump(stage));
+    findings.look(search, "a dump of the database", &dump(stage, &[]));
+    for table in ["session_logs", "progress"] {
+        findings.look(search, &format!("the table {table}"), &dump(stage, &["--data-only", "--table", table]));
+    }
     for (name, path) in files(&stage.world.dir) {
         if !KEEPERS.contains(&name.as_str()) {
             findings.look(search, &format!("file {name}"), &std::fs::read(path).unwrap_or_default());
@@ -86,9 +89,9 @@ pub fn cores() -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| core(path) && is_file(path)).collect()
 }
 
-fn dump(stage: &Stage) -> Vec<u8> {
+fn dump(stage: &Stage, of: &[&str]) -> Vec<u8> {
     let mut command = Command::new(postgres::binary("pg_dump"));
-    command.args(["--username=postgres", "--no-password", "alpine_0", "--host"]).arg(&stage.cluster).process_group(0);
+    command.args(["--username=postgres", "--no-password", "alpine_0"]).args(of).arg("--host").arg(&stage.cluster).process_group(0);
     let output = command.output().expect("pg_dump runs");
     assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout

@@ -49,6 +49,7 @@ impl Stage {
         let (service, branch) = (format!("service-{}", random()), format!("branch-{}", random()));
         kinds.mark("the branch", &branch);
         kinds.mark("the service's name", &service);
+        kinds.mark("a step of a phase", "checking the commit and the workspace");
         kinds.mark("a name of a metric", "alpine_injected_faults");
         let password = kinds.secret("the database's password");
         let database = format!("postgres://postgres:{password}@localhost/{DATABASE}?host={}", cluster.display());

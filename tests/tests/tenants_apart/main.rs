@@ -62,6 +62,7 @@ fn reach(operation: &str) -> Option<Reach> {
         "createSession" => Reach { bodies: &["up"], ..none },
         "createToken" => Reach { bodies: &["token"], ..none },
         "setCredential" => Reach { bodies: &["credential"], ..none },
+        "importSession" => Reach { bodies: &["import"], ..none },
         "createTenant" => Reach { bodies: &["tenant"], ..none },
         _ => return None,
     })
@@ -162,7 +163,11 @@ async fn by_words(stage: &Stage, admin: bool, operation: &Operation, reach: &Rea
         if !alike || foreign_reply.status.is_server_error() {
             wrong.push(format!("{} {body}: {} {} but {}", operation.id, foreign_reply.status, foreign_reply.text, absent_reply.status));
         }
-        wrong.extend(stage.leaks(&format!("{} {body}", operation.id), &foreign_reply, &stage.said()));
+        wrong.extend(stage.leaks(
+            &format!("{} {body}", operation.id),
+            &foreign_reply,
+            &stage.said(body).iter().map(String::as_str).collect::<Vec<_>>(),
+        ));
     }
     wrong
 }

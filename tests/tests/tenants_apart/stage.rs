@@ -72,8 +72,9 @@ impl Stage {
     }
 
     /// What a body of ours says by itself.
-    pub fn said(&self) -> Vec<&str> {
-        vec!["south/canary-repo", "south-canary-token", "south-canary.example"]
+    pub fn said(&self, body: &str) -> Vec<String> {
+        let id = Some(self.south.id("session_id")).filter(|_| body == "import");
+        ["south/canary-repo", "south-canary-token", "south-canary.example"].map(str::to_owned).into_iter().chain(id).collect()
     }
 
     /// Canaries in a reply; those that the request itself named are no leak.
@@ -98,6 +99,10 @@ impl Stage {
         query.replace("{repo}", repo).replace("{branch}", branch).replace("{tenant}", tenant)
     }
 
+    fn words_id(&self, foreign: bool) -> String {
+        if foreign { self.south.id("session_id") } else { absent("session_id") }
+    }
+
     pub fn body(&self, name: &str, foreign: bool) -> Value {
         match name {
             "up" => json!({ "repo_url": self.words("{repo}", foreign), "branch": "main", "public": true }),
@@ -105,6 +110,11 @@ impl Stage {
             "credential" => {
                 json!({ "host": if foreign { "south-canary.example" } else { "nowhere.example" }, "kind": "token", "owner": "me", "token": "secret" })
             }
+            // Under the id of a session that the other tenant has.
+            "import" => json!({ "dry_run": true, "session": {
+                "session_id": self.words_id(foreign), "owner_principal_id": "ann", "repo_url": self.words("{repo}", foreign), "branch": "main",
+                "state": "failed", "created_at": "2026-11-01T00:00:00Z",
+            }}),
             "tenant" => json!({ "tenant_id": self.words("{tenant}", foreign) }),
             other => panic!("no body {other}"),
         }

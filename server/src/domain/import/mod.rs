@@ -8,11 +8,10 @@ mod record;
 #[cfg(test)]
 mod tests;
 mod texts;
-mod url;
 
 use alpine_api::{
     Failure, IMPORT_MAX_KEYS, IMPORT_MAX_OPERATIONS, IMPORT_MAX_TRANSITIONS, ImportSession, ImportedSession, OperationKind,
-    OperationStatus, SessionState,
+    OperationStatus, SessionState, json_without_credentials, repo_url_without_credentials, without_credentials,
 };
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
@@ -21,7 +20,6 @@ pub use history::Step;
 pub use ids::{derived_operation, derived_session};
 pub use operations::Planned;
 pub use record::Kept;
-pub use texts::without_credentials;
 
 use self::{
     history::{History, Named},
@@ -107,7 +105,8 @@ pub fn plan(import: &ImportSession, now: DateTime<Utc>) -> Result<Plan, BadImpor
     let owner =
         PrincipalId::parse(&session.owner_principal_id).map_err(|bad| BadImport::at("session.owner_principal_id", bad.to_string()))?;
     let branch: Branch = session.branch.parse().map_err(|bad: alpine_api::BranchError| BadImport::at("session.branch", bad.to_string()))?;
-    let (repo_url, url_cleaned) = url::without_credentials(&session.repo_url)?;
+    let (repo_url, url_cleaned) =
+        repo_url_without_credentials(&session.repo_url).map_err(|bad| BadImport::at("session.repo_url", bad.to_string()))?;
     let mut warnings = Vec::new();
     if url_cleaned {
         warnings.push("session.repo_url: credentials, query or fragment removed".to_owned());
@@ -324,6 +323,6 @@ fn bundle(import: &ImportSession, record_is_kept: bool) -> String {
         sent.record = None;
     }
     let mut value = serde_json::to_value(&sent).unwrap_or_default();
-    texts::clean_json(&mut value);
+    json_without_credentials(&mut value);
     value.to_string()
 }

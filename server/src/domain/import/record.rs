@@ -1,10 +1,12 @@
 //! The record that a session of another ledger left: whether it is one, and whose.
 
-use alpine_api::{RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionState};
+use alpine_api::{
+    RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionState, json_without_credentials, repo_url_without_credentials, without_credentials,
+};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{BadImport, micros, texts, url};
+use super::{BadImport, micros};
 use crate::domain::record::digest;
 
 /// A record as the bytes that will be stored.
@@ -47,7 +49,7 @@ pub(super) fn check(json: &str, whose: &Whose<'_>) -> Result<Kept, BadImport> {
             return Err(BadImport::at(&format!("record.{name}"), "it is not the session's"));
         }
     }
-    let repo_url = text("repo_url").map(url::without_credentials).transpose()?;
+    let repo_url = text("repo_url").and_then(|url| repo_url_without_credentials(url).ok());
     if repo_url.is_none_or(|(url, _)| url.as_str() != whose.repo_url) {
         return Err(BadImport::at("record.repo_url", "it is not the session's"));
     }
@@ -64,7 +66,7 @@ pub(super) fn check(json: &str, whose: &Whose<'_>) -> Result<Kept, BadImport> {
         return Err(bad("it holds a NUL character".into()));
     }
     // The text is looked at too: a name that is there twice hides its first value from whoever reads it as a value.
-    let dirty = texts::clean_json(&mut value) | json.split('"').any(|part| texts::without_credentials(part).is_some());
+    let dirty = json_without_credentials(&mut value) | json.split('"').any(|part| without_credentials(part).is_some());
     let bytes = if dirty { value.to_string().into_bytes() } else { json.as_bytes().to_vec() };
     Ok(Kept { sha256: digest(&bytes), bytes, persisted_at, cleaned: dirty })
 }

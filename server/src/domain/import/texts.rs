@@ -1,67 +1,9 @@
 //! Texts of another ledger: credentials of URLs in them are removed, and so is what steers a terminal.
 
-use serde_json::Value;
+use alpine_api::without_credentials;
 
 /// The longest text that is kept of a reason or a cause, in characters.
 const LONGEST: usize = 1000;
-
-/// The text without the credentials, queries and fragments of the URLs in it; `None` if there are none. Where it is not
-/// certain how far a credential goes, more is removed rather than less.
-#[must_use]
-pub fn without_credentials(text: &str) -> Option<String> {
-    let mut kept = String::with_capacity(text.len());
-    let (mut rest, mut changed) = (text, false);
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        kept.push_str(before);
-        let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '`');
-        let (url, behind) = after.split_at(after.find(ends).unwrap_or(after.len()));
-        let bare = match url.rsplit_once('@') {
-            // Whom an SSH remote is reached as is no secret.
-            Some((user, host)) if before.ends_with("ssh://") && is_word(user) && !host.contains(['?', '#']) => {
-                kept.push_str(url);
-                rest = behind;
-                continue;
-            }
-            Some((_, host)) => host,
-            None => url,
-        };
-        let authority = bare.split(['/', '?', '#']).next().unwrap_or_default();
-        let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) || port.ends_with(']');
-        if authority.rsplit_once(':').is_some_and(|(_, port)| !is_port(port)) {
-            // `user:pass word@host`: the credential goes on behind the space, nobody knows how far.
-            kept.push_str("[removed]");
-            return Some(kept);
-        }
-        let bare = bare.split(['?', '#']).next().unwrap_or_default();
-        changed |= bare.len() != url.len();
-        kept.push_str(bare);
-        rest = behind;
-    }
-    kept.push_str(rest);
-    changed.then_some(kept)
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-}
-
-/// Remove them from every text of a JSON value, names of members included; whether there were any.
-pub fn clean_json(value: &mut Value) -> bool {
-    match value {
-        Value::String(text) => without_credentials(text).map(|clean| *text = clean).is_some(),
-        Value::Array(items) => items.iter_mut().fold(false, |found, item| clean_json(item) | found),
-        Value::Object(members) => {
-            let named = members.keys().any(|name| without_credentials(name).is_some());
-            if named {
-                *members =
-                    std::mem::take(members).into_iter().map(|(name, value)| (without_credentials(&name).unwrap_or(name), value)).collect();
-            }
-            members.values_mut().fold(named, |found, item| clean_json(item) | found)
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
 
 /// Texts as they are taken in, and how many of them held a credential.
 #[derive(Debug, Default)]
@@ -76,54 +18,5 @@ impl Texts {
         self.cleaned += usize::from(clean.is_some());
         let text = clean.as_deref().unwrap_or(text);
         text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_credential_of_a_url_is_left_however_it_is_written() {
-        for (text, expected) in [
-            ("https://user:s3cret@host/org/repo.git", "https://host/org/repo.git"),
-            ("fatal: 'https://s3cret@host/x': not found", "fatal: 'https://host/x': not found"),
-            ("https://user:%ZZs3cret@host/x", "https://host/x"),
-            ("https://user:s3/cret@host/x", "https://host/x"),
-            ("https://user:s3?cret@host/x", "https://host/x"),
-            ("https://user:s3#cret@host/x", "https://host/x"),
-            ("https://user:s3@cret@host/x", "https://host/x"),
-            ("https://host/x?token=s3cret and more", "https://host/x and more"),
-            ("https://host/x#s3cret", "https://host/x"),
-            ("a https://a:s3cret@h/1,https://b:s3cret@i/2 b", "a https://i/2 b"),
-            ("https://a:s3cret@h/1 https://b:s3cret@i/2", "https://h/1 https://i/2"),
-            ("ssh://git:s3cret@host/x", "ssh://host/x"),
-            ("https://user:s3 cret@host/x", "https://[removed]"),
-        ] {
-            assert_eq!(without_credentials(text).as_deref(), Some(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_holds_none_is_left_as_it_is() {
-        for text in ["", "exit 1", "https://host:8443/x", "https://[::1]:80/x", "git@host:org/repo", "ssh://git@host/x", "a:b@c", "://"] {
-            assert_eq!(without_credentials(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn every_text_of_a_value_is_looked_at() {
-        let mut value = serde_json::json!({"a": [{"b": "https://u:s3cret@h/x"}], "https://u:s3cret@h": 1, "c": "https://h/x"});
-        assert!(clean_json(&mut value));
-        assert_eq!(value, serde_json::json!({"a": [{"b": "https://h/x"}], "https://h": 1, "c": "https://h/x"}));
-        assert!(!clean_json(&mut value));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn whatever_is_cleaned_is_clean(text in "[a-z:/@?# '%.]{0,40}") {
-            let clean = without_credentials(&text).unwrap_or(text);
-            proptest::prop_assert_eq!(without_credentials(&clean).filter(|_| !clean.contains("[removed]")), None, "{}", clean);
-        }
     }
 }

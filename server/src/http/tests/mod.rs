@@ -5,6 +5,7 @@ mod credentials;
 mod identity;
 mod refusals;
 mod serving;
+mod streams;
 mod surroundings;
 
 use std::{sync::Arc, time::Duration};

@@ -103,6 +103,7 @@ impl Ends {
         }
     }
 
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.lock().waited.len()
     }

@@ -234,6 +234,7 @@ impl Feeds {
         }
     }
 
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.lock().by_session.len()
     }

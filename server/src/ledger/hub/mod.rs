@@ -62,18 +62,6 @@ impl Hub {
         self.ends.wait(tenant, operation)
     }
 
-    /// How many operations are waited for.
-    #[must_use]
-    pub fn waited_for(&self) -> usize {
-        self.ends.count()
-    }
-
-    /// How many sessions are watched.
-    #[must_use]
-    pub fn watched(&self) -> usize {
-        self.feeds.count()
-    }
-
     /// There may be something to claim.
     pub(super) fn work(&self) {
         self.work.notify_one();

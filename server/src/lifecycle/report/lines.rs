@@ -42,7 +42,8 @@ impl Line {
         let mut text = redactor.apply(text);
         text.truncate(text.trim_end().len());
         if self.beyond > 0 {
-            text.push_str(&format!(" {}", left_out(self.beyond)));
+            text.push_str(if text.is_empty() { "" } else { " " });
+            text.push_str(&left_out(self.beyond));
         }
         text
     }

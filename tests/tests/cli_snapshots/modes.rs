@@ -1,0 +1,168 @@
+//! One command, four times: for a person on a terminal, for one without, and for a script on either.
+
+use alpine_tests::{Answer, World, cli::Alpine, pty::Shown};
+use regex::Regex;
+use serde_json::Value;
+
+pub struct Modes<'a> {
+    pub world: &'a World,
+    pub who: &'static str,
+}
+
+/// How it went in each.
+#[derive(Debug)]
+pub struct Said {
+    pub words: String,
+    pub terminal: Shown,
+    pub plain: Answer,
+    pub json: Answer,
+    pub json_terminal: Shown,
+}
+
+impl Modes<'_> {
+    fn alpine(&self) -> Alpine {
+        // A browser that is there would be opened.
+        let alpine = if self.who == "admin" { self.world.admin(self.who) } else { self.world.alpine(self.who) };
+        alpine.env("CI", "true")
+    }
+
+    pub async fn run(&self, args: &[&str]) -> Said {
+        self.run_at(100, args).await
+    }
+
+    pub async fn run_at(&self, columns: u16, args: &[&str]) -> Said {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self.run_with(columns, |_| args.clone()).await
+    }
+
+    /// With other arguments each time.
+    pub async fn run_each(&self, args: impl Fn(usize) -> Vec<String>) -> Said {
+        self.run_with(100, args).await
+    }
+
+    async fn run_with(&self, columns: u16, args: impl Fn(usize) -> Vec<String>) -> Said {
+        let json = ["--json"];
+        let (terminal, plain, script, script_on_terminal) = tokio::join!(
+            self.alpine().args(&args(0)).on_terminal(columns),
+            self.alpine().args(&args(1)).run(),
+            self.alpine().args(&args(2)).args(&json).run(),
+            self.alpine().args(&args(3)).args(&json).on_terminal(columns),
+        );
+        Said { words: args(0).join(" "), terminal, plain, json: script, json_terminal: script_on_terminal }
+    }
+}
+
+impl Said {
+    /// The sessions that it was about, one a mode.
+    pub fn sessions(&self) -> Vec<String> {
+        let of = |text: &str| text.find("ses_").map(|at| text[at..at + 36].to_owned()).unwrap_or_else(|| panic!("no session: {text}"));
+        let plain = format!("{}{}", self.plain.stdout, self.plain.stderr);
+        vec![of(self.terminal.screen()), of(&plain), of(&self.json.stdout), of(&self.json_terminal.raw)]
+    }
+
+    /// What was typed, and what stood on the terminal then.
+    fn terminal_text(&self) -> String {
+        format!("$ alpine {}\n{}\n", self.words, trimmed(self.terminal.screen()))
+    }
+
+    fn text(&self) -> String {
+        let Self { terminal, plain, json, json_terminal, .. } = self;
+        let codes = [terminal.code, plain.code, json.code, json_terminal.code];
+        assert!(codes.iter().all(|code| *code == plain.code && code.is_some()), "the exit code depends on the mode: {self:?}");
+        assert_eq!(json.stderr, "", "with --json there is nothing but the object");
+        assert!(!plain.stderr.contains('\u{1b}') && !plain.stdout.contains('\u{1b}'), "control codes without a terminal: {plain}");
+        let compact: Value = serde_json::from_str(&json.stdout).unwrap_or(Value::Null);
+        let pretty: Value = serde_json::from_str(&json_terminal.raw).unwrap_or(Value::Null);
+        assert_eq!(shape(&compact), shape(&pretty), "a terminal changes the object: {self:?}");
+        let code = plain.code.unwrap();
+        format!(
+            "{}\n--- without a terminal: stdout\n{}\n--- stderr\n{}\n--- with --json\n{}\n--- exit code {code}",
+            self.terminal_text(),
+            trimmed(&plain.stdout),
+            trimmed(&plain.stderr),
+            if compact.is_null() { trimmed(&json.stdout) } else { serde_json::to_string_pretty(&compact).unwrap() },
+        )
+    }
+
+    #[track_caller]
+    pub fn snapshot(&self, name: &str) {
+        // As it was, for docs/cli.md.
+        let captures = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("captures");
+        std::fs::create_dir_all(&captures).unwrap();
+        std::fs::write(captures.join(format!("{name}.txt")), self.terminal_text()).unwrap();
+        insta::assert_snapshot!(name, normalised(&self.text()));
+    }
+
+    /// How often git and the installer say how far they are is not the same each time: they are left out, and the numbers.
+    #[track_caller]
+    pub fn snapshot_of_events(&self, name: &str) {
+        let progress = |line: &&str| !line.contains("\"kind\":\"progress\"") && !line.split("  ").any(|cell| PHASES.contains(&cell.trim()));
+        let json = |text: &str| match serde_json::from_str::<Vec<Value>>(text) {
+            Ok(all) => all.iter().filter(|event| event["kind"] != "progress").map(|event| format!("{event}\n")).collect(),
+            Err(_) => text.lines().filter(progress).map(|line| format!("{line}\n")).collect::<String>(),
+        };
+        let human = |text: &str| {
+            let cells = |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" | ");
+            text.lines().filter(progress).map(|line| format!("{}\n", cells(line))).collect::<String>()
+        };
+        assert!([self.terminal.code, self.json.code, self.json_terminal.code].iter().all(|code| *code == self.plain.code));
+        let Self { words, terminal, plain, json: script, .. } = self;
+        let text = format!(
+            "$ alpine {words}\n{}\n--- without a terminal\n{}\n--- with --json\n{}",
+            human(terminal.screen()),
+            human(&plain.stdout),
+            json(&script.stdout)
+        );
+        insta::assert_snapshot!(name, normalised(&text));
+    }
+}
+
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+const PHASES: [&str; 9] = ["resolve", "provision", "sync", "install", "start", "cleanup", "stop", "persist", "destroy"];
+
+/// The fields' names, without the values.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::Null => Value::Null,
+        _ => Value::Bool(true),
+    }
+}
+
+/// What is another each time, made the same.
+const SAME: &[(&str, &str)] = &[
+    (r"\b(ses|op|tok|cred|rec)_[0-9a-f]{32}", "${1}_0123456789abcdef0123456789abcdef"),
+    (r"alpine_pat_\w+", "alpine_pat_(secret)"),
+    (r"\b[0-9a-f]{64}\b", "(hash)"),
+    (r"\b[0-9a-f]{40}\b", "0123456789abcdef0123456789abcdef01234567"),
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "(uuid)"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "2026-11-26T10:00:00Z"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-11-26 10:00:00"),
+    (r"until \d{4}-\d\d-\d\d", "until 2027-02-24"),
+    (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "10:00:00.000"),
+    (r"(just now|\d+ (s|min) ago) *", "1 s ago  "),
+    (r"UPDATED *", "UPDATED  "),
+    // Where a line is cut depends on the time in it.
+    (r"(?m) [^ ]*…$", " …"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:40001"),
+    (r"/\S+/(\.config/\S+)", "/home/ann/$1"),
+    (r" +\d+\.\d s\b", " 0.5 s"),
+    // Steps that are told apart only where the server says so in time.
+    (r"(?m)^✓ (starting the workspace|removing the sandbox) .*\n", ""),
+    (r", (start|removal) 0\.5 s", ""),
+];
+
+pub fn normalised(text: &str) -> String {
+    SAME.iter().fold(text.to_owned(), |text, (pattern, same)| Regex::new(pattern).unwrap().replace_all(&text, *same).into_owned())
+}
+
+pub fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}

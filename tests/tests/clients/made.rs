@@ -1,0 +1,59 @@
+//! The programs: made by tests/clients/build.sh, and run.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Instant,
+};
+
+use alpine_tests::{REPO, bins};
+use serde_json::Value;
+
+/// The folder of the generators, which tests/run.sh fetches into `target/tools`; a test run without it does so itself.
+pub fn fetch() -> PathBuf {
+    let dir = variable("ALPINE_TEST_CLIENTS").map_or_else(|| bins::root().join("target/tools/clients"), PathBuf::from);
+    let status = Command::new(bins::root().join("tests/clients/fetch.sh")).arg(&dir).stdin(Stdio::null()).status().unwrap();
+    assert!(status.success(), "the generators could not be fetched");
+    dir
+}
+
+/// The folder in which the language's program is built; what went wrong where it could not be.
+pub fn build(language: &str, tools: &Path) -> Result<PathBuf, String> {
+    let begun = Instant::now();
+    let root = bins::root();
+    let dir = root.join("target/clients").join(language);
+    let mut command = Command::new(root.join("tests/clients/build.sh"));
+    command.arg(language).arg(root.join("openapi/alpine.v1.json")).arg(tools).arg(&dir);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    println!("{language}: built {:.1?}", begun.elapsed());
+    if output.status.success() { Ok(dir) } else { Err(format!("{language} could not be built: {}", said(&output))) }
+}
+
+/// The program's summary: the last line that it printed.
+pub fn run(dir: &Path, program: &[&str], tools: &Path, settings: &[(&str, &str)], ca: &Path) -> Result<Value, String> {
+    let path = std::env::join_paths([tools.join("python/bin")].into_iter().chain(paths())).unwrap();
+    let mut command = Command::new(program[0]);
+    if program[0].contains('/') {
+        command = Command::new(dir.join(program[0]));
+    }
+    command.args(&program[1..]).current_dir(dir).stdin(Stdio::null()).env("PATH", path).envs(settings.iter().copied());
+    command.env("ALPINE_REPO", REPO).env("ALPINE_CA_FILE", ca).env("NODE_EXTRA_CA_CERTS", ca);
+    command.env("NO_PROXY", "127.0.0.1").env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = command.output().map_err(|error| error.to_string())?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let summary = stdout.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+    summary.filter(|_| output.status.success()).ok_or_else(|| said(&output))
+}
+
+fn said(output: &Output) -> String {
+    format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the harness's own switch")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn paths() -> Vec<PathBuf> {
+    variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
