@@ -86,6 +86,11 @@ async fn check(world: &World, principal: &str, summary: &Value, reads_bytes: boo
     let sequence = list("sequence");
     assert_eq!(sequence, (1..=sequence.len()).map(|seq| json!(seq)).collect::<Vec<_>>(), "no gap, page by page: {said}");
     assert!(sequence.len() >= 5, "requested, provisioning, repo_syncing, installing, ready: {said}");
+    // Of the client that reads the stream too, once the session is over.
+    if let Some(streamed) = summary["streamed"].as_array() {
+        assert_eq!(*streamed, (1..=streamed.len()).map(|seq| json!(seq)).collect::<Vec<_>>(), "no gap, as a stream: {said}");
+        assert!(streamed.len() >= sequence.len() + 3, "and stopping, persisting, stopped: {said}");
+    }
     let refusals = json!([
         { "status": 422, "error_code": "ERR_INVALID_BRANCH" },
         { "status": 404, "error_code": "ERR_SESSION_NOT_FOUND" },
