@@ -26,6 +26,7 @@ const CLIENTS: [(&str, &[&str], bool); 4] = [
 /// Straight to the server, and once more through one that is newer than the document: its answers have more fields.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_in_four_languages_take_a_session_from_up_to_its_record_and_ignore_fields_that_are_newer_than_they_are() {
+    let started = Instant::now();
     let tools = spawn_blocking(made::fetch).await.unwrap();
     let builds = CLIENTS.map(|(language, ..)| {
         let tools = tools.clone();
@@ -39,6 +40,7 @@ async fn clients_in_four_languages_take_a_session_from_up_to_its_record_and_igno
         let (world, tools, servers) = (world.clone(), tools.clone(), servers.clone());
         all.spawn(async move {
             let dir = build.await.unwrap()?;
+            println!("{language}: built after {:.1?}", started.elapsed());
             for (when, server) in servers {
                 let begun = Instant::now();
                 let principal = format!("{language}-{when}");
