@@ -30,6 +30,14 @@ function digestOfRecord(answer: string, sizeBytes: number): string {
   return createHash("sha256").update(bytes.subarray(start, start + sizeBytes)).digest("hex");
 }
 
+/** The `id` of every message of a stream of events, which ends as the session is over. */
+async function numbers(stream: ReadableStream<Uint8Array>): Promise<number[]> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const piece of stream) text += decoder.decode(piece, { stream: true });
+  return [...text.matchAll(/^id: ?(\d+)$/gm)].map((id) => Number(id[1]));
+}
+
 // docs: begin
 
 const alpine = createClient<paths, `application/${string}`>({ baseUrl, headers: { Authorization: `Bearer ${token}` } });
@@ -62,6 +70,13 @@ if (stopped.state !== "stopped") throw new Error(`it is ${stopped.state}: ${stop
 const body = { reason: "once more", force: false, retry_persist: false };
 const downAgain = ok(await alpine.POST("/v1/sessions/{session_id}/down", { params: { path }, body }));
 
+const live = await alpine.GET("/v1/sessions/{session_id}/events", {
+  params: { path },
+  headers: { Accept: "text/event-stream" },
+  parseAs: "stream",
+});
+const streamed = await numbers(ok(live));
+
 const record = ok(await alpine.GET("/v1/sessions/{session_id}/record", { params: { path } }));
 const text = ok(await alpine.GET("/v1/sessions/{session_id}/record", { params: { path }, parseAs: "text" }));
 
@@ -80,6 +95,7 @@ console.log(
     listed: list.sessions.map((session) => session.session_id),
     status: status.state,
     sequence,
+    streamed,
     down_operation_ids: [stopped.operation_id, downAgain.operation_id],
     stopped: stopped.state,
     verified: stopped.persistence_verified,

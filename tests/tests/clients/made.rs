@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Instant,
 };
 
 use alpine_tests::{REPO, bins};
@@ -19,13 +18,11 @@ pub fn fetch() -> PathBuf {
 
 /// The folder in which the language's program is built; what went wrong where it could not be.
 pub fn build(language: &str, tools: &Path) -> Result<PathBuf, String> {
-    let begun = Instant::now();
     let root = bins::root();
     let dir = root.join("target/clients").join(language);
     let mut command = Command::new(root.join("tests/clients/build.sh"));
     command.arg(language).arg(root.join("openapi/alpine.v1.json")).arg(tools).arg(&dir);
     let output = command.stdin(Stdio::null()).output().unwrap();
-    println!("{language}: built {:.1?}", begun.elapsed());
     if output.status.success() { Ok(dir) } else { Err(format!("{language} could not be built: {}", said(&output))) }
 }
 

@@ -26,6 +26,7 @@ const CLIENTS: [(&str, &[&str], bool); 4] = [
 /// Straight to the server, and once more through one that is newer than the document: its answers have more fields.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_in_four_languages_take_a_session_from_up_to_its_record_and_ignore_fields_that_are_newer_than_they_are() {
+    let started = Instant::now();
     let tools = spawn_blocking(made::fetch).await.unwrap();
     let builds = CLIENTS.map(|(language, ..)| {
         let tools = tools.clone();
@@ -39,6 +40,7 @@ async fn clients_in_four_languages_take_a_session_from_up_to_its_record_and_igno
         let (world, tools, servers) = (world.clone(), tools.clone(), servers.clone());
         all.spawn(async move {
             let dir = build.await.unwrap()?;
+            println!("{language}: built after {:.1?}", started.elapsed());
             for (when, server) in servers {
                 let begun = Instant::now();
                 let principal = format!("{language}-{when}");
@@ -86,6 +88,11 @@ async fn check(world: &World, principal: &str, summary: &Value, reads_bytes: boo
     let sequence = list("sequence");
     assert_eq!(sequence, (1..=sequence.len()).map(|seq| json!(seq)).collect::<Vec<_>>(), "no gap, page by page: {said}");
     assert!(sequence.len() >= 5, "requested, provisioning, repo_syncing, installing, ready: {said}");
+    // Of the client that reads the stream too, once the session is over.
+    if let Some(streamed) = summary["streamed"].as_array() {
+        assert_eq!(*streamed, (1..=streamed.len()).map(|seq| json!(seq)).collect::<Vec<_>>(), "no gap, as a stream: {said}");
+        assert!(streamed.len() >= sequence.len() + 3, "and stopping, persisting, stopped: {said}");
+    }
     let refusals = json!([
         { "status": 422, "error_code": "ERR_INVALID_BRANCH" },
         { "status": 404, "error_code": "ERR_SESSION_NOT_FOUND" },
