@@ -46,10 +46,16 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "commit of `ready` to the waiting client, {} sessions, {} at once, another replica, fsync on", self.sessions, self.at_once)?;
+        writeln!(
+            f,
+            "commit of `ready` to the waiting client, {} sessions, {} at once, another replica, fsync on",
+            self.sessions, self.at_once
+        )?;
         writeln!(f, "| client | p50, ms | p95, ms | max, ms | p95 of polling / this |\n|---|---|---|---|---|")?;
         let polling = self.rows.last().map_or(f64::NAN, |row| row.p95);
-        self.rows.iter().try_for_each(|r| writeln!(f, "| {} | {:.1} | {:.1} | {:.1} | {:.0} |", r.what, r.p50, r.p95, r.max, polling / r.p95))
+        self.rows
+            .iter()
+            .try_for_each(|r| writeln!(f, "| {} | {:.1} | {:.1} | {:.1} | {:.0} |", r.what, r.p50, r.p95, r.max, polling / r.p95))
     }
 }
 
@@ -155,7 +161,8 @@ impl Stage {
             // It began to wait at any time.
             sleep(POLL.mul_f64(fastrand::f64())).await;
             loop {
-                let reply = send(polls.request(Method::GET, &format!("/v1/sessions/{session}")).header(header::ACCEPT, "application/json")).await;
+                let reply =
+                    send(polls.request(Method::GET, &format!("/v1/sessions/{session}")).header(header::ACCEPT, "application/json")).await;
                 if reply.body["state"] == "ready" {
                     return Ok(now());
                 }
@@ -169,7 +176,9 @@ impl Stage {
 
     async fn committed(&self, session: &str) -> DateTime<Utc> {
         let id = uuid(session);
-        self.db.one(&format!("SELECT pg_xact_commit_timestamp(xmin) FROM transitions WHERE session_id = '{id}' AND to_state = 'ready'")).await
+        self.db
+            .one(&format!("SELECT pg_xact_commit_timestamp(xmin) FROM transitions WHERE session_id = '{id}' AND to_state = 'ready'"))
+            .await
     }
 }
 
