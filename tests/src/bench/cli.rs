@@ -95,7 +95,8 @@ async fn pages(world: &World) -> anyhow::Result<Vec<String>> {
 
 fn pair(pairs: usize, what: &str, alpine: impl Fn() -> Command, name: &str, other: impl Fn() -> Command) -> anyhow::Result<Row> {
     // The caches first.
-    (took(alpine())?, took(other())?);
+    took(alpine())?;
+    took(other())?;
     let mut figures = Vec::new();
     for _ in 0..pairs {
         figures.push((took(alpine())?, took(other())?));
