@@ -110,7 +110,7 @@ impl Import {
         Ok(summary)
     }
 
-    /// Four at a time; what the server says of each, in the file's order. What is refused for another reason than its
+    /// Some at a time; what the server says of each, in the file's order. What is refused for another reason than its
     /// content ends it all: what was imported by then is there, and the next try goes on from it.
     async fn send(&self, context: &Context, client: &Client, bundles: &[Bundle]) -> Result<Vec<Result<Imported, ClientError>>, CliError> {
         let (next, stopped) = (AtomicUsize::new(0), Mutex::new(None));
@@ -127,7 +127,21 @@ impl Import {
                 }
             }
         };
-        tokio::join!(worker(), worker(), worker(), worker());
+        // Most of the time of each is waiting for its record to be verified.
+        tokio::join!(
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker()
+        );
         match stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error.into()),
             None => Ok(answers.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()),

@@ -49,7 +49,7 @@ fn reach(operation: &str) -> Option<Reach> {
         // Nobody's data, or only the caller's own.
         "livez" | "readyz" | "metrics" | "openapi" | "protectedResource" | "whoAmI" => none,
         "getSession" | "getRecord" | "getOperation" | "revokeToken" | "removeCredential" | "getTenant" => none,
-        "listEvents" => Reach { queries: &["", "?after=0&limit=5"], ..none },
+        "listEvents" | "getLog" => Reach { queries: &["", "?after=0&limit=5"], ..none },
         "downSession" => Reach { body: json!({ "reason": "tried from another tenant", "force": true }), ..none },
         "updateTenant" => Reach { body: json!({ "max_active_sessions": 1, "max_active_sessions_per_principal": 1 }), ..none },
         "listSessions" => {
