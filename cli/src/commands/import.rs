@@ -121,7 +121,7 @@ impl Import {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(bundle) = bundles.get(at) else { break };
                 let body = ImportSession { dry_run: self.dry_run, ..bundle.import.clone() };
-                match client.import(&context.ui, &body).await {
+                match Box::pin(client.import(&context.ui, &body)).await {
                     Err(error) if !error.is_of_content() => *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
                     answer => answers.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(answer),
                 }
