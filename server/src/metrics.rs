@@ -31,6 +31,7 @@ pub enum Action {
     Operation,
     Tenants,
     Audit,
+    Imports,
     Other,
 }
 
@@ -46,6 +47,7 @@ impl Action {
         Self::Operation,
         Self::Tenants,
         Self::Audit,
+        Self::Imports,
         Self::Other,
     ];
 
@@ -72,6 +74,7 @@ impl Action {
             Self::Operation => "operation",
             Self::Tenants => "tenants",
             Self::Audit => "audit",
+            Self::Imports => "imports",
             Self::Other => "other",
         }
     }

@@ -70,9 +70,8 @@ impl ClientError {
             Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
             Self::Refused(refusal) => {
-                let too_many = refusal.status == StatusCode::TOO_MANY_REQUESTS;
-                let too_fast = too_many && refusal.code() == Word::Known(ErrorCode::RateLimited);
-                refusal.is_transient() || matches!(patience, Patience::Wait) && too_many || matches!(patience, Patience::Import) && too_fast
+                let lasting = matches!(patience, Patience::Wait | Patience::Import);
+                refusal.is_transient() || lasting && refusal.status == StatusCode::TOO_MANY_REQUESTS
             }
             _ => false,
         }

@@ -110,7 +110,7 @@ impl Import {
         Ok(summary)
     }
 
-    /// Four at a time; what the server says of each, in the file's order. What is refused for another reason than its
+    /// Some at a time; what the server says of each, in the file's order. What is refused for another reason than its
     /// content ends it all: what was imported by then is there, and the next try goes on from it.
     async fn send(&self, context: &Context, client: &Client, bundles: &[Bundle]) -> Result<Vec<Result<Imported, ClientError>>, CliError> {
         let (next, stopped) = (AtomicUsize::new(0), Mutex::new(None));
@@ -121,13 +121,27 @@ impl Import {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(bundle) = bundles.get(at) else { break };
                 let body = ImportSession { dry_run: self.dry_run, ..bundle.import.clone() };
-                match client.import(&context.ui, &body).await {
+                match Box::pin(client.import(&context.ui, &body)).await {
                     Err(error) if !error.is_of_content() => *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
                     answer => answers.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(answer),
                 }
             }
         };
-        tokio::join!(worker(), worker(), worker(), worker());
+        // Most of the time of each is waiting for its record to be verified.
+        tokio::join!(
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker(),
+            worker()
+        );
         match stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error.into()),
             None => Ok(answers.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()),

@@ -31,7 +31,8 @@ pub fn session_of(raw: &RawValue) -> Option<String> {
 pub fn read(raw: &RawValue) -> Result<Found, Wrong> {
     // A text that is JSON: the record as it was stored.
     if let Ok(text) = serde_json::from_str::<String>(raw.get()) {
-        return fitted(RawValue::from_string(text).map_err(|_| "the record is not JSON")?, None);
+        let record = RawValue::from_string(text).map_err(|_| "the record is not JSON")?;
+        return fitted(record.get());
     }
     let outer = Fields::of(raw).map_err(|_| "the record is not an object")?;
     match outer.raw(WITHIN).filter(|_| outer.raw(&["state_transitions"]).is_none()) {
@@ -40,14 +41,14 @@ pub fn read(raw: &RawValue) -> Result<Found, Wrong> {
             let found = read(inner)?;
             Ok(Found { durable_object_id: durable.or(found.durable_object_id), ..found })
         }
-        None => fitted(raw.to_owned(), None),
+        None => fitted(raw.get()),
     }
 }
 
 /// As it stands if it fits; else without the space between its parts.
-fn fitted(json: Box<RawValue>, durable_object_id: Option<String>) -> Result<Found, Wrong> {
+fn fitted(json: &str) -> Result<Found, Wrong> {
     let mut warning = None;
-    let mut text = json.get().to_owned();
+    let mut text = json.to_owned();
     if text.len() > RECORD_MAX_BYTES {
         text = minified(&text);
         warning = Some("record: too large as it stands in the file, so without the space between its parts");
@@ -63,7 +64,7 @@ fn fitted(json: Box<RawValue>, durable_object_id: Option<String>) -> Result<Foun
         warning = Some("record: credentials removed, so its bytes and digest are not the original's");
     }
     let json = RawValue::from_string(text).map_err(|_| "the record is not JSON")?;
-    Ok(Found { json, durable_object_id, warning })
+    Ok(Found { json, durable_object_id: None, warning })
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ fn action(method: &Method, route: &str) -> Action {
         "/v1/operations/{operation_id}" if read => Action::Operation,
         "/v1/tenants" | "/v1/tenants/{tenant_id}" => Action::Tenants,
         "/v1/audit" if read => Action::Audit,
+        "/v1/imports/sessions" => Action::Imports,
         _ => Action::Other,
     }
 }
