@@ -62,18 +62,14 @@ impl Events {
     }
 
     async fn follow(&self, context: &Context, client: &Client, session: SessionId) -> Result<(), CliError> {
-        let (mut after, mut last_state, mut patience) = (self.after, None, Patience::Ask);
-        while let Some((events, next)) = page(context, client, session, after, patience).await? {
-            // It has answered: what breaks from now on is an interruption.
-            (after, patience) = (next, Patience::Wait);
-            last_state = events.last().map(|event| event.to_state.clone());
-            events.into_iter().for_each(|event| context.ui.answer_line(&Event(event)));
-        }
+        let (after, last_state) = say_all(context, client, session, self.after).await?;
         let state = match last_state {
             Some(state) => state,
-            None => client.session(&context.ui, session, patience).await?.state,
+            None => client.session(&context.ui, session, Patience::Wait).await?.state,
         };
         if rests(&state) {
+            // What has led there may have happened in between.
+            say_all(context, client, session, after).await?;
             return Ok(());
         }
         let mut feed = Feed::<wire::Event>::new(client, &context.ui, session, after);
@@ -88,12 +84,34 @@ impl Events {
                     }
                 }
                 // Pages do not say that nothing more comes.
-                None if feed.is_paged() && !rests(&client.session(&context.ui, session, Patience::Wait).await?.state) => {}
+                None if feed.is_paged() => {
+                    if rests(&client.session(&context.ui, session, Patience::Wait).await?.state) {
+                        say_all(context, client, session, feed.after()).await?;
+                        break;
+                    }
+                }
                 None => break,
             }
         }
         Ok(())
     }
+}
+
+/// Tells all that there is after one; the last one's number, and the state after it.
+async fn say_all(
+    context: &Context,
+    client: &Client,
+    session: SessionId,
+    after: i64,
+) -> Result<(i64, Option<Word<SessionState>>), CliError> {
+    let (mut after, mut state, mut patience) = (after, None, Patience::Ask);
+    while let Some((events, next)) = page(context, client, session, after, patience).await? {
+        // It has answered: what breaks from now on is an interruption.
+        (after, patience) = (next, Patience::Wait);
+        state = events.last().map(|event| event.to_state.clone());
+        events.into_iter().for_each(|event| context.ui.answer_line(&Event(event)));
+    }
+    Ok((after, state))
 }
 
 /// The events after one and where the next page begins; none at the end.

@@ -82,6 +82,8 @@ async fn follow(context: &Context, client: &Client, session: SessionId) -> Resul
             None if feed.is_paged() => {
                 let state = client.session(&context.ui, session, Patience::Wait).await?.state;
                 if matches!(state.known(), Some(SessionState::Stopped | SessionState::Failed)) {
+                    // What was written last may have come in between.
+                    page(context, client, session, feed.after()).await?.chunks.into_iter().for_each(|chunk| say(context, chunk));
                     break;
                 }
             }
