@@ -146,20 +146,18 @@ impl CliError {
                 self,
                 "correct these entries in a copy of the file and import that: what is here already stays as it is",
             ),
-            Self::Interrupted { waiting_for: None } => {
-                Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun")
-            }
-            Self::Interrupted { waiting_for: Some((session, operation)) } => Report {
-                operation_id: Some(*operation),
-                session_id: Some(*session),
-                ..Report::new(
-                    ErrorCode::Interrupted,
-                    "interrupted; the operation goes on",
-                    format!("follow it with alpine status {session} or alpine events {session} --follow"),
-                )
-            },
+            Self::Interrupted { waiting_for } => self.interrupted(*waiting_for),
             Self::Runtime(source) => Report::new(ErrorCode::Internal, format!("{self}: {source}"), "try again"),
         }
+    }
+
+    fn interrupted(&self, waiting_for: Option<(SessionId, OperationId)>) -> Report {
+        let Some((session, operation)) = waiting_for else {
+            return Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun");
+        };
+        let next = format!("follow it with alpine status {session} or alpine events {session} --follow");
+        let report = Report::new(ErrorCode::Interrupted, "interrupted; the operation goes on", next);
+        Report { operation_id: Some(operation), session_id: Some(session), ..report }
     }
 
     fn not_ready(&self, session: SessionId, state: &Word<SessionState>) -> Report {
