@@ -41,6 +41,8 @@ async fn run(time: Duration, more: &[&str]) -> Run {
     st.arg("--tls-verify").arg(&world.pki.ca).args(["--checks", "all", "--phases", "examples,coverage,fuzzing,stateful"]);
     // One: this Python parses its own sources where it tells of a fault, which two threads must not do at once.
     st.args(["--workers", "1", "--max-time", &time.as_secs().to_string(), "--continue-on-failure", "--request-timeout", "40"]);
+    // Who is refused before a large body was read may find the connection closed: it is asked again.
+    st.args(["--request-retries", "3"]);
     st.args(["--generation-database", "none", "--warnings", "off", "--suppress-health-check", "all", "--no-shrink"]).args(more);
     st.env("ALPINE_TEST_STAGE", &stage).env("ALPINE_TEST_TOKEN", world.token(TENANT, "ann", &["alpine.admin", "alpine.operator"]));
     st.env("PYTHONPATH", &hooks).env("SCHEMATHESIS_HOOKS", "conformance").env("PYTHONDONTWRITEBYTECODE", "1");
