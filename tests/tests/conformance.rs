@@ -59,6 +59,7 @@ impl Run {
     }
 
     /// Nothing was found, and there was something to find it in: every operation was asked for, so many of them with success.
+    #[expect(clippy::print_stdout, reason = "the figures are half of what it is run for")]
     fn check(&self, requests: u64, good: usize) {
         let said = format!("{}{}", String::from_utf8_lossy(&self.output.stdout), String::from_utf8_lossy(&self.output.stderr));
         println!("{:?}: {} requests, {} by links; {:#?}", self.took, self.count("sent"), self.count("linked"), self.tally);
