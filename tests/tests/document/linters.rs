@@ -23,8 +23,11 @@ fn lint(linter: &str, document: &Path) -> (bool, String) {
     (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
+/// A rule, and a change that breaks it.
+type Broken<'a> = (&'a str, fn(&mut Value));
+
 /// Content with the document, and not with it when this is done to it.
-fn is_content_but_not_with(linter: &str, broken: &[(&str, fn(&mut Value))]) {
+fn is_content_but_not_with(linter: &str, broken: &[Broken<'_>]) {
     let (content, said) = lint(linter, &bins::root().join(COMMITTED));
     assert!(content, "{said}");
     let dir = base::fresh("lint");

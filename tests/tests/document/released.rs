@@ -23,7 +23,8 @@ fn a_document_does_not_break_itself() {
 #[test]
 fn what_is_taken_from_the_real_document_is_missed() {
     let old = json(COMMITTED);
-    let cases: [(&str, fn(&mut Value), &str); 4] = [
+    type Case = (&'static str, fn(&mut Value), &'static str);
+    let cases: [Case; 4] = [
         (
             "a field",
             |document| {
