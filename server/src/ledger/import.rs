@@ -101,7 +101,8 @@ impl TenantLedger {
             plan.operations.iter().map(|operation| operation.given.as_deref().and_then(|id| id.parse().ok())).collect();
         let asked: Vec<Uuid> = own.iter().flatten().map(|id| id.uuid()).collect();
         let taken = sqlx::query!(
-            r#"SELECT EXISTS (SELECT FROM sessions WHERE tenant_id = $1 AND session_id = $2) AS "session!",
+            r#"SELECT EXISTS (SELECT FROM sessions WHERE tenant_id = $1 AND session_id = $2)
+                    OR EXISTS (SELECT FROM imported_sessions WHERE tenant_id = $1 AND session_id = $2) AS "session!",
                    ARRAY(SELECT operation_id FROM operations WHERE tenant_id = $1 AND operation_id = ANY ($3)) AS "operations!""#,
             self.tenant.as_str(),
             given.map(SessionId::uuid),
@@ -128,7 +129,8 @@ impl TenantLedger {
     ) -> Result<bool, Error> {
         let claimed = sqlx::query!(
             "INSERT INTO imported_sessions (tenant_id, original_id, session_id, imported_by, sha256, bundle) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT ON CONSTRAINT imported_sessions_pkey DO NOTHING",
+             -- On either key: the other index is written by the same two at once.
+             ON CONFLICT DO NOTHING",
             self.tenant.as_str(),
             plan.original_id,
             session.uuid(),

@@ -146,6 +146,11 @@ const SAME: &[(&str, &str)] = &[
     (r"\b\d\d:\d\d:\d\d\.\d{3}\b", "10:00:00.000"),
     (r"(just now|\d+ (s|min) ago) *", "1 s ago  "),
     (r"UPDATED *", "UPDATED  "),
+    // How much progress there was between two changes of state.
+    (r#""seq": ?\d+"#, r#""seq":1"#),
+    (r"(?m)^ *\d+((  | \| )(\d{4}-\d\d-\d\d|10:00:00))", "1$1"),
+    (r"REPOSITORY +([A-Z])", "REPOSITORY  $1"),
+    (r"…\S*/org/repo\.git *", "…/org/repo.git  "),
     // Where a line is cut depends on the time in it.
     (r"(?m) [^ ]*…$", " …"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:40001"),
