@@ -44,7 +44,7 @@ pub struct ImportSession {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportedSession {
-    /// Its id there. Kept if it is of this control plane's form and free; otherwise another is derived from it.
+    /// Its id there. Another is derived from it and the tenant, the same each time.
     #[schema(min_length = 1, max_length = 200, examples("ses_019ab1c24d3e7f508192a3b4c5d6e7f8"))]
     pub session_id: String,
     #[schema(min_length = 1, max_length = 255)]

@@ -32,6 +32,9 @@ def filter_case(context, case):
     page = "event-stream" not in str(headers.get("Accept", ""))
     if page and not (re.fullmatch("[0-9]{1,18}", after)):
         return False
+    # Some generated clients send `null` for no body, and it is taken for that.
+    if operation_id(case) == "downSession" and case.body is None:
+        return False
     return "x-schemathesis-unknown-property" not in headers
 
 

@@ -297,3 +297,38 @@ async fn old_keys_and_finished_rows_are_swept_and_nothing_before_its_time() {
         assert_eq!(world.status("ann", id).await.ok()["state"], state, "what is not final is never swept");
     }
 }
+
+/// While servers are replaced one after the other: in one statement, without a number among the events.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transition_that_an_older_server_writes_is_numbered_after_the_progress_before_it() {
+    let world = World::start().await;
+    let (slow, _) = world.git.with_files("org/slow", &[(".alpine.toml", "install = \"echo one; sleep 300\"")]);
+    let id = text(&world.up("ann", &slow, "main", &["--no-wait"]).run().await.ok(), "session_id");
+    world.db.wait_for_state(&id, &["installing"], LIMIT).await;
+    let of = format!("session_id = '{}'", uuid(&id));
+    let begun = tokio::time::Instant::now();
+    while world.db.count(&format!("progress WHERE {of} AND phase = 'install'")).await == 0 {
+        assert!(begun.elapsed() < LIMIT, "no progress");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let older = format!(
+        "WITH session AS (
+            UPDATE sessions SET state = 'failing', transition_seq = transition_seq + 1 WHERE {of} RETURNING *
+         )
+         INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, actor, reason, operation_id, fence)
+         SELECT s.tenant_id, s.session_id, s.transition_seq, 'installing', 'failing', 'system', 'older', s.operation_id, l.fence
+         FROM session s JOIN leases l USING (tenant_id, session_id)"
+    );
+    assert_eq!(world.db.execute(&older).await, 1);
+    let events = format!("SELECT coalesce(event_seq, seq) AS n FROM transitions WHERE {of} UNION ALL SELECT seq FROM progress WHERE {of}");
+    let (count, distinct, last): (i64, i64, i64) = (
+        world.db.one(&format!("SELECT count(*) FROM ({events}) AS e")).await,
+        world.db.one(&format!("SELECT count(DISTINCT n) FROM ({events}) AS e")).await,
+        world.db.one(&format!("SELECT max(n) FROM ({events}) AS e")).await,
+    );
+    assert_eq!((count, distinct), (last, last));
+    let older: i64 = world.db.one(&format!("SELECT event_seq FROM transitions WHERE {of} AND reason = 'older'")).await;
+    assert!(
+        older > world.db.one::<i64>(&format!("SELECT max(seq) FROM progress WHERE {of} AND phase = 'install' AND seq < {older}")).await
+    );
+}

@@ -45,8 +45,8 @@ pub struct Parameters {
 /// data: <a LogChunk as JSON, on one line>
 /// ```
 ///
-/// A comment (a line that begins with `:`) comes every 15 seconds, so that nothing on the way takes the connection for dead. The
-/// server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that piece, with
+/// A comment (a line that begins with `:`) comes where nothing else does for 15 seconds (the server may be set otherwise), so that
+/// nothing on the way takes the connection for dead. The server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that piece, with
 /// no gap and no repetition. Once the session is
 /// over (`stopped` or `failed`) and everything was sent the stream ends; a request that begins there is answered `204`.
 #[utoipa::path(

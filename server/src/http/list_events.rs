@@ -33,7 +33,8 @@ pub struct Parameters {
 
 /// What has happened to a session
 ///
-/// Every change of its state and every step that a phase has come further, oldest first, numbered from 1 without a gap.
+/// Every change of its state and every step that a phase has come further, oldest first, numbered from 1 without a gap. What is left of a session
+/// that ended long ago begins later.
 ///
 /// With `Accept: text/event-stream` the same come as a stream (server-sent events), those that are there first and then each as it
 /// happens. A message is
@@ -44,8 +45,8 @@ pub struct Parameters {
 /// data: <an Event as JSON, on one line>
 /// ```
 ///
-/// A comment (a line that begins with `:`) comes every 15 seconds, so that nothing on the way takes the connection for dead. The
-/// server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that event, with
+/// A comment (a line that begins with `:`) comes where nothing else does for 15 seconds (the server may be set otherwise), so that
+/// nothing on the way takes the connection for dead. The server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that event, with
 /// no gap and no repetition. Once the session
 /// is over (`stopped` or `failed`) and everything was sent the stream ends; a request that begins there is answered `204`, which
 /// tells an `EventSource` to stop.

@@ -5,7 +5,6 @@ use alpine_api::{AuditOutcome, ImportOutcome, ImportSession, Imported, Operation
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgTransaction;
-use uuid::Uuid;
 
 use super::{Error, TenantLedger, audit::Deed, scope::in_tenant, views};
 use crate::domain::{
@@ -54,7 +53,7 @@ impl TenantLedger {
                 return already(import, earlier, &sha256);
             }
             let plan = import::plan(import, now)?;
-            let ids = self.ids(&mut tx, &plan).await?;
+            let ids = self.ids(&plan);
             if !self.claim(&mut tx, by, &plan, ids.session, &sha256).await? {
                 // Another request was quicker; the next look sees what it wrote.
                 tx.rollback().await?;
@@ -93,29 +92,15 @@ impl TenantLedger {
         Ok((row.now, earlier))
     }
 
-    /// Ids of our own form are kept where they are free.
-    async fn ids(&self, tx: &mut PgTransaction<'_>, plan: &Plan) -> Result<Ids, Error> {
+    /// Derived from the tenant and the original, never the original itself, even where it has our form: a sandbox, and those
+    /// who wait and watch, are known by the id alone, and one that is given could be another tenant's.
+    fn ids(&self, plan: &Plan) -> Ids {
         let original = plan.original_id.as_str();
-        let given: Option<SessionId> = original.parse().ok();
-        let own: Vec<Option<OperationId>> =
-            plan.operations.iter().map(|operation| operation.given.as_deref().and_then(|id| id.parse().ok())).collect();
-        let asked: Vec<Uuid> = own.iter().flatten().map(|id| id.uuid()).collect();
-        let taken = sqlx::query!(
-            r#"SELECT EXISTS (SELECT FROM sessions WHERE tenant_id = $1 AND session_id = $2)
-                    OR EXISTS (SELECT FROM imported_sessions WHERE tenant_id = $1 AND session_id = $2) AS "session!",
-                   ARRAY(SELECT operation_id FROM operations WHERE tenant_id = $1 AND operation_id = ANY ($3)) AS "operations!""#,
-            self.tenant.as_str(),
-            given.map(SessionId::uuid),
-            &asked
-        )
-        .fetch_one(&mut **tx)
-        .await?;
-        let session = given.filter(|_| !taken.session).unwrap_or_else(|| derived_session(&self.tenant, original));
-        let operations = own.into_iter().enumerate().map(|(index, own)| {
-            let what = || plan.operations[index].given.clone().unwrap_or_else(|| format!("#{index}"));
-            own.filter(|id| !taken.operations.contains(&id.uuid())).unwrap_or_else(|| derived_operation(&self.tenant, original, &what()))
+        let operations = plan.operations.iter().enumerate().map(|(index, operation)| {
+            let what = operation.given.clone().unwrap_or_else(|| format!("#{index}"));
+            derived_operation(&self.tenant, original, &what)
         });
-        Ok(Ids { session, operations: operations.collect() })
+        Ids { session: derived_session(&self.tenant, original), operations: operations.collect() }
     }
 
     /// Of two that bring the same session one goes on; the other waits here for how it ends.

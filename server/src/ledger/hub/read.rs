@@ -1,16 +1,17 @@
 //! What those who wait and watch are told, read for all of them together. The API's role asks by functions that look
 //! across tenants; what they find goes to those alone who were let in to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use alpine_api::{Event, LogChunk, OperationId, SessionId};
 use uuid::Uuid;
 
 use super::{
     Hub, POLL,
-    feeds::{Due, Head, Told},
+    feeds::{Head, Told},
 };
 use crate::{
+    domain::principal::TenantId,
     ledger::{
         Error,
         events::EventRow,
@@ -25,9 +26,15 @@ const EVENTS: i64 = 64;
 const CHUNKS: i64 = 8;
 /// Sessions whose logs are read at once: as much of it is in memory as they may have pieces.
 const LOGS: usize = 32;
+const SESSIONS: usize = 256;
+
+/// Written by a newer version.
+fn unreadable(error: &Error) {
+    tracing::warn!(error = error as &dyn std::error::Error, "what is watched or waited for cannot be read");
+}
 
 /// As arguments of a statement.
-fn columns(due: &[(SessionId, crate::domain::principal::TenantId, i64)]) -> (Vec<String>, Vec<Uuid>, Vec<i64>) {
+fn columns(due: &[(SessionId, TenantId, i64)]) -> (Vec<String>, Vec<Uuid>, Vec<i64>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
     for (session, tenant, after) in due {
         columns.0.push(tenant.as_str().to_owned());
@@ -65,7 +72,11 @@ impl Hub {
         .fetch_all(&self.pool)
         .await?;
         for row in rows {
-            self.ends.publish(row.try_into()?);
+            // What this version cannot read must not keep the others from hearing.
+            match row.try_into() {
+                Ok(operation) => self.ends.publish(operation),
+                Err(error) => unreadable(&error),
+            }
         }
         Ok(())
     }
@@ -82,8 +93,8 @@ impl Hub {
 
     async fn read_due(&self, metrics: &Metrics) -> Result<(), Error> {
         let events = self.feeds.take_due::<Event>();
-        if !events.is_empty() {
-            self.read_events(metrics, &events).await?;
+        for some in events.chunks(SESSIONS) {
+            self.read_events(metrics, some).await?;
         }
         let logs = self.feeds.take_due::<LogChunk>();
         for some in logs.chunks(LOGS) {
@@ -96,7 +107,7 @@ impl Hub {
         Ok(())
     }
 
-    async fn read_events(&self, metrics: &Metrics, due: &Due) -> Result<(), Error> {
+    async fn read_events(&self, metrics: &Metrics, due: &[(SessionId, TenantId, i64)]) -> Result<(), Error> {
         metrics.watch_read("events");
         let (tenants, ids, afters) = columns(due);
         let rows = sqlx::query!(
@@ -124,12 +135,13 @@ impl Hub {
                 phase: row.phase,
                 percent: row.percent,
             };
-            Ok((row.session_id, Event::try_from(event)?))
+            (row.session_id, Event::try_from(event))
         });
-        self.tell(events, EVENTS)
+        self.tell(events, EVENTS);
+        Ok(())
     }
 
-    async fn read_logs(&self, metrics: &Metrics, due: &[(SessionId, crate::domain::principal::TenantId, i64)]) -> Result<(), Error> {
+    async fn read_logs(&self, metrics: &Metrics, due: &[(SessionId, TenantId, i64)]) -> Result<(), Error> {
         metrics.watch_read("log");
         let (tenants, ids, afters) = columns(due);
         let rows = sqlx::query!(
@@ -144,23 +156,31 @@ impl Hub {
         .await?;
         let chunks = rows.into_iter().map(|row| {
             let chunk = ChunkRow { seq: row.seq, at: row.at, source: row.source, text: row.text };
-            Ok((row.session_id, LogChunk::try_from(chunk)?))
+            (row.session_id, LogChunk::try_from(chunk))
         });
-        self.tell(chunks, CHUNKS)
+        self.tell(chunks, CHUNKS);
+        Ok(())
     }
 
     /// Each session's own to those who watch it; `most`: how many of one were read at once.
-    fn tell<T: Told>(&self, items: impl Iterator<Item = Result<(Uuid, T), Error>>, most: i64) -> Result<(), Error> {
+    fn tell<T: Told>(&self, items: impl Iterator<Item = (Uuid, Result<T, Error>)>, most: i64) {
         let mut by_session: HashMap<Uuid, Vec<T>> = HashMap::new();
-        for item in items {
-            let (session, item) = item?;
-            by_session.entry(session).or_default().push(item);
+        let mut broken = HashSet::new();
+        for (session, item) in items {
+            match item {
+                // What comes after one that cannot be read would leave a gap.
+                Ok(item) if !broken.contains(&session) => by_session.entry(session).or_default().push(item),
+                Ok(_) => {}
+                Err(error) => {
+                    unreadable(&error);
+                    broken.insert(session);
+                }
+            }
         }
         for (session, items) in by_session {
             let more = i64::try_from(items.len()).is_ok_and(|count| count >= most);
             self.feeds.publish(SessionId::from_uuid(session), items, more);
         }
-        Ok(())
     }
 
     async fn read_heads(&self, metrics: &Metrics, tenants: &[String], ids: &[Uuid]) -> Result<(), Error> {
@@ -174,8 +194,11 @@ impl Hub {
         .fetch_all(&self.pool)
         .await?;
         for row in rows {
-            let (session, state) = (SessionId::from_uuid(row.session_id), read(&row.state)?);
-            self.feeds.advance(Head { session, state, event_seq: row.event_seq, log_seq: row.log_seq });
+            let session = SessionId::from_uuid(row.session_id);
+            match read(&row.state) {
+                Ok(state) => self.feeds.advance(Head { session, state, event_seq: row.event_seq, log_seq: row.log_seq }),
+                Err(error) => unreadable(&error),
+            }
         }
         Ok(())
     }
