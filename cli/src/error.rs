@@ -121,7 +121,7 @@ impl CliError {
             Self::Operation { failure, session_id, operation_id } => Report {
                 error_code: failure.error_code.clone(),
                 cause: failure.cause.clone(),
-                next_step: with_where_to_look(failure, *session_id),
+                next_step: with_where_to_look(&failure.cause, &failure.next_step, *session_id),
                 retryable: failure.retryable,
                 // A code that this program does not know came from a step of the system that failed.
                 exit_code: failure.error_code.known().map_or(2, |code| code.exit_code()),
@@ -172,10 +172,10 @@ impl CliError {
 }
 
 /// What git or the installer said is in the session's log; the rest of the way is in its events.
-fn with_where_to_look(failure: &Failure, session: SessionId) -> String {
-    let wrote = ["sync:", "install:", "start:"].iter().any(|phase| failure.cause.starts_with(phase));
+pub fn with_where_to_look(cause: &str, next_step: &str, session: SessionId) -> String {
+    let wrote = ["sync:", "install:", "start:"].iter().any(|phase| cause.starts_with(phase));
     let look = if wrote { format!("alpine logs {session}") } else { format!("alpine events {session}") };
-    match failure.next_step.as_str() {
+    match next_step {
         "" => format!("see {look}"),
         next if next.contains(&look) => next.to_owned(),
         next => format!("{next}; see {look}"),

@@ -58,6 +58,7 @@ pub struct Problem {
     pub next_step: Option<String>,
     pub retryable: Option<bool>,
     pub operation_id: Option<OperationId>,
+    pub session_id: Option<SessionId>,
     pub request_id: Option<String>,
 }
 

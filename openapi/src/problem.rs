@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ErrorCode, OperationId};
+use crate::{ErrorCode, OperationId, SessionId};
 
 /// Why an operation failed. Stored with it, so that every replay is the same error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -41,6 +41,9 @@ pub struct Problem {
     /// The operation that it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation_id: Option<OperationId>,
+    /// The session of an operation that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
     /// The request's id, as in the `x-request-id` header and in the server's logs.
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     pub request_id: String,

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::Patience;
 use crate::{
-    error::Report,
+    error::{Report, with_where_to_look},
     http::HttpError,
     token::TokenError,
     wire::{Problem, Word},
@@ -166,12 +166,15 @@ impl Refusal {
             next_step: match self.token_ended {
                 Some(end) => format!("the token ended at {}: run alpine login, or set ALPINE_TOKEN to a new one", time(end)),
                 None if stranger => format!("{next_step}{}", versions(self.version.as_deref())),
-                None => next_step,
+                None => match self.problem.session_id {
+                    Some(session) => with_where_to_look(&self.cause, &next_step, session),
+                    None => next_step,
+                },
             },
             retryable: self.problem.retryable.unwrap_or_else(|| code.known().map_or(by_status == 2, |code| code.retryable())),
             exit_code: code.known().map_or(by_status, |code| code.exit_code()),
             operation_id: self.problem.operation_id,
-            session_id: None,
+            session_id: self.problem.session_id,
             error_code: code,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alpine_api::{ErrorCode, Failure, OperationId, Problem};
+use alpine_api::{ErrorCode, Failure, OperationId, Problem, SessionId};
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -21,7 +21,7 @@ pub enum ApiError {
     Ledger(#[from] ledger::Error),
     /// The operation that was asked for has ended badly.
     #[error("operation {operation} failed: {}", failure.cause)]
-    Operation { operation: OperationId, failure: Failure },
+    Operation { operation: OperationId, session: SessionId, failure: Failure },
     /// The request is not of its form. The cause is shown, so it never holds what was sent.
     #[error("{cause}")]
     Malformed { status: StatusCode, cause: String },
@@ -72,6 +72,7 @@ struct Refusal {
     next_step: String,
     retryable: bool,
     operation: Option<OperationId>,
+    session: Option<SessionId>,
     /// In seconds.
     retry_after: u64,
 }
@@ -79,7 +80,16 @@ struct Refusal {
 impl Refusal {
     fn new(code: ErrorCode, cause: impl Into<String>, next_step: impl Into<String>) -> Self {
         let (cause, next_step) = (cause.into(), next_step.into());
-        Self { code, status: code.http_status(), cause, next_step, retryable: code.retryable(), operation: None, retry_after: 1 }
+        Self {
+            code,
+            status: code.http_status(),
+            cause,
+            next_step,
+            retryable: code.retryable(),
+            operation: None,
+            session: None,
+            retry_after: 1,
+        }
     }
 
     fn status(self, status: StatusCode) -> Self {
@@ -104,9 +114,10 @@ fn refusal(error: &ApiError) -> Refusal {
                 refusal
             }
         }
-        ApiError::Operation { operation, failure } => Refusal {
+        ApiError::Operation { operation, session, failure } => Refusal {
             retryable: failure.retryable,
             operation: Some(*operation),
+            session: Some(*session),
             ..Refusal::new(failure.error_code, failure.cause.as_str(), failure.next_step.as_str())
         },
         ApiError::Malformed { status, cause } => {
@@ -147,7 +158,7 @@ pub(super) fn whole_seconds(time: Duration) -> u64 {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Refusal { code, status, cause, next_step, retryable, operation, retry_after } = refusal(&self);
+        let Refusal { code, status, cause, next_step, retryable, operation, session, retry_after } = refusal(&self);
         // A flood is counted; a line for each would be a flood of its own.
         let told = !matches!(self, Self::Busy);
         if told && (code == ErrorCode::Internal || code == ErrorCode::Unavailable) {
@@ -175,6 +186,7 @@ impl IntoResponse for ApiError {
             next_step,
             retryable,
             operation_id: operation,
+            session_id: session,
             request_id: String::new(),
         };
         response.extensions_mut().insert(Unsent { problem, counts });

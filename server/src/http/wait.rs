@@ -54,7 +54,7 @@ pub(super) fn answer(operation: Operation, wait: Wait) -> Response {
 
 fn failed(operation: Operation) -> ApiError {
     match operation.error {
-        Some(failure) => ApiError::Operation { operation: operation.operation_id, failure },
+        Some(failure) => ApiError::Operation { operation: operation.operation_id, session: operation.session_id, failure },
         // A failed operation always keeps its failure.
         None => ApiError::Bare(StatusCode::INTERNAL_SERVER_ERROR),
     }

@@ -13,7 +13,7 @@ pub struct Known {
 
 /// Programs that run another: what comes before its command line is theirs.
 const WRAPPERS: &[&str] = &["nice", "setsid", "bwrap", "sh", "dash", "prlimit", "setpriv"];
-const FETCH: &[&str] = &["--quiet", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"];
+const FETCH: &[&str] = &["--progress", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"];
 /// Those that git runs for itself.
 const INNER: &[&str] = &["remote-https", "index-pack", "unpack-objects", "rev-list", "gc", "maintenance", "credential-cache"];
 

@@ -384,6 +384,7 @@ pub(super) fn add_problems(components: &mut Components, statuses: impl IntoItera
             next_step: next_step.to_owned(),
             retryable: code.retryable() || status == 408,
             operation_id: of_operation.then(|| operation_id(Kind::Up)),
+            session_id: None,
             request_id: uuid(7).simple().to_string(),
         };
         let example = ExampleBuilder::new().summary(code.title()).value(Some(value(problem))).build();
