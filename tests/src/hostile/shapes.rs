@@ -49,7 +49,7 @@ impl Known {
                     |end: &str| key.strip_prefix("branch.").and_then(|rest| rest.strip_suffix(end)).is_some_and(|name| self.branch(name));
                 (of(".remote") && *value == "origin") || (of(".merge") && self.reference(value))
             }
-            ["checkout", "--quiet", "--force", "-B", branch, commit, "--"] => self.branch(branch) && is_commit(commit),
+            ["checkout", "--quiet", "--progress", "--force", "-B", branch, commit, "--"] => self.branch(branch) && is_commit(commit),
             ["--shallow-file", "/workspace/.git/shallow.lock", rest @ ..] => self.is_inner(rest),
             _ => self.is_inner(argv),
         }
