@@ -15,8 +15,8 @@ use anstream::AutoStream;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use self::live::Live;
 pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, elapsed, fields, table, width};
+use self::{live::Live, text::escaped};
 use crate::{
     args::Look,
     clock,
@@ -236,8 +236,8 @@ impl Ui {
     fn json_line(&self, value: &impl Serialize, pretty: bool) {
         let json = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
         match json {
-            Ok(json) => self.text(&format!("{json}\n")),
-            Err(error) => self.warn(&format!("the result cannot be printed: {error}")),
+            Ok(json) => self.text(&format!("{}\n", escaped(&json))),
+            Err(error) => self.err(&format!("the result cannot be printed: {error}\n")),
         }
     }
 
@@ -275,7 +275,9 @@ impl Ui {
     }
 
     pub fn warn(&self, text: &str) {
-        self.err(&format!("{} {}\n", self.error_style().yellow("warning:"), clean(text)));
+        if !self.look.quiet {
+            self.err(&format!("{} {}\n", self.error_style().yellow("warning:"), clean(text)));
+        }
     }
 
     /// Tells how it ended, and says it with the exit code.
