@@ -261,6 +261,15 @@ impl Settings {
         file.profiles.into_keys().collect()
     }
 
+    /// The access token of the profile's login, as far as it is at hand: kept in the file, and good for a while yet. Nothing
+    /// is renewed and no keyring is asked.
+    pub fn token_at_hand(&self, now: Now) -> Option<String> {
+        let entry = self.logins.as_ref()?.entry(&self.profile).ok()??;
+        let (tokens, now) = (entry.tokens.filter(|_| entry.keyring.is_none())?, now());
+        let good = entry.about.server.origin() == self.server.origin() && tokens.expires_at.is_none_or(|end| now < end);
+        good.then_some(tokens.access_token)
+    }
+
     /// The profile's login, if it is one for this server.
     pub fn saved_login(&self, now: Now) -> Result<Option<Saved>, LoginError> {
         let Some(store) = &self.logins else { return Ok(None) };
