@@ -198,10 +198,11 @@ impl Ui {
         }
     }
 
-    /// A result that is written over by the next one; as much of it as fits.
-    pub fn repaint(&self, text: &str) {
+    /// A result that is written over by the next one; as much of it as fits, and under it what is to be said of it.
+    pub fn repaint(&self, text: &str, foot: Option<String>) {
         let (columns, rows) = self.size(io::stdout());
-        self.stdout.show(text.lines().take(rows.saturating_sub(1).max(1)).map(str::to_owned).collect(), columns);
+        let room = rows.saturating_sub(1 + usize::from(foot.is_some())).max(1);
+        self.stdout.show(text.lines().take(room).map(str::to_owned).chain(foot).collect(), columns);
     }
 
     /// A result as people read it.
