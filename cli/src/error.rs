@@ -65,6 +65,9 @@ pub enum CliError {
     Import(Box<Summary>),
     #[error("interrupted")]
     Interrupted { waiting_for: Option<(SessionId, OperationId)> },
+    /// What was imported by then is there.
+    #[error("interrupted")]
+    ImportInterrupted,
     #[error("the program could not start")]
     Runtime(#[source] io::Error),
 }
@@ -151,6 +154,7 @@ impl CliError {
                 "correct these entries in a copy of the file and import that: what is here already stays as it is",
             ),
             Self::Interrupted { waiting_for } => self.interrupted(*waiting_for),
+            Self::ImportInterrupted => Report::new(ErrorCode::Interrupted, self, "import the file again: it goes on where it was"),
             Self::Runtime(source) => Report::new(ErrorCode::Internal, format!("{self}: {source}"), "try again"),
         }
     }
