@@ -47,7 +47,7 @@ pub enum CliError {
     Client(#[from] ClientError),
     /// What became of an operation cannot be seen any more; it goes on.
     #[error("{source}")]
-    Waiting { source: ClientError, session_id: SessionId, operation_id: OperationId },
+    Waiting { source: Box<ClientError>, session_id: SessionId, operation_id: OperationId },
     #[error("{}", .failure.cause)]
     Operation { failure: Failure, session_id: SessionId, operation_id: OperationId },
     /// It has no page to be opened.

@@ -31,7 +31,7 @@ pub async fn until_done(context: &Context, client: &Client, operation: Operation
     };
     // An interrupt from now on leaves nothing running.
     context.waits_no_more();
-    outcome(seen.map_err(|source| CliError::Waiting { source, session_id, operation_id })?)
+    outcome(seen.map_err(|source| CliError::Waiting { source: Box::new(source), session_id, operation_id })?)
 }
 
 async fn follow(context: &Context, client: &Client, operation: &Operation) -> Result<Operation, ClientError> {
