@@ -58,6 +58,9 @@ async fn every_usage_error_is_a_json_object_wherever_json_stands() {
         &["version", "extra", "--json"],
         &["tenant", "--json"],
         &["tenant", "bogus", "--json"],
+        &["profile", "--json"],
+        &["profile", "use", "--json"],
+        &["profile", "use", "nope", "--json"],
         &["tenant", "show", "a", "b", "--json"],
         &["tenant", "show", "..", "--json"],
         &["tenant", "set", "acme", "--max-sessions", "-1", "--json"],
@@ -300,6 +303,10 @@ fn the_help_texts() {
     for name in ["list", "show", "create", "set"] {
         let help = command.find_subcommand_mut("tenant").unwrap().find_subcommand_mut(name).unwrap().clone().term_width(100);
         insta::assert_snapshot!(format!("help_tenant_{name}"), help.clone().render_long_help());
+    }
+    for name in ["list", "use"] {
+        let help = command.find_subcommand_mut("profile").unwrap().find_subcommand_mut(name).unwrap().clone().term_width(100);
+        insta::assert_snapshot!(format!("help_profile_{name}"), help.clone().render_long_help());
     }
     let credential = command.find_subcommand_mut("credential").unwrap();
     insta::assert_snapshot!("help_credential", credential.clone().term_width(100).render_long_help());

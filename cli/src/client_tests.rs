@@ -217,6 +217,19 @@ async fn an_operations_error_as_a_problem_is_not_taken_for_an_interruption() {
 }
 
 #[tokio::test]
+async fn a_wait_that_cannot_go_on_says_what_does() {
+    for quiet in [&["--json"][..], &["--json", "--quiet"]] {
+        let server = fake(vec![running(), problem(401, "ERR_CALLER_IDENTITY_REQUIRED")]).await;
+        let run = server.alpine(&[&UP[..4], quiet].concat()).await;
+        assert_eq!(run.json_error(), ("ERR_CALLER_IDENTITY_REQUIRED".to_owned(), "told by the server".to_owned(), 1));
+        let error: Value = serde_json::from_str(&run.out).unwrap();
+        assert_eq!((&error["operation_id"], &error["session_id"]), (&json!(operation_id(1)), &json!(session_id(1))));
+        let next = error["next_step"].as_str().unwrap();
+        assert!(next.contains("the operation goes on: follow it with alpine status ses_") && next.ends_with("--follow"), "{next}");
+    }
+}
+
+#[tokio::test]
 async fn codes_that_this_program_does_not_know_are_told_by_their_status() {
     for (answer, code, exit) in [
         (problem(418, "ERR_FROM_TOMORROW"), "ERR_FROM_TOMORROW", 1),

@@ -18,8 +18,9 @@ use clap_complete::{
 use crate::{
     args::{self, Cli, Look},
     client::{Client, ListQuery, Patience},
+    clock,
     config::{Environment, Settings},
-    identity,
+    token::Identity,
     ui::{Terminal, Ui, clean},
     wire::SessionSummary,
 };
@@ -78,20 +79,29 @@ fn starts(text: &str, current: &OsStr) -> bool {
 fn offered(current: &OsStr, fits: impl Fn(&SessionSummary) -> bool) -> Vec<CompletionCandidate> {
     let line = typed(&std::env::args_os().collect::<Vec<_>>());
     let (found, finds) = mpsc::channel();
-    // Whatever it hangs on, a keyring or a server, ends with the process.
+    // Whatever it hangs on ends with the process.
     thread::spawn(move || found.send(find(&line, &Environment::of_process())));
     let sessions = finds.recv_timeout(PATIENCE).ok().flatten().unwrap_or_default();
     let candidate = |session: SessionSummary| {
-        let help = format!("{} {} {}", session.state, clean(&session.branch), clean(&session.repo_url));
+        let help = format!("{} {} {}", clean(&session.state.to_string()), clean(&session.branch), clean(&session.repo_url));
         CompletionCandidate::new(session.session_id.to_string()).help(Some(help.into()))
     };
     let fitting = sessions.into_iter().filter(|session| fits(session) && starts(&session.session_id.to_string(), current));
     fitting.map(candidate).collect()
 }
 
+/// Who asks, as far as it is known without asking: a TAB must not use up a refresh token, nor open a keyring's dialog.
+fn identity(settings: &Settings) -> Option<Identity> {
+    let credential = &settings.credential;
+    if credential.token.is_none() && credential.key_file.is_none() {
+        return Some(Identity::fixed(settings.token_at_hand(clock::now)?, clock::now));
+    }
+    Identity::new(credential.clone(), clock::now).ok()
+}
+
 fn find(line: &[OsString], env: &Environment) -> Option<Vec<SessionSummary>> {
     let settings = Settings::load(&args::globals(line), env).ok()?;
-    let client = Client::new(&settings, identity(&settings).ok()?).ok()?;
+    let client = Client::new(&settings, identity(&settings)?).ok()?;
     let silent = Ui::new(Box::new(std::io::sink()), Box::new(std::io::sink()), Look::default(), Terminal::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let query = ListQuery { limit: MOST, ..ListQuery::default() };
@@ -118,6 +128,16 @@ mod tests {
         let said = offers("fish", &["alpine", "list", "--state", "rea"]);
         assert_eq!(said.trim(), "ready");
         assert_eq!(offers("fish", &["alpine", "nonsense", "--x"]), "");
+    }
+
+    #[test]
+    fn nobody_is_nobody_and_asks_for_nothing() {
+        let who = |more: &[(&'static str, &str)]| {
+            let env = Environment::of(&[&[("ALPINE_CONFIG_DIR", "/nonexistent")], more].concat());
+            identity(&Settings::load(&Default::default(), &env).unwrap())
+        };
+        assert!(who(&[]).is_none());
+        assert!(who(&[("ALPINE_TOKEN", "t")]).is_some());
     }
 
     #[test]

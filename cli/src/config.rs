@@ -1,5 +1,7 @@
 //! Configuration: flag over environment over profile file. The only reader of the environment.
 
+mod profiles;
+
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
@@ -12,6 +14,7 @@ use etcetera::BaseStrategy;
 use serde::Deserialize;
 use url::{Host, Url};
 
+pub use self::profiles::{Known, profiles, use_profile};
 use crate::{
     args::Globals,
     clock::Now,
@@ -184,6 +187,8 @@ pub enum ConfigError {
     /// The parser's own message may quote a line with a token in it, so only the place is told.
     #[error("the configuration {} is not valid (line {line})", .path.display())]
     Form { path: PathBuf, line: usize },
+    #[error("cannot write {}", .path.display())]
+    Write { path: PathBuf, source: io::Error },
     #[error("there is no profile {name:?}")]
     NoProfile { name: String, known: Vec<String> },
     #[error("invalid credential store")]
@@ -197,6 +202,7 @@ impl ConfigError {
         let next_step = match self {
             Self::Read { path, source } => format!("make {} readable ({source}) or set ALPINE_CONFIG_DIR", path.display()),
             Self::Form { path, .. } => format!("mend {} or move it away and run alpine-server dev again", path.display()),
+            Self::Write { source, .. } => format!("make it writable ({source}) or set ALPINE_CONFIG_DIR"),
             Self::NoProfile { known, .. } if known.is_empty() => "run alpine-server dev, which writes the profile dev".to_owned(),
             Self::NoProfile { known, .. } => format!("use one of: {}", known.join(", ")),
             Self::Keep => "ALPINE_CREDENTIAL_STORE and credential_store are one of: auto, keyring, file".to_owned(),
@@ -211,8 +217,7 @@ impl Settings {
         let dir = env.config_dir();
         let path = dir.as_ref().map(|dir| dir.join("config.toml"));
         let file = path.as_deref().map(read).transpose()?.flatten().unwrap_or_default();
-        let named = globals.profile.as_deref().or(env.get("ALPINE_PROFILE")).or(file.default_profile.as_deref());
-        let name = named.unwrap_or(DEV_PROFILE).to_owned();
+        let name = file.current(globals, env).to_owned();
         let profile = match file.profiles.get(&name) {
             Some(profile) => profile.clone(),
             // Nothing names it and nothing is written yet: the defaults of a development machine.
@@ -254,6 +259,15 @@ impl Settings {
     pub fn profiles(env: &Environment) -> Vec<String> {
         let file = env.config_dir().and_then(|dir| read(&dir.join("config.toml")).ok().flatten()).unwrap_or_default();
         file.profiles.into_keys().collect()
+    }
+
+    /// The access token of the profile's login, as far as it is at hand: kept in the file, and good for a while yet. Nothing
+    /// is renewed and no keyring is asked.
+    pub fn token_at_hand(&self, now: Now) -> Option<String> {
+        let entry = self.logins.as_ref()?.entry(&self.profile).ok()??;
+        let (tokens, now) = (entry.tokens.filter(|_| entry.keyring.is_none())?, now());
+        let good = entry.about.server.origin() == self.server.origin() && tokens.expires_at.is_none_or(|end| now < end);
+        good.then_some(tokens.access_token)
     }
 
     /// The profile's login, if it is one for this server.

@@ -140,8 +140,32 @@ fn a_token_that_others_can_read_is_warned_of() {
     let file = dir.path().join("config.toml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(load(&dir, &Globals::default(), &[]).unwrap().warnings.len(), 1);
+    let env = [("ALPINE_CONFIG_DIR", dir.path().to_str().unwrap()), ("ALPINE_SERVER", "http://127.0.0.1:1"), ("ALPINE_TOKEN", "t")];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let err = |args: &[&str]| runtime.block_on(crate::testing::alpine(args, &Environment::of(&env))).err;
+    assert!(err(&["down", "x"]).contains("warning: "));
+    assert!(!err(&["down", "x", "--quiet"]).contains("warning"), "nothing but the result and errors");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     assert!(load(&dir, &Globals::default(), &[]).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_login_is_at_hand_only_where_nothing_must_be_asked_for_it() {
+    let now: Now = || crate::testing::at("2026-11-22T12:00:00Z");
+    let at_hand = |entry: &str, about: &str, tokens: &str| {
+        let dir = dir("[profiles.dev]\nserver = 'https://h:1'\n");
+        let text = format!(
+            "[logins.dev]\n{entry}\n[logins.dev.about]\nserver = '{about}'\nissuer = 'https://i'\nclient_id = 'c'\n\
+             token_endpoint = 'https://i/t'\n[logins.dev.tokens]\naccess_token = 'a'\nrefresh_token = 'r'\n{tokens}\n"
+        );
+        fs::write(dir.path().join("credentials.toml"), text).unwrap();
+        load(&dir, &Globals::default(), &[]).unwrap().token_at_hand(now)
+    };
+    assert_eq!(at_hand("", "https://h:1/", "expires_at = '2026-11-22T12:00:01Z'").as_deref(), Some("a"));
+    assert_eq!(at_hand("", "https://h:1/", "").as_deref(), Some("a"), "who gave it did not say how long it is good");
+    assert_eq!(at_hand("", "https://h:1/", "expires_at = '2026-11-22T12:00:00Z'"), None, "it would have to be renewed");
+    assert_eq!(at_hand("keyring = 'k'", "https://h:1/", ""), None, "the keyring would have to be asked");
+    assert_eq!(at_hand("", "https://h:2/", ""), None, "it is another server's");
 }
 
 #[test]

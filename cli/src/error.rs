@@ -45,6 +45,9 @@ pub enum CliError {
     Login(#[from] LoginError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What became of an operation cannot be seen any more; it goes on.
+    #[error("{source}")]
+    Waiting { source: Box<ClientError>, session_id: SessionId, operation_id: OperationId },
     #[error("{}", .failure.cause)]
     Operation { failure: Failure, session_id: SessionId, operation_id: OperationId },
     /// It has no page to be opened.
@@ -62,6 +65,9 @@ pub enum CliError {
     Import(Box<Summary>),
     #[error("interrupted")]
     Interrupted { waiting_for: Option<(SessionId, OperationId)> },
+    /// What was imported by then is there.
+    #[error("interrupted")]
+    ImportInterrupted,
     #[error("the program could not start")]
     Runtime(#[source] io::Error),
 }
@@ -118,6 +124,7 @@ impl CliError {
             Self::Token(error) => error.report(),
             Self::Login(error) => error.report(),
             Self::Client(error) => error.report(),
+            Self::Waiting { source, session_id, operation_id } => waiting(source, *session_id, *operation_id),
             Self::Operation { failure, session_id, operation_id } => Report {
                 error_code: failure.error_code.clone(),
                 cause: failure.cause.clone(),
@@ -147,6 +154,7 @@ impl CliError {
                 "correct these entries in a copy of the file and import that: what is here already stays as it is",
             ),
             Self::Interrupted { waiting_for } => self.interrupted(*waiting_for),
+            Self::ImportInterrupted => Report::new(ErrorCode::Interrupted, self, "import the file again: it goes on where it was"),
             Self::Runtime(source) => Report::new(ErrorCode::Internal, format!("{self}: {source}"), "try again"),
         }
     }
@@ -155,7 +163,7 @@ impl CliError {
         let Some((session, operation)) = waiting_for else {
             return Report::new(ErrorCode::Interrupted, self, "run alpine list to see whether anything was begun");
         };
-        let next = format!("follow it with alpine status {session} or alpine events {session} --follow");
+        let next = follow(session);
         let report = Report::new(ErrorCode::Interrupted, "interrupted; the operation goes on", next);
         Report { operation_id: Some(operation), session_id: Some(session), ..report }
     }
@@ -169,6 +177,17 @@ impl CliError {
         };
         Report { retryable: coming, session_id: Some(session), ..Report::new(ErrorCode::OperationConflict, self, next) }
     }
+}
+
+fn follow(session: SessionId) -> String {
+    format!("follow it with alpine status {session} or alpine events {session} --follow")
+}
+
+/// Why it cannot be seen any more, and how to see it again.
+fn waiting(source: &ClientError, session: SessionId, operation: OperationId) -> Report {
+    let report = source.report();
+    let next_step = format!("{}; the operation goes on: {}", report.next_step, follow(session));
+    Report { next_step, operation_id: Some(operation), session_id: Some(session), ..report }
 }
 
 /// What git or the installer said is in the session's log; the rest of the way is in its events.

@@ -72,6 +72,10 @@ impl Context {
         *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) = Some((session, operation));
     }
 
+    fn waits_no_more(&self) {
+        *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn interrupted(&self) -> CliError {
         CliError::Interrupted { waiting_for: *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) }
     }
@@ -163,6 +167,8 @@ mod tests {
         let context = Context::new(ui(), Environment::default(), *cli);
         let before = context.interrupted().report();
         context.waits_for(session_id(1), operation_id(1));
-        insta::assert_json_snapshot!("interrupted", [before, context.interrupted().report()]);
+        insta::assert_json_snapshot!("interrupted", [before.clone(), context.interrupted().report()]);
+        context.waits_no_more();
+        assert_eq!(context.interrupted().report(), before, "nothing goes on");
     }
 }

@@ -15,8 +15,8 @@ use anstream::AutoStream;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use self::live::Live;
 pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, elapsed, fields, table, width};
+use self::{live::Live, text::escaped};
 use crate::{
     args::Look,
     clock,
@@ -198,10 +198,11 @@ impl Ui {
         }
     }
 
-    /// A result that is written over by the next one; as much of it as fits.
-    pub fn repaint(&self, text: &str) {
+    /// A result that is written over by the next one; as much of it as fits, and under it what is to be said of it.
+    pub fn repaint(&self, text: &str, foot: Option<String>) {
         let (columns, rows) = self.size(io::stdout());
-        self.stdout.show(text.lines().take(rows.saturating_sub(1).max(1)).map(str::to_owned).collect(), columns);
+        let room = rows.saturating_sub(1 + usize::from(foot.is_some())).max(1);
+        self.stdout.show(text.lines().take(room).map(str::to_owned).chain(foot).collect(), columns);
     }
 
     /// A result as people read it.
@@ -236,8 +237,8 @@ impl Ui {
     fn json_line(&self, value: &impl Serialize, pretty: bool) {
         let json = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
         match json {
-            Ok(json) => self.text(&format!("{json}\n")),
-            Err(error) => self.warn(&format!("the result cannot be printed: {error}")),
+            Ok(json) => self.text(&format!("{}\n", escaped(&json))),
+            Err(error) => self.err(&format!("the result cannot be printed: {error}\n")),
         }
     }
 
@@ -275,7 +276,9 @@ impl Ui {
     }
 
     pub fn warn(&self, text: &str) {
-        self.err(&format!("{} {}\n", self.error_style().yellow("warning:"), clean(text)));
+        if !self.look.quiet {
+            self.err(&format!("{} {}\n", self.error_style().yellow("warning:"), clean(text)));
+        }
     }
 
     /// Tells how it ended, and says it with the exit code.

@@ -23,6 +23,17 @@ fn text_from_elsewhere_cannot_steer_the_terminal() {
 }
 
 #[test]
+fn json_cannot_steer_the_terminal_and_means_the_same() {
+    let value = serde_json::json!({"a": "x\u{9b}31m\u{202e}y\u{7f}\u{1b}\n ü漢", "b": ["\u{200f}"]});
+    for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+        let told = text::escaped(&json);
+        assert!(told.contains(r"x\u009b31m\u202ey\u007f\u001b\n ü漢") && told.contains(r"\u200f"), "{told}");
+        assert!(told.chars().all(|c| c == '\n' || clean(&c.to_string()) == c.to_string()), "{told}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&told).unwrap(), value);
+    }
+}
+
+#[test]
 fn text_is_cut_to_the_columns_that_it_takes() {
     assert_eq!(
         (cut("abc", 3), cut("abcd", 3), cut("漢字漢", 5), cut("ab", 0)),

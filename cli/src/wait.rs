@@ -20,15 +20,18 @@ const LEAST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The operation, ended well; otherwise its error.
 pub async fn until_done(context: &Context, client: &Client, operation: Operation) -> Result<Operation, CliError> {
-    context.waits_for(operation.session_id, operation.operation_id);
-    let operation = if operation.has_ended() {
-        operation
+    let (session_id, operation_id) = (operation.session_id, operation.operation_id);
+    context.waits_for(session_id, operation_id);
+    let seen = if operation.has_ended() {
+        Ok(operation)
     } else if context.ui.shows_progress() {
-        show::alongside(context, client, &operation, follow(context, client, &operation)).await?
+        show::alongside(context, client, &operation, follow(context, client, &operation)).await
     } else {
-        follow(context, client, &operation).await?
+        follow(context, client, &operation).await
     };
-    outcome(operation)
+    // An interrupt from now on leaves nothing running.
+    context.waits_no_more();
+    outcome(seen.map_err(|source| CliError::Waiting { source: Box::new(source), session_id, operation_id })?)
 }
 
 async fn follow(context: &Context, client: &Client, operation: &Operation) -> Result<Operation, ClientError> {

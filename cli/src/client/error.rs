@@ -77,6 +77,11 @@ impl ClientError {
         }
     }
 
+    /// Whether the server, or a proxy before it, is there and asks for a later try.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if matches!(refusal.status.as_u16(), 429 | 503))
+    }
+
     /// Whether it is what was sent that the server does not take, and not who sends it or when.
     pub fn is_of_content(&self) -> bool {
         matches!(self, Self::Refused(refusal) if matches!(refusal.status.as_u16(), 400 | 409 | 413 | 422))

@@ -22,6 +22,14 @@ use crate::{
 
 /// A stream on which not even a heartbeat (every 15 s) comes any more is lost.
 const SILENCE: Duration = Duration::from_secs(40);
+/// One on which nothing has come at all is given up sooner: something on the way keeps it back.
+const FIRST: Duration = Duration::from_secs(20);
+/// So many of them in a row, and pages are read instead.
+const MUTE: u32 = 3;
+/// Until a stream is tried again.
+const AGAIN: Duration = Duration::from_secs(120);
+/// A server that says when it wants to be asked again is not waited for longer than this.
+const LATEST: Duration = Duration::from_secs(10);
 /// A server that answers with pages is asked this often.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a server that is away is looked for: the longest deadline of an operation.
@@ -92,15 +100,27 @@ pub struct Feed<'a, T> {
     asked_again: Option<i64>,
     /// How often in a row a connection brought nothing.
     vain: u32,
+    /// How many streams in a row brought not a byte.
+    mute: u32,
+    /// How long the first byte of a stream is waited for.
+    first: Duration,
     contact: Contact,
 }
 
 #[derive(Debug)]
 enum Source {
     None,
-    Stream(Box<(Response, Reader)>),
-    /// An older server knows no streams.
-    Pages,
+    Stream(Box<Stream>),
+    /// An older server knows no streams; or none comes through, until then.
+    Pages(Option<Instant>),
+}
+
+#[derive(Debug)]
+struct Stream {
+    response: Response,
+    reader: Reader,
+    /// Whether anything has come.
+    speaks: bool,
 }
 
 impl<'a, T: Numbered> Feed<'a, T> {
@@ -115,6 +135,8 @@ impl<'a, T: Numbered> Feed<'a, T> {
             arrived: VecDeque::new(),
             asked_again: None,
             vain: 0,
+            mute: 0,
+            first: FIRST,
             contact: Contact::default(),
         }
     }
@@ -130,7 +152,7 @@ impl<'a, T: Numbered> Feed<'a, T> {
 
     /// The server answers with pages: it does not say when all has been sent.
     pub fn is_paged(&self) -> bool {
-        matches!(self.source, Source::Pages)
+        matches!(self.source, Source::Pages(_))
     }
 
     /// The next one; none when all has been sent that ever will be. With pages: none where a page is empty.
@@ -159,18 +181,23 @@ impl<'a, T: Numbered> Feed<'a, T> {
                     }
                 }
                 Source::Stream(stream) => {
-                    let (response, reader) = &mut **stream;
-                    let read = match tokio::time::timeout(SILENCE, response.chunk()).await {
-                        Ok(Ok(Some(bytes))) => reader.read(&bytes).ok(),
+                    let patience = if stream.speaks { SILENCE } else { self.first };
+                    let read = match tokio::time::timeout(patience, stream.response.chunk()).await {
+                        Ok(Ok(Some(bytes))) => {
+                            (stream.speaks, self.mute) = (true, 0);
+                            self.contact.set(true);
+                            stream.reader.read(&bytes).ok()
+                        }
                         _ => None,
                     };
                     match read {
                         Some(messages) => self.arrived.extend(messages.iter().filter_map(item)),
-                        // Ended, broken, frozen or not to be understood: another one goes on where it was.
-                        None => self.lost(),
+                        None if stream.speaks => self.lost(),
+                        None => self.mute(),
                     }
                 }
-                Source::Pages => {
+                Source::Pages(Some(until)) if *until <= Instant::now() => self.source = Source::None,
+                Source::Pages(_) => {
                     if !self.page().await? {
                         return Ok(None);
                     }
@@ -179,6 +206,7 @@ impl<'a, T: Numbered> Feed<'a, T> {
         }
     }
 
+    /// Ended, broken, frozen or not to be understood: another one goes on where it was.
     fn lost(&mut self) {
         self.ui.note(&format!("the stream of {} after {} has ended; opening another", T::PATH, self.after));
         self.contact.set(false);
@@ -186,8 +214,19 @@ impl<'a, T: Numbered> Feed<'a, T> {
         self.vain += 1;
     }
 
+    /// Nothing came at all. Where that is so again and again, streams do not get through.
+    fn mute(&mut self) {
+        self.mute += 1;
+        self.lost();
+        if self.mute >= MUTE {
+            self.ui.note(&format!("streams of {} bring nothing; reading pages", T::PATH));
+            (self.source, self.vain) = (Source::Pages(Some(Instant::now() + AGAIN)), 1);
+        }
+    }
+
     /// Whether there is anything more to come.
     async fn connect(&mut self) -> Result<bool, ClientError> {
+        let begun = Instant::now();
         loop {
             tokio::time::sleep(pause(self.vain)).await;
             let request = || {
@@ -195,14 +234,18 @@ impl<'a, T: Numbered> Feed<'a, T> {
                 if self.after > 0 { request.header("last-event-id", self.after) } else { request }
             };
             match self.client.opened(self.ui, request()).await {
-                Ok(response) => {
-                    self.contact.set(true);
-                    return self.take(response).await;
-                }
-                Err(error) if error.is_transient(Patience::Wait) && self.contact.lost_for().is_none_or(|lost| lost < PATIENCE) => {
+                Ok(response) => return self.take(response).await,
+                Err(error)
+                    if error.is_transient(Patience::Wait)
+                        && self.contact.lost_for().unwrap_or_default().max(begun.elapsed()) < PATIENCE =>
+                {
                     self.ui.note(&format!("{error}; trying again"));
-                    self.contact.set(false);
                     self.vain += 1;
+                    if !error.is_busy() {
+                        self.contact.set(false);
+                    } else if let Some(after) = error.retry_after() {
+                        tokio::time::sleep(after.min(LATEST)).await;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -212,14 +255,16 @@ impl<'a, T: Numbered> Feed<'a, T> {
     async fn take(&mut self, response: Response) -> Result<bool, ClientError> {
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if response.status() == StatusCode::NO_CONTENT {
+            self.contact.set(true);
             return Ok(false);
         }
         if kind.starts_with("text/event-stream") {
-            self.source = Source::Stream(Box::new((response, Reader::default())));
+            self.source = Source::Stream(Box::new(Stream { response, reader: Reader::default(), speaks: false }));
             return Ok(true);
         }
-        self.source = Source::Pages;
+        self.source = Source::Pages(None);
         let page = self.client.read(response).await?;
+        self.contact.set(true);
         Ok(self.add(page))
     }
 
@@ -231,7 +276,14 @@ impl<'a, T: Numbered> Feed<'a, T> {
         match self.client.page::<T>(self.ui, &self.path, self.after, Patience::Once).await {
             Ok(page) => {
                 self.vain = 1;
+                self.contact.set(true);
                 Ok(self.add(page))
+            }
+            Err(error) if error.is_busy() => {
+                tokio::time::sleep(error.retry_after().unwrap_or_default().min(LATEST)).await;
+                self.vain += 1;
+                self.source = Source::None;
+                Ok(true)
             }
             Err(error) if error.is_transient(Patience::Wait) => {
                 self.lost();

@@ -67,10 +67,19 @@ async fn serve(mut stream: TcpStream, n: usize, script: Script) {
     let after = request.split_once("after=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     let header = request.lines().find_map(|line| line.strip_prefix("last-event-id: ")).map(|id| id.parse::<i64>().unwrap());
     assert!(header.is_none_or(|id| id == after), "{request}");
-    stream.write_all(script(n, after).as_bytes()).await.ok();
+    let answer = script(n, after);
+    let held = answer.strip_suffix(HOLD);
+    stream.write_all(held.unwrap_or(&answer).as_bytes()).await.ok();
+    if held.is_some() {
+        std::future::pending::<()>().await;
+    }
 }
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n: hello\n\n";
+/// A stream of which nothing comes through.
+const MUTE_STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+/// At an answer's end: the connection stays open, in silence.
+const HOLD: &str = "(hold)";
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
 fn one(seq: i64) -> Event {
@@ -192,6 +201,61 @@ async fn a_server_without_streams_is_asked_for_pages_until_it_has_some() {
     }
     assert_eq!((seen, feed.is_paged()), (vec![1, 2, 3, 4], false));
     assert!(empty >= 2, "a page without anything is told");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_later_try_is_there_and_is_asked_later() {
+    for status in [429, 503] {
+        let server = server(move |n, after| match (n, after) {
+            (0, _) => format!("HTTP/1.1 {status} X\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"),
+            (_, 0) => format!("{STREAM}{}", message(&one(1))),
+            _ => NO_CONTENT.to_owned(),
+        })
+        .await;
+        let mut feed = Feed::<Event>::new(&server.client, &server.ui, session_id(1), 0);
+        let (contact, begun) = (feed.contact(), Instant::now());
+        let first = {
+            let mut next = std::pin::pin!(feed.next());
+            loop {
+                tokio::select! {
+                    biased;
+                    seen = &mut next => break seen.unwrap().unwrap(),
+                    () = tokio::time::sleep(Duration::from_millis(5)) => assert_eq!(contact.lost_for(), None, "{status}"),
+                }
+            }
+        };
+        assert!(first.seq == 1 && begun.elapsed() >= Duration::from_secs(1), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn where_streams_bring_nothing_pages_are_read_and_a_stream_is_tried_again_later() {
+    for mute in [MUTE_STREAM.to_owned(), format!("{MUTE_STREAM}{HOLD}")] {
+        let server = server(move |n, after| match (n, after) {
+            (0..3, 0) => mute.clone(),
+            (3, 0) => page(&[one(1), one(2)], 0),
+            (4.., 2) => format!("{STREAM}{}", message(&one(3))),
+            _ => NO_CONTENT.to_owned(),
+        })
+        .await;
+        let mut feed = Feed::<Event>::new(&server.client, &server.ui, session_id(1), 0);
+        feed.first = Duration::from_millis(50);
+        assert_eq!(feed.next().await.unwrap().unwrap().seq, 1);
+        assert!(feed.is_paged() && feed.contact().lost_for().is_none() && server.connections.load(Ordering::SeqCst) == 4);
+        assert_eq!(feed.next().await.unwrap().unwrap().seq, 2);
+        feed.source = Source::Pages(Some(Instant::now()));
+        assert_eq!(feed.next().await.unwrap().unwrap().seq, 3);
+        assert!(!feed.is_paged());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_no_contact_before_its_first_byte() {
+    let server = server(|n, _| if n == 0 { String::new() } else { format!("{MUTE_STREAM}{HOLD}") }).await;
+    let mut feed = Feed::<Event>::new(&server.client, &server.ui, session_id(1), 0);
+    let contact = feed.contact();
+    assert!(tokio::time::timeout(Duration::from_millis(300), feed.next()).await.is_err());
+    assert!(contact.lost_for().is_some() && server.connections.load(Ordering::SeqCst) == 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! `alpine completion`: the shells' scripts, and where shells look for them.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
@@ -9,10 +12,13 @@ use serde::Serialize;
 use crate::{
     Context, complete,
     error::CliError,
+    login::replace,
     ui::{Answer, Style},
 };
 
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
+/// The line by which a file is known to be ours.
+const MARK: &str = "# Written by alpine completion install.";
 
 /// Complete commands, options, session ids and profiles in your shell
 ///
@@ -96,10 +102,13 @@ impl Install {
         };
         let path = place(shell, env.data_dir(), env.shell_config_dir()).ok_or_else(nowhere)?;
         let loader = loader(shell);
-        let changed = fs::read_to_string(&path).map_or(true, |text| text != loader);
-        if changed {
-            write(&path, loader).map_err(|source| CliError::File { path: path.clone(), source })?;
-        }
+        let changed = write(&path, loader).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => CliError::Usage {
+                cause: format!("{} is not a file that alpine completion install wrote", path.display()),
+                next_step: format!("move it away and run this again, or put the output of alpine completion {shell} there yourself"),
+            },
+            _ => CliError::File { path: path.clone(), source: error },
+        })?;
         context.ui.answer(&Installed { shell, path, changed });
         Ok(())
     }
@@ -126,11 +135,28 @@ fn loader(shell: &str) -> &'static str {
     }
 }
 
-fn write(path: &std::path::Path, text: &str) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+/// Whether it was not there yet. Only what was written here before is written over: anything else is there already.
+fn write(path: &Path, text: &str) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => {
+            let before = if meta.is_file() { fs::read(path)? } else { Vec::new() };
+            let before = String::from_utf8_lossy(&before);
+            if before == text {
+                return Ok(false);
+            }
+            if !before.lines().any(|line| line == MARK) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(dir) = path.parent() {
+                fs::create_dir_all(dir)?;
+            }
+        }
+        Err(error) => return Err(error),
     }
-    fs::write(path, text)
+    replace(path, text)?;
+    Ok(true)
 }
 
 #[derive(Debug, Serialize)]
@@ -175,5 +201,36 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!("completion_install", said.join("\n"));
+    }
+
+    #[test]
+    fn only_what_was_written_here_is_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        for shell in SHELLS {
+            let path = place(shell, Some(dir.path().join("data")), Some(dir.path().join("config"))).unwrap();
+            assert!(loader(shell).lines().any(|line| line == MARK), "{shell}");
+            assert!(write(&path, loader(shell)).unwrap(), "{shell}");
+            assert!(!write(&path, loader(shell)).unwrap(), "twice is once");
+            fs::write(&path, format!("{MARK}\nof an older version\n")).unwrap();
+            assert!(write(&path, loader(shell)).unwrap());
+            for theirs in ["# mine\n", "", &format!("echo {MARK}")] {
+                fs::write(&path, theirs).unwrap();
+                assert_eq!(write(&path, loader(shell)).unwrap_err().kind(), io::ErrorKind::AlreadyExists, "{theirs:?}");
+                assert_eq!(fs::read_to_string(&path).unwrap(), theirs);
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, target) = (dir.path().join("alpine"), dir.path().join("target"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for there in [None, Some(format!("{MARK}\nold\n"))] {
+            there.iter().for_each(|text| fs::write(&target, text).unwrap());
+            assert_eq!(write(&link, loader("bash")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read_to_string(&target).ok(), there);
+        }
     }
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    Context,
+    Context, asked_to_end,
     client::{Client, ClientError},
     error::CliError,
     import::{Bundle, FileError, Ledger, Malformed, read},
@@ -73,7 +73,11 @@ impl Import {
         let file = self.file.clone().or_else(|| context.env.predecessors_ledger());
         let ledger = read(&file.ok_or_else(|| FileError::Missing("~/.alpine/sessions.json".into()))?)?;
         let client = context.client()?;
-        let summary = self.bring(context, &client, ledger).await?;
+        let summary = tokio::select! {
+            biased;
+            summary = self.bring(context, &client, ledger) => summary?,
+            () = asked_to_end() => return Err(CliError::ImportInterrupted),
+        };
         if summary.malformed.is_empty() {
             context.ui.answer(&summary);
             return Ok(());
@@ -113,7 +117,9 @@ impl Import {
     /// Some at a time; what the server says of each, in the file's order. What is refused for another reason than its
     /// content ends it all: what was imported by then is there, and the next try goes on from it.
     async fn send(&self, context: &Context, client: &Client, bundles: &[Bundle]) -> Result<Vec<Result<Imported, ClientError>>, CliError> {
-        let (next, stopped) = (AtomicUsize::new(0), Mutex::new(None));
+        let (next, done, stopped) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(None));
+        let show = |done| context.ui.progress(vec![format!("{done} of {} sessions", bundles.len())]);
+        show(0);
         let answers = Mutex::new((0..bundles.len()).map(|_| None).collect::<Vec<_>>());
         let locked = |stopped: &Mutex<Option<ClientError>>| stopped.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         let worker = || async {
@@ -123,7 +129,10 @@ impl Import {
                 let body = ImportSession { dry_run: self.dry_run, ..bundle.import.clone() };
                 match Box::pin(client.import(&context.ui, &body)).await {
                     Err(error) if !error.is_of_content() => *stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
-                    answer => answers.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(answer),
+                    answer => {
+                        answers.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(answer);
+                        show(done.fetch_add(1, Ordering::Relaxed) + 1);
+                    }
                 }
             }
         };
@@ -142,6 +151,7 @@ impl Import {
             worker(),
             worker()
         );
+        context.ui.progress(Vec::new());
         match stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error.into()),
             None => Ok(answers.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()),
@@ -189,7 +199,11 @@ impl Answer for Summary {
         let expired = self.expired_keys.iter().map(|key| format!("\nexpired key of {}: {}", key.session_id, clean(&key.client_request_id)));
         let malformed =
             self.malformed.iter().map(|one| format!("\n{} {}: {}", style.red("malformed"), clean(&one.entry), clean(&one.cause)));
-        let lines: String = warnings.chain(expired).chain(malformed).collect();
+        let unkept = self.results.iter().filter(|outcome| outcome.state == Some(SessionState::PersistFailed)).map(|outcome| {
+            let id = outcome.session_id;
+            format!("\n{} {id}: try again with alpine down {id} --retry-persist", style.red("record not stored"))
+        });
+        let lines: String = warnings.chain(unkept).chain(expired).chain(malformed).collect();
         format!("{}{lines}", fields(&rows, style))
     }
 }
@@ -232,6 +246,21 @@ mod tests {
         insta::assert_snapshot!("import_json", json_of(&summary(false)));
         insta::assert_snapshot!("import_people", people_of(&summary(false)));
         insta::assert_snapshot!("import_people_dry_run", people_of(&summary(true)));
+    }
+
+    #[test]
+    fn a_record_that_is_not_stored_is_listed_with_what_to_do() {
+        let mut summary = summary(false);
+        summary.results[1].state = Some(SessionState::PersistFailed);
+        let (id, told) = (session_id(2), people_of(&summary));
+        assert!(told.contains(&format!("\nrecord not stored {id}: try again with alpine down {id} --retry-persist\n")), "{told}");
+    }
+
+    #[test]
+    fn an_interrupt_says_how_to_go_on() {
+        let report = CliError::ImportInterrupted.report();
+        assert_eq!((report.error_code.to_string().as_str(), report.exit_code), ("ERR_INTERRUPTED", 1));
+        assert_eq!(report.next_step, "import the file again: it goes on where it was");
     }
 
     #[test]

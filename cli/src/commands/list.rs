@@ -2,7 +2,11 @@
 
 mod table;
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use alpine_api::{SessionId, SessionState};
 use chrono::{DateTime, Utc};
@@ -14,6 +18,7 @@ use crate::{
     client::{Client, ClientError, ListQuery, Patience},
     error::CliError,
     ui::{Answer, Style},
+    wait::LOST,
     wire::{SessionSummary, Word},
 };
 
@@ -22,6 +27,8 @@ const PAGE: u32 = 200;
 const FOR_PEOPLE: u32 = 50;
 const MOST: u32 = 10_000;
 const PAUSE: Duration = Duration::from_secs(2);
+/// How often it is seen to that an answer is missing.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// List active and recent sessions, newest first
 ///
@@ -94,9 +101,10 @@ impl List {
     async fn watch(&self, context: &Context, client: &Client) -> Result<(), CliError> {
         let (mut shown, mut patience) = (None, Patience::Ask);
         while !context.ui.is_closed() {
-            let (rows, _) = self.rows(context, client, patience).await?;
+            let asking = self.rows(context, client, patience);
+            let (rows, _) = unless_away(context, shown.as_ref(), asking).await?;
             if context.ui.repaints_results() {
-                context.ui.repaint(&context.ui.for_people(&rows));
+                context.ui.repaint(&context.ui.for_people(&rows), None);
             } else if shown.as_ref() != Some(&rows) {
                 context.ui.answer_line(&rows);
             }
@@ -106,6 +114,35 @@ impl List {
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
+    }
+}
+
+/// The answer; as long as there is none, that it is missing: on a terminal under what is shown, each second anew, elsewhere once.
+async fn unless_away<T>(
+    context: &Context,
+    shown: Option<&Rows>,
+    asking: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let (mut asking, asked, mut told) = (pin!(asking), Instant::now(), false);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut asking => {
+                if told && answer.is_ok() && !context.ui.repaints_results() {
+                    context.ui.info("connected again");
+                }
+                return answer;
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let Some(shown) = shown.filter(|_| asked.elapsed() >= LOST) else { continue };
+        if context.ui.repaints_results() {
+            let foot = format!("no connection for {} s", asked.elapsed().as_secs());
+            context.ui.repaint(&context.ui.for_people(shown), Some(foot));
+        } else if !told {
+            context.ui.info("no connection to the server; reconnecting");
+        }
+        told = true;
     }
 }
 
@@ -150,8 +187,15 @@ impl Answer for Rows {
 
 #[cfg(test)]
 mod tests {
+    use std::{ffi::OsString, process::ExitCode};
+
     use super::*;
-    use crate::testing::{at, json_of, people_of, session_id};
+    use crate::{
+        args::Parsed,
+        config::Environment,
+        testing::{Buffer, Run, at, json_of, people_of, session_id},
+        ui::{Terminal, Ui},
+    };
 
     pub fn rows(owners: bool) -> Rows {
         let row = |n, state, branch: &str, updated| Row {
@@ -177,6 +221,35 @@ mod tests {
         insta::assert_snapshot!("list_people", people_of(&rows(false)));
         insta::assert_snapshot!("list_people_all_owners", people_of(&rows(true)));
         insta::assert_snapshot!("list_people_wide", people_of(&Rows { wide: true, ..rows(false) }));
+    }
+
+    async fn said_of_an_absence(terminal: Terminal, args: &[&str]) -> Run {
+        let argv: Vec<OsString> = ["alpine", "list", "--watch"].iter().chain(args).map(OsString::from).collect();
+        let (out, err) = (Buffer::default(), Buffer::default());
+        let ui = Ui::new(Box::new(out.clone()), Box::new(err.clone()), crate::args::look(&argv), terminal);
+        let Parsed::Command(cli) = crate::args::parse(argv) else { panic!("no command") };
+        let context = Context::new(ui, Environment::default(), *cli);
+        let away = async {
+            tokio::time::sleep(Duration::from_millis(6600)).await;
+            Ok(())
+        };
+        unless_away(&context, Some(&rows(false)), away).await.unwrap();
+        Run { code: ExitCode::SUCCESS, out: out.text(), err: err.text() }
+    }
+
+    #[tokio::test]
+    async fn who_watches_is_told_that_the_server_is_away() {
+        let terminal = Terminal { stdout: true, repaints: true, columns: Some(100), ..Terminal::default() };
+        let (plain, json, shown) = tokio::join!(
+            said_of_an_absence(Terminal::default(), &[]),
+            said_of_an_absence(Terminal::default(), &["--json"]),
+            said_of_an_absence(terminal, &["--no-color"]),
+        );
+        assert_eq!((plain.out.as_str(), plain.err.as_str()), ("", "no connection to the server; reconnecting\nconnected again\n"));
+        assert_eq!((json.out.as_str(), json.err.as_str()), ("", ""));
+        let seconds: Vec<&str> = shown.out.lines().filter(|line| line.starts_with("no connection for ")).collect();
+        assert_eq!(seconds.first(), Some(&"no connection for 5 s"), "{shown:?}");
+        assert_eq!((seconds.len(), shown.err.as_str()), (2, ""), "each second anew: {shown:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod logout;
 mod logs;
 mod man;
 mod open;
+mod profile;
 pub mod replaced;
 mod status;
 mod tenant;
@@ -46,6 +47,7 @@ pub enum Command {
     Tenant(tenant::Tenant),
     Audit(audit::Audit),
     Credential(credential::Credential),
+    Profile(profile::Profile),
     Completion(completion::Completion),
     #[command(hide = true)]
     Man(man::Man),
@@ -58,6 +60,7 @@ pub fn run_alone(context: &Context) -> Option<Result<(), CliError>> {
     match &context.cli.command {
         Command::Completion(completion) => Some(completion.run(context)),
         Command::Man(man) => Some(man.run(context)),
+        Command::Profile(profile) => Some(profile.run(context)),
         Command::Version(version) => {
             version.run(context);
             Some(Ok(()))
@@ -82,7 +85,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Tenant(tenant) => tenant.run(context).await,
         Command::Audit(audit) => audit.run(context).await,
         Command::Credential(credential) => credential.run(context).await,
-        Command::Completion(_) | Command::Man(_) | Command::Version(_) => run_alone(context).unwrap_or(Ok(())),
+        Command::Completion(_) | Command::Man(_) | Command::Profile(_) | Command::Version(_) => run_alone(context).unwrap_or(Ok(())),
         Command::Import(import) => import.run(context).await,
     }
 }

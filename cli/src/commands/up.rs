@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    Context, browser,
+    Context, asked_to_end, browser,
     error::CliError,
     ui::{Answer, Style, fields},
     wait,
@@ -79,7 +79,11 @@ impl Up {
     async fn open_browser(&self, context: &Context, url: Option<&str>) -> bool {
         let wanted = !self.no_browser && context.ui.stdout_is_terminal() && context.env.get("CI").is_none();
         match url.filter(|_| wanted) {
-            Some(url) => browser::open(url, &context.env).await,
+            // The session is there, and its URL is told, whatever becomes of the browser.
+            Some(url) => tokio::select! {
+                opened = browser::open(url, &context.env) => opened,
+                () = asked_to_end() => false,
+            },
             None => false,
         }
     }

@@ -391,7 +391,6 @@ impl Gathered {
     }
 }
 
-/// In the order of their numbers if all have one, of their times otherwise.
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -52,17 +52,22 @@ pub fn write(dir: &Path, credentials: &Credentials) -> Result<(), StoreError> {
     let failed = |source| StoreError::Write { path: path.clone(), source };
     let text = toml::to_string(credentials).map_err(|_| StoreError::Form { path: path.clone() })?;
     make_dir(dir).map_err(failed)?;
-    let new = dir.join(format!("credentials.{}.tmp", Uuid::new_v4().simple()));
+    replace(&path, &text).map_err(failed)
+}
+
+/// The whole of a file, at once or not at all; only its owner can read it.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension(format!("{}.tmp", Uuid::new_v4().simple()));
     let written = create(&new).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&new, &path)
+        fs::rename(&new, path)
     });
     if written.is_err() {
         // It may hold tokens.
         let _ = fs::remove_file(&new);
     }
-    written.map_err(failed)
+    written
 }
 
 /// The file whose lock is held by who changes logins. It is never removed, so that all lock the same.

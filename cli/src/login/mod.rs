@@ -8,6 +8,7 @@ mod saved;
 mod store;
 
 pub use error::LoginError;
+pub use file::replace;
 pub use issuer::{Device, Issuer};
 pub use saved::Saved;
 pub use store::{About, Keep, Place, Store, StoreError, Tokens};

@@ -48,6 +48,16 @@ pub fn clean_lines(text: &str) -> String {
     text.chars().map(|c| if steers(c) && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
 }
 
+/// JSON in which nothing steers a terminal: such characters stand in strings only, and are the same escaped.
+pub fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        // What breaks the lines of JSON stands between its strings.
+        if steers(c) && c != '\n' { text.push_str(&format!("\\u{:04x}", u32::from(c))) } else { text.push(c) }
+    }
+    text
+}
+
 /// How many columns the text takes; our own emphasis takes none.
 pub fn width(text: &str) -> usize {
     pieces(text).map(|(_, width)| width).sum()

@@ -45,13 +45,27 @@ const fn step(doing: &'static str, short: &'static str) -> Step {
     Step { doing, short }
 }
 
+/// The state and its events do not tell the two apart while they go on.
+const FIRST_STEPS: Step = step("finding the commit, making sandbox", "sandbox");
+const SANDBOX: Step = step("making the sandbox", "sandbox");
+const COMMIT: Step = step("finding the branch's commit", "commit");
+
+/// Which of the first steps it was that is over: a failure begins with the name of its phase.
+fn told_apart(step: Step, failed: bool, reason: &str) -> Step {
+    match step {
+        FIRST_STEPS if failed && reason.starts_with("resolve:") => COMMIT,
+        FIRST_STEPS => SANDBOX,
+        step => step,
+    }
+}
+
 /// What is done in a state and a phase; none where it rests.
 fn step_of(state: &Word<SessionState>, phase: Option<&str>) -> Result<Step, &'static str> {
     use SessionState as S;
     let Some(state) = state.known() else { return Ok(step("working", "other")) };
     Ok(match (state, phase) {
         (S::Requested, _) => step("waiting for a worker", "queue"),
-        (S::Provisioning, _) => step("making the sandbox", "sandbox"),
+        (S::Provisioning, _) => FIRST_STEPS,
         (S::RepoSyncing, _) => step("cloning the repository", "clone"),
         (S::Installing, Some("start")) => step("starting the workspace", "start"),
         (S::Installing, _) => step("installing dependencies", "install"),
@@ -107,7 +121,8 @@ impl Progress {
         }
         let cleaned_up = self.step.short == "clean-up" && next == Err("failed");
         let failed = matches!(event.to_state.known(), Some(SessionState::Failing)) || matches!(next, Err(rests) if !ends_well(rests));
-        let done = Done { step: self.step, took: event.at - self.since, failed: failed && !cleaned_up };
+        let failed = failed && !cleaned_up;
+        let done = Done { step: told_apart(self.step, failed, &event.reason), took: event.at - self.since, failed };
         match next {
             Ok(step) => (self.step, self.since, self.since_here) = (step, event.at, now),
             Err(rests) => self.rests = Some((rests, event.at)),
@@ -217,6 +232,18 @@ mod tests {
         let done = progress.take(&event(4, S::Failed, "10:00:04Z", "cleaned up"), Instant::now()).unwrap();
         assert_eq!((done.step.short, done.failed), ("clean-up", false));
         assert_eq!(progress.summary().as_deref(), Some("failed after 4.0 s: queue 1.0 s, sandbox 2.0 s, clean-up 1.0 s"));
+    }
+
+    #[test]
+    fn a_branch_that_is_not_found_is_not_a_sandbox_that_was_not_made() {
+        use SessionState as S;
+        let mut progress = up();
+        progress.take(&event(2, S::Provisioning, "10:00:01Z", "claimed"), Instant::now());
+        assert_eq!(progress.doing(Instant::now()).0, FIRST_STEPS);
+        let done = progress.take(&event(3, S::Failing, "10:00:03Z", "resolve: branch b does not exist"), Instant::now()).unwrap();
+        assert_eq!((done.step.doing, done.failed), ("finding the branch's commit", true));
+        progress.take(&event(4, S::Failed, "10:00:04Z", "cleaned up"), Instant::now());
+        assert_eq!(progress.summary().as_deref(), Some("failed after 4.0 s: queue 1.0 s, commit 2.0 s, clean-up 1.0 s"));
     }
 
     #[test]
