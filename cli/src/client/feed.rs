@@ -188,12 +188,16 @@ impl<'a, T: Numbered> Feed<'a, T> {
                             self.contact.set(true);
                             stream.reader.read(&bytes).ok()
                         }
+                        // Silence, or a good end, before the first byte; where a connection breaks it is the network.
+                        Ok(Ok(None)) | Err(_) if !stream.speaks => {
+                            self.mute();
+                            continue;
+                        }
                         _ => None,
                     };
                     match read {
                         Some(messages) => self.arrived.extend(messages.iter().filter_map(item)),
-                        None if stream.speaks => self.lost(),
-                        None => self.mute(),
+                        None => self.lost(),
                     }
                 }
                 Source::Pages(Some(until)) if *until <= Instant::now() => self.source = Source::None,

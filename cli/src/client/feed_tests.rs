@@ -250,6 +250,20 @@ async fn where_streams_bring_nothing_pages_are_read_and_a_stream_is_tried_again_
 }
 
 #[tokio::test]
+async fn streams_that_a_bad_network_breaks_are_still_streams() {
+    let broken = MUTE_STREAM.replace("connection: close", "content-length: 1000");
+    let server = server(move |n, after| match (n, after) {
+        (0..5, _) => broken.clone(),
+        (_, 0) => format!("{STREAM}{}", message(&one(1))),
+        _ => NO_CONTENT.to_owned(),
+    })
+    .await;
+    let mut feed = Feed::<Event>::new(&server.client, &server.ui, session_id(1), 0);
+    assert_eq!(feed.next().await.unwrap().unwrap().seq, 1);
+    assert!(!feed.is_paged() && server.connections.load(Ordering::SeqCst) == 6);
+}
+
+#[tokio::test]
 async fn a_stream_is_no_contact_before_its_first_byte() {
     let server = server(|n, _| if n == 0 { String::new() } else { format!("{MUTE_STREAM}{HOLD}") }).await;
     let mut feed = Feed::<Event>::new(&server.client, &server.ui, session_id(1), 0);
