@@ -62,6 +62,7 @@ fn run(stage: &Stage) -> (Output, BTreeMap<String, BTreeMap<String, u64>>) {
     let (told_file, tally) = (dir.join("stage.json"), dir.join("tally.json"));
     write_secret(&told_file, told(stage, &tally).to_string().as_bytes());
     let mut st = Command::new(tools::fetched("schemathesis").join("bin/st"));
+    st.arg("--config-file").arg(bins::root().join("tests/schemathesis/apart.toml"));
     st.arg("run").arg(bins::root().join("openapi/alpine.v1.json")).args(["--url", &stage.world.server.base()]);
     st.arg("--tls-verify").arg(&stage.world.pki.ca).args(["--checks", &CHECKS.join(","), "--seed", SEED, "--max-examples", EXAMPLES]);
     st.args(["--phases", "examples,coverage,fuzzing", "--workers", "2", "--no-shrink", "--continue-on-failure", "--no-color"]);
