@@ -13,4 +13,5 @@ if [ -f "$done" ] && cmp -s "$here/package-lock.json" "$dir/package-lock.json"; 
   exit 0
 fi
 cp "$here/package.json" "$here/package-lock.json" "$dir/"
-npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error </dev/null >&2
+cd "$dir"
+npm ci --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error </dev/null >&2
