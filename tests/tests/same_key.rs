@@ -77,7 +77,8 @@ async fn insist(callers: &[Api], first: usize, key: &str, branch: &str) -> (Repl
     let (mut n, mut trouble) = (first, Trouble::default());
     while begun.elapsed() < LIMIT {
         match callers[n % callers.len()].try_up(key, REPO, branch).await {
-            Ok(reply) if reply.status == 503 => trouble.unavailable += 1,
+            // Both say that the same request may be sent again: a machine this busy is also slow to send a body.
+            Ok(reply) if matches!(reply.status.as_u16(), 408 | 503) => trouble.unavailable += 1,
             Ok(reply) => return (reply, trouble),
             Err(_) => trouble.no_reply += 1,
         }
