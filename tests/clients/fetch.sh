@@ -15,9 +15,4 @@ if ! cmp -s "$here/requirements.txt" "$dir/python/requirements.txt"; then
   cp "$here/requirements.txt" "$dir/python/requirements.txt"
 fi
 
-cd "$dir/typescript"
-# The former is written by npm when it is done.
-if [ ! -f node_modules/.package-lock.json ] || ! cmp -s "$here/typescript/package-lock.json" package-lock.json; then
-  cp "$here/typescript/package.json" "$here/typescript/package-lock.json" .
-  npm ci --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error </dev/null >&2
-fi
+"$here/../npm-ci.sh" "$here/typescript" "$dir/typescript"

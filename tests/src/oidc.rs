@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{bins, pki::Pki};
+use crate::{bins, pki::Pki, tools};
 
 /// What its access tokens for Alpine carry as `aud`.
 pub const AUDIENCE: &str = "alpine";
@@ -147,17 +147,5 @@ impl Drop for Oidc {
 /// The folder whose `node_modules` has the package.
 fn package() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let named = variable("ALPINE_TEST_OIDC").map(PathBuf::from);
-        let dir = named.unwrap_or_else(|| bins::root().join("target/tools/oidc"));
-        let fetch = bins::root().join("tests/oidc/fetch.sh");
-        let status = Command::new(fetch).arg(&dir).stdin(Stdio::null()).status().expect("tests/oidc/fetch.sh runs");
-        assert!(status.success(), "oidc-provider could not be fetched");
-        dir
-    })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the harness's own switch")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    DIR.get_or_init(|| tools::fetched("oidc"))
 }

@@ -6,30 +6,14 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::{
     ApiError, AppState,
-    extract::{ApiQuery, Caller, LastEventId, Resume, SessionPath, WantsStream},
+    extract::{After, ApiQuery, Caller, LastEventId, Resume, SessionPath, WantsStream},
     limits::Ticket,
     openapi::EventRefusals,
     stream::{self, Watching},
 };
-
-const LIMIT: std::ops::RangeInclusive<i64> = 1..=500;
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Parameters {
-    /// Only pieces that come after this number: `next_after` of the page before.
-    #[param(minimum = 0, default = 0)]
-    after: Option<i64>,
-    /// How many at most, of a page.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    limit: Option<i64>,
-}
 
 /// What was written while a session was made and served
 ///
@@ -46,12 +30,12 @@ pub struct Parameters {
 /// ```
 ///
 /// A comment (a line that begins with `:`) comes where nothing else does for 15 seconds (the server may be set otherwise), so that
-/// nothing on the way takes the connection for dead. The server may end a stream at any time: come again with `Last-Event-ID: <seq>` (or `after`), and it goes on behind that piece, with
-/// no gap and no repetition. Once the session is
-/// over (`stopped` or `failed`) and everything was sent the stream ends; a request that begins there is answered `204`.
+/// nothing on the way takes the connection for dead. The server may end a stream at any time: come again with `Last-Event-ID: <seq>`
+/// (or `after`), and it goes on behind that piece, with no gap and no repetition. Once the session is over (`stopped` or `failed`)
+/// and everything was sent the stream ends; a request that begins there is answered `204`.
 #[utoipa::path(
     get, path = "/v1/sessions/{session_id}/log", operation_id = "getLog", tag = "sessions",
-    params(("session_id" = SessionId, Path, description = "The session"), Parameters, LastEventId),
+    params(("session_id" = SessionId, Path, description = "The session"), After, LastEventId),
     responses(
         (status = 200, description = "A page of the log; or, to those who accept `text/event-stream`, each piece as a message (`id`: its number, `event`: `log`, `data`: the piece)",
             content((LogPage = "application/json"), (String = "text/event-stream"))),
@@ -66,12 +50,9 @@ pub async fn get_log(
     stream: WantsStream,
     ticket: Ticket,
     resume: Result<Resume, ApiError>,
-    ApiQuery(parameters): ApiQuery<Parameters>,
+    ApiQuery(page): ApiQuery<After>,
 ) -> Result<Response, ApiError> {
-    let (after, limit) = (parameters.after.unwrap_or(0), parameters.limit.unwrap_or(100));
-    if after < 0 || !LIMIT.contains(&limit) {
-        return Err(ApiError::malformed("after must not be negative; limit must be from 1 to 500"));
-    }
+    let (after, limit) = page.checked()?;
     let ledger = state.ledger.tenant(&caller.tenant);
     if !stream.0 {
         return Ok(Json(ledger.log(&caller, id, after, limit).await?).into_response());

@@ -7,12 +7,10 @@ use utoipa::IntoParams;
 
 use super::{
     ApiError, AppState,
-    extract::{ApiQuery, Caller},
+    extract::{After, ApiQuery, Caller},
     openapi::AuditRefusals,
 };
 use crate::domain::{Fault, principal::TenantId, tenant::needs_operator};
-
-const LIMIT: std::ops::RangeInclusive<i64> = 1..=500;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -47,10 +45,7 @@ pub async fn list_audit(
     Caller(caller): Caller,
     ApiQuery(parameters): ApiQuery<Parameters>,
 ) -> Result<Json<AuditPage>, ApiError> {
-    let (after, limit) = (parameters.after.unwrap_or(0), parameters.limit.unwrap_or(100));
-    if after < 0 || !LIMIT.contains(&limit) {
-        return Err(ApiError::malformed("after must not be negative; limit must be from 1 to 500"));
-    }
+    let (after, limit) = After { after: parameters.after, limit: parameters.limit }.checked()?;
     let tenant = match parameters.tenant.map(|name| TenantId::parse(&name)) {
         None => caller.tenant.clone(),
         Some(Ok(tenant)) => tenant,

@@ -5,16 +5,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use alpine_tests::{REPO, bins};
+use alpine_tests::{REPO, bins, tools};
 use serde_json::Value;
-
-/// The folder of the generators, which tests/run.sh fetches into `target/tools`; a test run without it does so itself.
-pub fn fetch() -> PathBuf {
-    let dir = variable("ALPINE_TEST_CLIENTS").map_or_else(|| bins::root().join("target/tools/clients"), PathBuf::from);
-    let status = Command::new(bins::root().join("tests/clients/fetch.sh")).arg(&dir).stdin(Stdio::null()).status().unwrap();
-    assert!(status.success(), "the generators could not be fetched");
-    dir
-}
 
 /// The folder in which the language's program is built; what went wrong where it could not be.
 pub fn build(language: &str, tools: &Path) -> Result<PathBuf, String> {
@@ -46,11 +38,6 @@ fn said(output: &Output) -> String {
     format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the harness's own switch")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 fn paths() -> Vec<PathBuf> {
-    variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+    tools::switch("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ mod page;
 
 use std::{sync::Arc, time::Instant};
 
-use alpine_tests::{World, cli::text, drive::CHEAP_SERVE};
+use alpine_tests::{World, cli::text, drive::CHEAP_SERVE, tools};
 use serde_json::{Value, json};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -27,7 +27,7 @@ const CLIENTS: [(&str, &[&str], bool); 4] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_in_four_languages_take_a_session_from_up_to_its_record_and_ignore_fields_that_are_newer_than_they_are() {
     let started = Instant::now();
-    let tools = spawn_blocking(made::fetch).await.unwrap();
+    let tools = spawn_blocking(|| tools::fetched("clients")).await.unwrap();
     let builds = CLIENTS.map(|(language, ..)| {
         let tools = tools.clone();
         spawn_blocking(move || made::build(language, &tools))

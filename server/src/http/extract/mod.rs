@@ -1,5 +1,6 @@
 //! What handlers take from a request. Each refusal is a problem; none repeats what was sent.
 
+mod after;
 mod caller;
 mod idempotency_key;
 mod json;
@@ -9,6 +10,7 @@ mod query;
 mod stream;
 mod wait;
 
+pub use after::After;
 pub use caller::Caller;
 pub use idempotency_key::Key;
 pub use json::{ApiJson, ApiJsonOrDefault};
