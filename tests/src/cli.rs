@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
@@ -98,13 +99,19 @@ impl Alpine {
 
     /// Run it to its end.
     pub async fn run(self) -> Answer {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// The same; it is interrupted, as by Ctrl-C, when `interrupt` is over.
+    pub async fn run_until(self, interrupt: impl Future<Output = ()>) -> Answer {
         let begun = Instant::now();
         let mut child = self.command().spawn().expect("alpine runs");
+        let id = child.id();
         if let (Some(text), Some(mut stdin)) = (&self.stdin, child.stdin.take()) {
             // It may end without having read everything.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
-        let output = tokio::time::timeout(self.limit, child.wait_with_output()).await;
+        let output = tokio::time::timeout(self.limit, interrupted(id, interrupt, child.wait_with_output())).await;
         let output = output.unwrap_or_else(|_| panic!("alpine {:?} did not end within {:?}", self.args, self.limit)).unwrap();
         Answer {
             args: self.args,
@@ -119,6 +126,18 @@ impl Alpine {
     pub fn spawn(self) -> tokio::task::JoinHandle<Answer> {
         tokio::spawn(self.run())
     }
+}
+
+/// `ended` of this process, which is sent SIGINT when `interrupt` is over.
+pub async fn interrupted<T>(process: Option<u32>, interrupt: impl Future<Output = ()>, ended: impl Future<Output = T>) -> T {
+    let mut ended = std::pin::pin!(ended);
+    tokio::select! {
+        end = &mut ended => return end,
+        () = interrupt => {}
+    }
+    let process = process.and_then(|id| Pid::from_raw(id.cast_signed())).expect("it has not ended");
+    rustix::process::kill_process(process, Signal::INT).expect("it is there");
+    ended.await
 }
 
 impl Answer {

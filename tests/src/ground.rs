@@ -75,6 +75,16 @@ impl Ground {
     }
 }
 
+/// A key pair made for the test, in files: the private half, and the public half as a host key of github.com.
+pub fn deploy_key(dir: &Path) -> (PathBuf, PathBuf) {
+    let (key, hosts) = (dir.join("deploy-key"), dir.join("known_hosts"));
+    let made = std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    std::fs::write(&hosts, format!("github.com {public}")).unwrap();
+    (key, hosts)
+}
+
 pub fn write_secret(path: &Path, secret: &[u8]) {
     std::fs::write(path, secret).unwrap();
     std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();

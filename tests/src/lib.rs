@@ -25,6 +25,7 @@ pub mod invariants;
 pub mod oidc;
 pub mod pki;
 pub mod postgres;
+pub mod predecessor_file;
 pub mod pty;
 pub mod sandboxes;
 pub mod server;
@@ -32,6 +33,7 @@ pub mod sse;
 #[path = "../../server/src/lifecycle/tests/sshd.rs"]
 pub mod sshd;
 pub mod strain;
+pub mod team;
 pub mod tools;
 pub mod wait;
 pub mod world;

@@ -13,7 +13,10 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use crate::{bins, cli::Alpine};
+use crate::{
+    bins,
+    cli::{Alpine, interrupted},
+};
 
 /// High enough that nothing scrolls away.
 const ROWS: u16 = 400;
@@ -70,6 +73,11 @@ impl Terminal {
 impl Alpine {
     /// Runs it on a terminal of so many columns, to its end.
     pub async fn on_terminal(self, columns: u16) -> Shown {
+        self.on_terminal_until(columns, std::future::pending()).await
+    }
+
+    /// The same; it is interrupted, as by Ctrl-C, when `interrupt` is over.
+    pub async fn on_terminal_until(self, columns: u16, interrupt: impl Future<Output = ()>) -> Shown {
         let terminal = Terminal::new(columns);
         let begun = Instant::now();
         let mut command = self.env("TERM", "xterm-256color").env("LANG", "C.UTF-8").command_of(bins::path("alpine"));
@@ -80,7 +88,8 @@ impl Alpine {
         let Terminal { master, slave, columns } = terminal;
         drop(slave);
         let reader = tokio::task::spawn_blocking(move || read(master, columns));
-        let status = tokio::time::timeout(Duration::from_secs(180), child.wait()).await.expect("it ends").unwrap();
+        let ended = interrupted(child.id(), interrupt, child.wait());
+        let status = tokio::time::timeout(Duration::from_secs(180), ended).await.expect("it ends").unwrap();
         let (raw, frames) = reader.await.unwrap();
         Shown { code: status.code(), raw, frames, took: begun.elapsed() }
     }

@@ -181,13 +181,10 @@ async fn the_host_with_its_port_and_the_kind_must_fit_the_url() {
     assert_eq!(list(&ann).await.len(), 4);
 }
 
-/// A key pair made for the test, and its public half as a host key of github.com.
+/// A key pair's private half, and its public half as a host key of github.com.
 fn deploy_key(world: &World) -> (String, String) {
-    let path = world.dir.join("deploy-key");
-    let made = std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(&path).status();
-    assert!(made.unwrap().success());
-    let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
-    (std::fs::read_to_string(&path).unwrap(), format!("github.com {public}"))
+    let (key, hosts) = alpine_tests::ground::deploy_key(&world.dir);
+    (std::fs::read_to_string(key).unwrap(), std::fs::read_to_string(hosts).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

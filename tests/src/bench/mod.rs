@@ -37,6 +37,9 @@ pub struct Options {
     /// Sessions of `wait`.
     #[arg(long, default_value_t = 200)]
     pub sessions: usize,
+    /// Who wait beside them for one operation, in `wait`, and are told of its end all at once.
+    #[arg(long, default_value_t = 0)]
+    pub waiters: usize,
     /// Where the figures are written as JSON too.
     #[arg(long)]
     pub json: Option<PathBuf>,

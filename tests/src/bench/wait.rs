@@ -4,7 +4,7 @@
 //! committed (`track_commit_timestamp`: as the commit record is written, before it is on disk), by the clock of the same
 //! machine by which the client notes what it was told.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use reqwest::{Method, header};
@@ -24,9 +24,15 @@ use crate::{
     sandboxes,
     server::Server,
     sse::Stream,
+    until,
 };
 
 const POLL: Duration = Duration::from_secs(1);
+const POLLS: &str = "polls each second";
+/// Installs for as long as its file is not there.
+const GATED: &str = "https://github.com/org/gated.git";
+/// Connections that those who wait beside share.
+const SHARED: usize = 16;
 
 /// How long after the commit clients of one kind knew, in milliseconds.
 #[derive(Debug, Serialize)]
@@ -41,6 +47,8 @@ pub struct Row {
 pub struct Report {
     pub sessions: usize,
     pub at_once: usize,
+    /// Who waited for another operation all the while.
+    pub waiters: usize,
     pub rows: Vec<Row>,
 }
 
@@ -48,11 +56,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "commit of `ready` to the waiting client, {} sessions, {} at once, another replica, fsync on",
-            self.sessions, self.at_once
+            "commit of `ready` to the waiting client, {} sessions, {} at once, {} more waiters, another replica, fsync on",
+            self.sessions, self.at_once, self.waiters
         )?;
         writeln!(f, "| client | p50, ms | p95, ms | max, ms | p95 of polling / this |\n|---|---|---|---|---|")?;
-        let polling = self.rows.last().map_or(f64::NAN, |row| row.p95);
+        let polling = self.rows.iter().find(|row| row.what == POLLS).map_or(f64::NAN, |row| row.p95);
         self.rows
             .iter()
             .try_for_each(|r| writeln!(f, "| {} | {:.1} | {:.1} | {:.1} | {:.0} |", r.what, r.p50, r.p95, r.max, polling / r.p95))
@@ -66,6 +74,13 @@ struct Stage {
     serves: Server,
 }
 
+/// A session that is ready once its gate is open.
+struct Gated {
+    session: String,
+    operation: String,
+    gate: PathBuf,
+}
+
 /// When each client knew.
 struct Known {
     waited: DateTime<Utc>,
@@ -76,6 +91,8 @@ struct Known {
 
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let stage = Arc::new(Box::pin(Stage::set()).await);
+    let gated = stage.begin_gated().await;
+    let beside = stage.wait_beside(&gated.operation, options.waiters).await;
     let places = Arc::new(Semaphore::new(options.connections));
     let mut all = JoinSet::new();
     for number in 0..options.sessions {
@@ -90,12 +107,18 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         let known = known??;
         let committed = stage.committed(&known.session).await;
         for (times, at) in times.iter_mut().zip([known.waited, known.told, known.polled]) {
-            times.push((at - committed).as_seconds_f64() * 1000.0);
+            times.push(after(committed, at));
         }
     }
-    let kinds = ["Prefer: wait", "events, SSE", "polls each second"];
-    let rows = kinds.into_iter().zip(times).map(|(what, times)| row(what, times)).collect();
-    Ok(Report { sessions: options.sessions, at_once: options.connections, rows })
+    let kinds = ["Prefer: wait", "events, SSE", POLLS];
+    let mut rows: Vec<Row> = kinds.into_iter().zip(times).map(|(what, times)| row(what, times)).collect();
+    if options.waiters > 0 {
+        std::fs::write(&gated.gate, "")?;
+        let told = beside.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let committed = stage.committed(&gated.session).await;
+        rows.push(row("Prefer: wait, all of the others at once", told.into_iter().map(|at| after(committed, at)).collect()));
+    }
+    Ok(Report { sessions: options.sessions, at_once: options.connections, waiters: options.waiters, rows })
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
@@ -105,15 +128,34 @@ fn row(what: &'static str, mut times: Vec<f64>) -> Row {
     Row { what, p50: part(0.5), p95: part(0.95), max: part(1.0) }
 }
 
+/// Milliseconds.
+fn after(committed: DateTime<Utc>, at: DateTime<Utc>) -> f64 {
+    (at - committed).as_seconds_f64() * 1000.0
+}
+
 #[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// When the operation's end was answered to one who waits for it.
+async fn the_end(api: &Api, operation: &str) -> anyhow::Result<DateTime<Utc>> {
+    let path = format!("/v1/operations/{operation}");
+    loop {
+        let reply = send(api.request(Method::GET, &path).header("prefer", "wait=60")).await;
+        anyhow::ensure!(reply.status == 200, "{}", reply.text);
+        if !reply.body["finished_at"].is_null() {
+            anyhow::ensure!(reply.body["status"] == "succeeded", "{}", reply.text);
+            return Ok(now());
+        }
+    }
 }
 
 impl Stage {
     async fn set() -> Self {
         let ground = Ground::prepare();
         ground.git.with_files("org/repo", &[("README.md", "hello\n")]);
+        ground.git.with_files("org/gated", &[(".alpine.toml", "install = \"while [ ! -e gate ]; do sleep 0.1; done\"\n")]);
         let settings = ["fsync=on", "full_page_writes=on", "track_commit_timestamp=on", "max_connections=200"];
         let cluster = Box::leak(Box::new(Box::pin(Postgres::start(&settings)).await));
         cluster.create_migrated("bench").await;
@@ -132,22 +174,37 @@ impl Stage {
         Api::new(self.ground.pki.client(), self.serves.base(), self.ground.token("dev", "ann", &[]))
     }
 
+    async fn begin_gated(&self) -> Gated {
+        let api = self.api();
+        let up = api.up("gated", GATED, "main").await;
+        let (session, operation) = (text(up.expect(202), "session_id"), text(&up.body, "operation_id"));
+        let path = format!("/v1/sessions/{session}");
+        until("it installs", POLL * 60, || async { (api.get(&path).await.body["state"] == "installing").then_some(()) }).await;
+        let gate = self.ground.data_dir.join("sandboxes").join(&session).join("workspace/gate");
+        Gated { session, operation, gate }
+    }
+
+    /// So many who wait for the operation, when all do.
+    async fn wait_beside(&self, operation: &str, waiters: usize) -> JoinSet<anyhow::Result<DateTime<Utc>>> {
+        let apis: Vec<Api> = (0..SHARED).map(|_| self.api()).collect();
+        let mut all = JoinSet::new();
+        for api in apis.iter().cycle().take(waiters) {
+            let (api, operation) = (api.clone(), operation.to_owned());
+            all.spawn(async move { the_end(&api, &operation).await });
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+        let wanted = Some(waiters as f64);
+        let wait = || async { (self.serves.metric("alpine_http_requests_in_flight", &[]).await >= wanted).then_some(()) };
+        until("they wait", POLL * 60, wait).await;
+        all
+    }
+
     /// One `up`, and when each of three clients knew that it was ready.
     async fn watch(&self, number: usize) -> anyhow::Result<Known> {
         let (waits, hears, polls) = (self.api(), self.api(), self.api());
         let up = waits.up(&format!("bench{number}"), REPO, "main").await;
         let (session, operation) = (text(up.expect(202), "session_id"), text(&up.body, "operation_id"));
-        let waited = async {
-            let path = format!("/v1/operations/{operation}");
-            loop {
-                let reply = send(waits.request(Method::GET, &path).header("prefer", "wait=60")).await;
-                anyhow::ensure!(reply.status == 200, "{}", reply.text);
-                if !reply.body["finished_at"].is_null() {
-                    anyhow::ensure!(reply.body["status"] == "succeeded", "{}", reply.text);
-                    return Ok(now());
-                }
-            }
-        };
+        let waited = the_end(&waits, &operation);
         let told = async {
             let mut stream = Stream::open(&hears, &format!("/v1/sessions/{session}/events"), None).await;
             while let Some(message) = stream.message().await? {

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod administration;
 mod captures;
 mod disconnects;
+mod files;
+mod interrupts;
+mod login;
 mod modes;
 mod parity;
 mod shells;
@@ -26,24 +30,21 @@ const UP: [&str; 4] = ["up", "https://github.com/org/repo.git", "--branch", "mai
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_says_what_it_said() {
     let world = world().await;
-    let modes = Modes { world: &world, who: "ann" };
+    let modes = Modes::of(&world, "ann");
     settings()
         .bind_async(async {
             let up = modes.run(&UP).await;
             up.snapshot("up");
             let sessions = up.sessions();
-            parity::of(&up, &["session_id", "state", "opencode_url", "target_commit_sha"]);
             modes.run(&["list"]).await.snapshot("list");
-            modes.run_at(40, &["list"]).await.snapshot("list_narrow");
-            modes.run_at(200, &["list", "--wide", "--limit", "2"]).await.snapshot("list_wide");
+            Modes::of(&world, "ann").at(40).run(&["list"]).await.snapshot("list_narrow");
+            Modes::of(&world, "ann").at(200).run(&["list", "--wide", "--limit", "2"]).await.snapshot("list_wide");
             modes.run(&[&UP[..3], &["nope", "--public"]].concat()).await.snapshot("up_failing_to_resolve");
             let failing = modes.run(&["up", "https://github.com/org/broken.git", "--branch", "main"]).await;
             failing.snapshot("up_failing_to_install");
-            parity::of_error(&failing);
             modes.run(&["list", "--state", "installing"]).await.snapshot("list_empty");
             let status = modes.run(&["status", &sessions[0]]).await;
             status.snapshot("status");
-            parity::of(&status, &["session_id", "state", "repo_url", "branch", "next_step"]);
             modes.run(&["status", &failing.sessions()[0]]).await.snapshot("status_failed");
             modes.run(&["events", &sessions[0]]).await.snapshot_of_events("events");
             modes.run(&["events", &sessions[0], "--follow"]).await.snapshot_of_events("events_follow");
@@ -51,7 +52,6 @@ async fn every_command_says_what_it_said() {
             modes.run(&["open", &failing.sessions()[0]]).await.snapshot("open_failed");
             let down = modes.run_each(|n| vec!["down".to_owned(), sessions[n].clone(), "--reason".to_owned(), "done".to_owned()]).await;
             down.snapshot("down");
-            parity::of(&down, &["session_id", "state", "durable_object_id"]);
             modes.run(&["status", &sessions[0]]).await.snapshot("status_stopped");
             modes.run(&["whoami"]).await.snapshot("whoami");
             modes.run(&["token", "create", "--name", "ci", "--scope", "sessions:read"]).await.snapshot("token_create");
@@ -62,7 +62,7 @@ async fn every_command_says_what_it_said() {
             modes.run(&["version"]).await.snapshot("version");
         })
         .await;
-    let admin = Modes { world: &world, who: "admin" };
+    let admin = Modes::of(&world, "admin");
     settings()
         .bind_async(async {
             admin.run(&["tenant", "show"]).await.snapshot("tenant_show");

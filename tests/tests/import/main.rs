@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod file;
-
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -19,9 +17,9 @@ use alpine_tests::{
     audit::{assert_whole, log},
     cli::{Answer, text},
     invariants::{self, Limits},
+    predecessor_file::{ERROR, File, way},
 };
 use chrono::TimeDelta;
-use file::{ERROR, File};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -193,7 +191,7 @@ async fn shown(world: &World, results: &BTreeMap<String, Value>) {
             events["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "transition").cloned().collect();
         let states: Vec<_> = transitions.iter().map(|event| text(event, "to_state")).collect();
         let state = original.strip_prefix("s-").unwrap().parse().unwrap();
-        assert_eq!(states, file::way(state).iter().map(|state| state.as_str()).collect::<Vec<_>>());
+        assert_eq!(states, way(state).iter().map(|state| state.as_str()).collect::<Vec<_>>());
         assert_eq!((text(&transitions[1], "actor").as_str(), text(&transitions[1], "reason").as_str()), (owner, "went to provisioning"));
         assert!(transitions.is_sorted_by_key(|event| event["seq"].as_i64().unwrap()));
     }

@@ -29,6 +29,7 @@ pub fn way(state: SessionState) -> Vec<SessionState> {
 pub const ERROR: &str = "install: npm ci exited with 1";
 
 /// A ledger that grows.
+#[derive(Debug)]
 pub struct File {
     pub json: Value,
     begun: DateTime<Utc>,
@@ -71,7 +72,7 @@ impl File {
             .collect();
         let begun = self.at(0);
         let mut session = json!({
-            "session_id": id, "owner_principal_id": owner, "repo_url": alpine_tests::REPO, "branch": "main", "public": true, "state": state,
+            "session_id": id, "owner_principal_id": owner, "repo_url": crate::REPO, "branch": "main", "public": true, "state": state,
             "created_at": begun, "updated_at": self.at(last), "ready_at": "0001-01-01T00:00:00Z",
         });
         let status = if failed { "failed" } else { "succeeded" };
@@ -102,7 +103,7 @@ impl File {
 
     fn record(&self, id: &str, owner: &str, steps: &[Value]) -> Value {
         json!({
-            "schema_version": "v1", "session_id": id, "principal_id": owner, "repo_url": alpine_tests::REPO, "branch": "main",
+            "schema_version": "v1", "session_id": id, "principal_id": owner, "repo_url": crate::REPO, "branch": "main",
             "state": "stopped", "state_transitions": steps, "started_at": self.at(0), "stopped_at": self.at(6), "persisted_at": self.at(7),
             "operation_history": [], "last_error": null, "history_truncated": false,
         })
