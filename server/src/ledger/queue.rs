@@ -19,15 +19,19 @@ impl Queue {
 }
 
 impl Ledger {
-    /// The queue, as a claim would find it, by the index that claims use.
+    /// The queue, as a claim would find it, by the index that claims use. One lease at a time is looked up, in the order of
+    /// the queue: left to itself the planner reads all leases there are as soon as the queue is long.
     pub async fn queue(&self) -> Result<Queue, Error> {
         let row = sqlx::query!(
             r#"SELECT count(*) AS "length!", coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 AS "age!"
             FROM (
                 SELECT greatest(o.available_at, l.until) AS due_at
-                FROM operations o JOIN leases l USING (tenant_id, session_id)
+                FROM operations o CROSS JOIN LATERAL (
+                    SELECT until FROM leases
+                    WHERE tenant_id = o.tenant_id AND session_id = o.session_id AND (owner IS NULL OR until <= clock_timestamp())
+                    OFFSET 0
+                ) AS l
                 WHERE o.status IN ('queued', 'running') AND o.available_at <= now()
-                  AND (l.owner IS NULL OR l.until <= clock_timestamp())
                 ORDER BY o.available_at LIMIT $1
             ) AS due"#,
             Queue::COUNTED

@@ -80,7 +80,7 @@ impl Http {
             ),
             certificate_expiry: d.gauge(
                 "alpine_tls_certificate_expiry_timestamp_seconds",
-                "Unix time at which the first certificate of the chain that is served ends; 0: plain HTTP is served",
+                "Unix time at which the chain that is served ends to be valid (the earliest of its certificates); 0: plain HTTP is served",
             ),
         }
     }
