@@ -4,6 +4,7 @@ mod assemble;
 mod core_files;
 mod error;
 mod open_files;
+mod watch;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -20,15 +21,13 @@ use crate::{
     ledger::{self, Ledger, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
     metrics::Metrics,
+    sandbox::Measured,
     shutdown, telemetry,
     worker::Worker,
 };
 
 pub use core_files::forbid as forbid_core_files;
 pub use error::AppError;
-
-/// How often the gauges that the database knows are read.
-const GAUGES: Duration = Duration::from_secs(10);
 
 /// A control plane, decided in every detail.
 struct Plan {
@@ -130,6 +129,7 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
             transactions: 6,
             acquire_timeout: Duration::from_secs(5),
             serves: true,
+            works: true,
         },
         issuers: vec![assemble::dev_issuer(&assemble::read(&environment.jwt_secret_file)?)],
         sealer: Sealer::new(&assemble::read(&environment.credential_key_file)?)
@@ -160,7 +160,7 @@ pub async fn migrate(args: &DatabaseArgs) -> Result<(), AppError> {
 pub async fn rotate_credentials(args: &RotateArgs) -> Result<String, AppError> {
     let sealer = assemble::sealer(&args.credentials)?;
     let key_id = sealer.key_id().to_owned();
-    let pools = Pools::connect(&pool_settings(&args.database, RoleArg::Worker))?;
+    let pools = Pools::connect(&pool_settings(&args.database, RoleArg::Worker), &Arc::new(Metrics::new()))?;
     let ledger = Ledger::new(pools.clone(), sealer, Deadlines::default(), TenantPolicy::default());
     let rotation = ledger.rotate_credentials().await?;
     pools.close().await;
@@ -177,6 +177,7 @@ fn pool_settings(args: &DatabaseArgs, role: RoleArg) -> PoolSettings {
         transactions: args.db_transaction_connections,
         acquire_timeout: Duration::from_secs(args.db_acquire_seconds),
         serves: role != RoleArg::Worker,
+        works: role != RoleArg::Api,
     }
 }
 
@@ -196,7 +197,8 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     if migrate {
         ledger::migrate(&plan.pools.database_url).await?;
     }
-    let pools = Pools::connect(&plan.pools)?;
+    let metrics_listener = plan.common.metrics.metrics_listen.map(assemble::listen).transpose()?;
+    let pools = Pools::connect(&plan.pools, &metrics)?;
     let ledger = Ledger::new(pools.clone(), plan.sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
     let http = &plan.common.http;
     let auth = Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock), Arc::clone(&metrics))?);
@@ -207,7 +209,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         auth: Arc::clone(&auth),
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
-        settings: assemble::http(http, plan.takes_secrets),
+        settings: assemble::http(&plan.common, plan.takes_secrets),
         limits: assemble::limits(&plan.common.limits, &plan.pools),
         hosts: assemble::hosts(&plan.common.git)?,
         shutdown: soft.clone(),
@@ -222,15 +224,16 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         // A process that only works asks nobody for keys.
         async move { if plan.role == RoleArg::Worker { stop.cancelled().await } else { auth.keep_fresh(stop).await } }
     });
-    let gauges = tokio::spawn(gauges(ledger.clone(), Arc::clone(&metrics), background.clone()));
+    let gauges = tokio::spawn(watch::gauges(ledger.clone(), Arc::clone(&metrics), background.clone()));
+    let scraped = metrics_listener.map(|listener| tokio::spawn(watch::serve_metrics(listener, Arc::clone(&metrics), background.clone())));
     let worker = match plan.work {
         None => None,
         Some(work) => {
             let faults = assemble::faults(&plan.common, &metrics);
             let local = crate::sandbox::local::LocalProvider::new(work.local)?;
-            let provider = faults.clone().around_calls(Arc::new(local));
+            let provider = Arc::new(Measured::new(faults.clone().around_calls(Arc::new(local)), Arc::clone(&metrics)));
             let engine = Engine::new(ledger.clone(), provider, work.engine, Arc::clone(&metrics))?;
-            let worker = Worker::new(ledger, engine, metrics, faults, assemble::worker(&plan.common.worker));
+            let worker = Worker::new(ledger, engine, metrics, Arc::new(SystemClock), faults, assemble::worker(&plan.common.worker));
             Some(tokio::spawn(worker.run(soft.clone())))
         }
     };
@@ -245,21 +248,10 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
     background.cancel();
     hub.await?;
     gauges.await?;
+    if let Some(scraped) = scraped {
+        scraped.await?;
+    }
     keys.await?;
     pools.close().await;
     Ok(served?)
-}
-
-async fn gauges(ledger: Ledger, metrics: Arc<Metrics>, stop: CancellationToken) {
-    loop {
-        match ledger.session_counts().await {
-            Ok(counts) => metrics.set_sessions(&counts),
-            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "sessions not counted"),
-        }
-        let (size, idle) = ledger.pools().usage();
-        metrics.set_pool(size, idle);
-        if stop.run_until_cancelled(tokio::time::sleep(GAUGES)).await.is_none() {
-            return;
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //! has a flag, a variable, a default and a line of help, and `check-config` prints them all.
 
 mod limits;
+mod metrics;
 mod shown;
 mod surroundings;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 pub use limits::LimitArgs;
+pub use metrics::MetricsArgs;
 pub use shown::describe;
 pub use surroundings::Surroundings;
 
@@ -37,6 +39,9 @@ pub enum Command {
     RotateCredentials(RotateArgs),
     /// Print the OpenAPI document.
     Openapi,
+    /// Print docs/metrics.md.
+    #[command(hide = true)]
+    MetricsPage,
     /// Print the settings of `serve` as they would apply, secrets redacted.
     CheckConfig(Box<ServeArgs>),
 }
@@ -104,6 +109,8 @@ pub struct CommonArgs {
     pub http: HttpArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
     #[cfg(feature = "faults")]

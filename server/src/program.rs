@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::{
     app::{self, AppError},
     config::{Cli, Command, Surroundings, describe},
-    http,
+    http, metrics,
 };
 
 pub async fn main() -> ExitCode {
@@ -24,6 +24,7 @@ pub async fn main() -> ExitCode {
         Command::Migrate { database } => app::migrate(&database).await,
         Command::RotateCredentials(args) => app::rotate_credentials(&args).await.and_then(|done| print(&done)),
         Command::Openapi => print(&http::document_json()),
+        Command::MetricsPage => print(metrics::page().trim_end()),
         Command::CheckConfig(args) => {
             let settings = matches.subcommand_matches("check-config").map(describe).unwrap_or_default();
             print(&settings.join("\n")).and_then(|()| print(&app::check_issuers(&args)?.join("\n")))

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alpine_api::SessionId;
 use alpine_server::{
@@ -13,6 +13,7 @@ use alpine_server::{
         tenant::TenantPolicy,
     },
     ledger::{Ledger, NewDown, NewUp, PoolSettings, Pools, Sealer},
+    metrics::Metrics,
 };
 use alpine_tests::{REPO, World, api, cluster, db::Db};
 use reqwest::Method;
@@ -59,9 +60,10 @@ async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
         transactions: 1,
         acquire_timeout: Duration::from_secs(5),
         serves: true,
+        works: false,
     };
-    let ledger =
-        Ledger::new(Pools::connect(&settings).unwrap(), Sealer::new(&[7; 32]).unwrap(), Deadlines::default(), TenantPolicy::default());
+    let pools = Pools::connect(&settings, &Arc::new(Metrics::new())).unwrap();
+    let ledger = Ledger::new(pools, Sealer::new(&[7; 32]).unwrap(), Deadlines::default(), TenantPolicy::default());
     let tenant = ledger.tenant(&ann().tenant);
     let mut random = fastrand::Rng::with_seed(42);
     // Follows the machine's pace, so that about half are dropped, at every point of the work.

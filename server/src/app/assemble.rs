@@ -16,8 +16,8 @@ use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
     config::{
-        AuthArgs, CommonArgs, CredentialArgs, GitArgs, HttpArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs,
-        TenantArgs, TenantsArg, WorkerArgs,
+        AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs,
+        TenantsArg, WorkerArgs,
     },
     dev::tools::in_path,
     domain::{
@@ -282,7 +282,8 @@ fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surroundings) -> Re
 }
 
 #[must_use]
-pub const fn http(args: &HttpArgs, takes_secrets: bool) -> http::Settings {
+pub const fn http(common: &CommonArgs, takes_secrets: bool) -> http::Settings {
+    let args = &common.http;
     http::Settings {
         body_limit: args.max_body_bytes,
         body_timeout: Duration::from_secs(args.body_timeout_seconds),
@@ -291,6 +292,7 @@ pub const fn http(args: &HttpArgs, takes_secrets: bool) -> http::Settings {
         heartbeat: Duration::from_secs(args.stream_heartbeat_seconds),
         stream: Duration::from_secs(args.stream_seconds),
         takes_secrets,
+        metrics_elsewhere: common.metrics.metrics_listen.is_some(),
     }
 }
 

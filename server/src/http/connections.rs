@@ -68,6 +68,10 @@ impl Connections {
         &self.0.settings
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
     #[cfg(test)]
     pub(super) fn open(&self) -> usize {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner).all

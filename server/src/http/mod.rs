@@ -56,6 +56,7 @@ use crate::auth::CLOUDFLARE_ASSERTION;
 
 pub use connections::{ConnectionSettings, Connections};
 pub use limits::{LimitSettings, Places, Rate, Rates};
+pub use metrics::alone as metrics_alone;
 pub use openapi::{document, document_json};
 pub use problem::ApiError;
 pub use serve::{Listening, ServeError, TlsFiles, serve};
@@ -63,6 +64,11 @@ pub use state::{AppState, Parts, Settings};
 
 /// Every endpoint. What is registered here is in the document, and nothing else is.
 fn routes() -> OpenApiRouter<AppState> {
+    api().routes(routes!(metrics::metrics))
+}
+
+/// Every endpoint but that of the metrics.
+fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(create_session::create_session, list_sessions::list_sessions))
         .routes(routes!(get_session::get_session))
@@ -83,7 +89,6 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(import_session::routes())
         .routes(routes!(livez::livez))
         .routes(routes!(readyz::readyz))
-        .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::openapi))
 }
 
@@ -91,12 +96,14 @@ fn routes() -> OpenApiRouter<AppState> {
 pub fn router(state: AppState) -> Router {
     let pages = docs::routes(&document());
     let document = openapi::Document(document_json().into());
-    surround(Router::from(routes()).merge(pages).layer(Extension(document)), state)
+    let routes = if state.settings.metrics_elsewhere { api() } else { routes() };
+    surround(Router::from(routes).merge(pages).layer(Extension(document)), state)
 }
 
 /// What a worker without an API serves.
 pub fn probes(state: AppState) -> Router {
-    let probes = OpenApiRouter::new().routes(routes!(livez::livez)).routes(routes!(readyz::readyz)).routes(routes!(metrics::metrics));
+    let probes = OpenApiRouter::new().routes(routes!(livez::livez)).routes(routes!(readyz::readyz));
+    let probes = if state.settings.metrics_elsewhere { probes } else { probes.routes(routes!(metrics::metrics)) };
     surround(Router::from(probes), state)
 }
 

@@ -19,6 +19,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use tokio_util::sync::CancellationToken;
+use x509_parser::parse_x509_certificate;
 
 use super::{
     connections::{ConnectionSettings, Connections},
@@ -83,7 +84,11 @@ pub async fn serve(router: Router, listening: Listening, shutdown: CancellationT
             bounded(server, handle, &settings).serve(service).await
         }
         Some(files) => {
-            let config = RustlsConfig::from_config(Arc::new(server_config(&files)?));
+            let chain = chain(&files)?;
+            if let Some(end) = end_of(&chain) {
+                connections.metrics().set_certificate_expiry(end);
+            }
+            let config = RustlsConfig::from_config(Arc::new(server_config(&files, chain)?));
             let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(Greeted(connections));
             let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.acceptor(Boxed(acceptor));
             bounded(server, handle, &settings).serve(service).await
@@ -106,13 +111,25 @@ fn bounded<A>(server: Server<SocketAddr, A>, handle: Handle<SocketAddr>, setting
     server
 }
 
-fn server_config(files: &TlsFiles) -> Result<ServerConfig, ServeError> {
-    let pem = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| ServeError::Pem { path, source }
+fn chain(files: &TlsFiles) -> Result<Vec<CertificateDer<'static>>, ServeError> {
+    let chain = CertificateDer::pem_file_iter(&files.cert).and_then(Iterator::collect);
+    chain.map_err(|source| ServeError::Pem { path: files.cert.clone(), source })
+}
+
+/// When the first of these certificates ends to be valid, in Unix seconds.
+fn end_of(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let end = |certificate: &CertificateDer<'_>| match parse_x509_certificate(certificate) {
+        Ok((_, certificate)) => Some(certificate.validity().not_after.timestamp()),
+        Err(error) => {
+            tracing::warn!(%error, "it is not known when the certificate that is served ends");
+            None
+        }
     };
-    let chain = CertificateDer::pem_file_iter(&files.cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(pem(&files.cert))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(pem(&files.key))?;
+    chain.iter().filter_map(end).min()
+}
+
+fn server_config(files: &TlsFiles, chain: Vec<CertificateDer<'static>>) -> Result<ServerConfig, ServeError> {
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| ServeError::Pem { path: files.key.clone(), source })?;
     // Named here, so that nothing depends on which provider a library installed for the process.
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?

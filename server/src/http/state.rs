@@ -28,6 +28,8 @@ pub struct Settings {
     pub stream: Duration,
     /// Whether nobody else reads what is sent here: TLS, or this machine.
     pub takes_secrets: bool,
+    /// Whether the metrics have an address of their own.
+    pub metrics_elsewhere: bool,
 }
 
 impl Default for Settings {
@@ -40,6 +42,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(15),
             stream: Duration::from_secs(15 * 60),
             takes_secrets: true,
+            metrics_elsewhere: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Connections: pools with one purpose and one database role each.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -9,12 +9,15 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::Error;
+use super::{Error, pool::Pool};
+use crate::metrics::Metrics;
 
 /// The migrations, compiled in.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 const RESTED: Duration = Duration::from_secs(1);
+/// Connections for heartbeats.
+const VITAL: u32 = 2;
 
 #[derive(Debug, Clone)]
 pub struct PoolSettings {
@@ -26,6 +29,16 @@ pub struct PoolSettings {
     pub acquire_timeout: Duration,
     /// Whether this process serves requests. One that only works need not be able to take on the API's role.
     pub serves: bool,
+    /// Whether it has a worker.
+    pub works: bool,
+}
+
+impl PoolSettings {
+    /// The most connections that a process with these settings opens.
+    const fn most(&self) -> u32 {
+        let pair = self.statements + self.transactions;
+        (if self.serves { pair } else { 0 }) + (if self.works { pair + VITAL } else { 0 })
+    }
 }
 
 /// The database role of requests: one tenant at a time, by row-level security.
@@ -40,15 +53,15 @@ pub struct Pools {
     pub(super) api: Pair,
     pub(super) worker: Pair,
     /// Heartbeats, and nothing else.
-    pub(super) vital: PgPool,
+    pub(super) vital: Pool,
     serves: bool,
 }
 
 /// Connections under one role.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
-    pub statements: PgPool,
-    pub transactions: PgPool,
+    pub statements: Pool,
+    pub transactions: Pool,
 }
 
 /// sqlx 0.9.0: a `begin()` that is dropped half way can leave its transaction open on the pooled connection
@@ -60,7 +73,7 @@ async fn is_idle(connection: &mut PgConnection) -> sqlx::Result<bool> {
 
 impl Pools {
     /// Does not wait for the database: a server starts, and is not ready, while it is away.
-    pub fn connect(settings: &PoolSettings) -> Result<Self, Error> {
+    pub fn connect(settings: &PoolSettings, metrics: &Arc<Metrics>) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(settings.database_url.expose_secret())
             .map_err(Error::Database)?
             .application_name("alpine-server")
@@ -76,21 +89,24 @@ impl Pools {
             )
         };
         let guarded = || pool(settings.transactions).after_release(|connection, _| Box::pin(is_idle(connection)));
+        let measured = |pool: PgPool| Pool::new(pool, Arc::clone(metrics));
         let pair = |options: PgConnectOptions| Pair {
-            statements: pool(settings.statements).connect_lazy_with(options.clone()),
-            transactions: guarded().connect_lazy_with(options),
+            statements: measured(pool(settings.statements).connect_lazy_with(options.clone())),
+            transactions: measured(guarded().connect_lazy_with(options)),
         };
-        Ok(Self { vital: pool(2).connect_lazy_with(worker.clone()), api: pair(api), worker: pair(worker), serves: settings.serves })
+        metrics.set_pool_max(settings.most());
+        let vital = measured(pool(VITAL).connect_lazy_with(worker.clone()));
+        Ok(Self { vital, api: pair(api), worker: pair(worker), serves: settings.serves })
     }
 
     /// For what belongs to no tenant, under whichever role this process has.
-    pub(super) const fn any(&self) -> &PgPool {
+    pub(super) const fn any(&self) -> &Pool {
         if self.serves { &self.api.statements } else { &self.worker.statements }
     }
 
     /// The newest migration that is applied.
     #[expect(clippy::disallowed_methods, reason = "the table is sqlx's own and not in the schema that queries are checked against")]
-    pub(super) async fn schema_version(pool: &PgPool) -> Result<Option<i64>, Error> {
+    pub(super) async fn schema_version(pool: &Pool) -> Result<Option<i64>, Error> {
         let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(pool).await;
         match newest {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(None),
@@ -102,16 +118,16 @@ impl Pools {
     #[must_use]
     pub fn usage(&self) -> (u32, usize) {
         let pools = self.all();
-        (pools.iter().map(|p| p.size()).sum(), pools.iter().map(|p| p.num_idle()).sum())
+        (pools.iter().map(|p| p.inner().size()).sum(), pools.iter().map(|p| p.inner().num_idle()).sum())
     }
 
     pub async fn close(&self) {
         for pool in self.all() {
-            pool.close().await;
+            pool.inner().close().await;
         }
     }
 
-    const fn all(&self) -> [&PgPool; 5] {
+    const fn all(&self) -> [&Pool; 5] {
         [&self.api.statements, &self.api.transactions, &self.worker.statements, &self.worker.transactions, &self.vital]
     }
 }

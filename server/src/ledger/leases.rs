@@ -40,6 +40,8 @@ pub struct Job {
     pub traceparent: Option<String>,
     /// Taken over from a worker that let its lease run out.
     pub adopted: bool,
+    /// How long it had been due when it was claimed.
+    pub waited: Duration,
     /// Of its progress.
     pub pace: Pace,
     pub session: JobSession,
@@ -75,6 +77,7 @@ pub(super) struct Row {
     pub(super) session_id: Uuid,
     pub(super) fence: i64,
     adopted: bool,
+    waited: f64,
     pub(super) operation_id: Uuid,
     kind: String,
     phase: String,
@@ -101,7 +104,8 @@ impl Ledger {
         let rows = sqlx::query_as!(
             Row,
             r#"WITH free AS (
-                SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted
+                SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted,
+                    greatest(o.available_at, l.until) AS due_at
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
                 WHERE o.status IN ('queued', 'running') AND o.available_at <= now()
                   AND (l.owner IS NULL OR l.until <= clock_timestamp())
@@ -110,13 +114,14 @@ impl Ledger {
             ), lease AS (
                 UPDATE leases l SET fence = l.fence + 1, owner = $1, until = clock_timestamp() + make_interval(secs => $3)
                 FROM free WHERE l.tenant_id = free.tenant_id AND l.session_id = free.session_id
-                RETURNING l.tenant_id, l.session_id, l.fence, free.adopted
+                RETURNING l.tenant_id, l.session_id, l.fence, free.adopted, free.due_at
             ), operation AS (
                 UPDATE operations o SET status = 'running', started_at = coalesce(o.started_at, now())
                 FROM free WHERE o.tenant_id = free.tenant_id AND o.operation_id = free.operation_id
                 RETURNING o.*
             )
-            SELECT lease.tenant_id, lease.session_id, lease.fence, lease.adopted AS "adopted!", o.operation_id, o.kind, o.phase, o.phase_attempt,
+            SELECT lease.tenant_id, lease.session_id, lease.fence, lease.adopted AS "adopted!",
+                extract(epoch FROM clock_timestamp() - lease.due_at)::float8 AS "waited!", o.operation_id, o.kind, o.phase, o.phase_attempt,
                 extract(epoch FROM clock_timestamp() - o.phase_started_at)::float8 AS phase_age,
                 extract(epoch FROM o.deadline_at - clock_timestamp())::float8 AS "remaining!",
                 o.persist_attempt, o.force, o.actor, o.error, o.traceparent,
@@ -244,6 +249,7 @@ impl Row {
             failure: views::read_failure(self.error)?,
             traceparent: self.traceparent,
             adopted: self.adopted,
+            waited: Duration::from_secs_f64(self.waited.max(0.0)),
             pace: Pace::default(),
             session,
         })

@@ -19,7 +19,9 @@ mod import;
 mod leases;
 mod list;
 mod log;
+mod pool;
 mod progress;
+mod queue;
 mod reconcile;
 mod records;
 mod retention;
@@ -34,7 +36,8 @@ mod views;
 use std::sync::Arc;
 
 use alpine_api::{OperationId, SessionState};
-use sqlx::PgPool;
+
+use pool::Pool;
 
 use crate::domain::{operation::Deadlines, principal::TenantId, tenant::TenantPolicy};
 
@@ -50,6 +53,7 @@ pub use leases::{Job, JobSession, Lease};
 pub use list::{BadCursor, Cursor, ListQuery};
 pub use log::{LogPiece, ServedPiece};
 pub use progress::Progress;
+pub use queue::Queue;
 pub use reconcile::{Ready, Standing};
 pub use records::{STOPPED_REASON, Written};
 pub use rotate::{Rotation, Unopened};
@@ -108,12 +112,12 @@ impl Ledger {
     }
 
     /// The worker's.
-    const fn statements(&self) -> &PgPool {
+    const fn statements(&self) -> &Pool {
         &self.pools.worker.statements
     }
 
     /// The worker's.
-    const fn transactions(&self) -> &PgPool {
+    const fn transactions(&self) -> &Pool {
         &self.pools.worker.transactions
     }
 }
@@ -132,7 +136,7 @@ impl TenantLedger {
     }
 
     /// The API's. A statement names its tenant itself: see `scope`.
-    const fn statements(&self) -> &PgPool {
+    const fn statements(&self) -> &Pool {
         &self.ledger.pools.api.statements
     }
 }

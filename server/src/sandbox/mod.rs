@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 use crate::domain::principal::TenantId;
 
 pub mod local;
+mod measured;
+
+pub use measured::Measured;
 
 /// What is to be made, and for whom.
 #[derive(Debug, Clone)]

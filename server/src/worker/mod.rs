@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{faults::Faults, ledger::Ledger, lifecycle::Engine, metrics::Metrics};
+use crate::{clock::Clock, faults::Faults, ledger::Ledger, lifecycle::Engine, metrics::Metrics};
 use follow::Started;
 use held::Held;
 
@@ -50,6 +50,7 @@ pub struct Worker {
     ledger: Ledger,
     engine: Engine,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
     faults: Faults,
     settings: Arc<Settings>,
     held: Held,
@@ -60,10 +61,10 @@ pub struct Worker {
 
 impl Worker {
     #[must_use]
-    pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, faults: Faults, settings: Settings) -> Self {
+    pub fn new(ledger: Ledger, engine: Engine, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, faults: Faults, settings: Settings) -> Self {
         let places = Arc::new(Semaphore::new(settings.concurrency));
         let (settings, held, started, jobs) = (Arc::new(settings), Held::default(), Started::default(), TaskTracker::new());
-        Self { ledger, engine, metrics, faults, settings, held, started, places, jobs }
+        Self { ledger, engine, metrics, clock, faults, settings, held, started, places, jobs }
     }
 
     /// Work until `stop`; then claim nothing more, give running phases a moment, and hand the rest over.
@@ -107,7 +108,9 @@ impl Worker {
         }
         let limit = i64::try_from(free.min(32)).unwrap_or(32);
         let asked = Instant::now();
-        let jobs = match self.ledger.claim(&self.settings.id, limit, self.settings.lease).await {
+        let claimed = self.ledger.claim(&self.settings.id, limit, self.settings.lease).await;
+        self.metrics.claim_seconds(asked.elapsed());
+        let jobs = match claimed {
             Ok(jobs) => jobs,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be claimed");
@@ -116,6 +119,7 @@ impl Worker {
         };
         let more = jobs.len() == 32;
         for job in jobs {
+            self.metrics.claim_delay(job.kind, job.waited);
             if job.adopted {
                 self.metrics.lease_adoption();
                 tracing::info!(session = %job.lease.session, operation = %job.operation, phase = %job.phase, "adopted");
@@ -137,16 +141,23 @@ impl Worker {
 
     /// Renew what is held. A lease that is not renewed is lost, and its job ends without another write.
     async fn beat(self, done: CancellationToken) {
+        // When leases were last renewed, or there were none to renew.
+        let mut renewed = Instant::now();
         while done.run_until_cancelled(tokio::time::sleep(self.settings.heartbeat())).await.is_some() {
             let leases = self.held.leases();
             if leases.is_empty() {
+                renewed = Instant::now();
                 continue;
             }
             let asked = Instant::now();
             // A database that does not answer at all must not hold up what follows.
             let renewal = self.ledger.renew(&self.settings.id, &leases, self.settings.lease);
             match tokio::time::timeout(self.settings.lease / 6, renewal).await {
-                Ok(Ok(still)) => self.held.keep_only(&leases, &still, asked),
+                Ok(Ok(still)) => {
+                    self.metrics.heartbeat_lag(renewed.elapsed().saturating_sub(self.settings.heartbeat()));
+                    renewed = Instant::now();
+                    self.held.keep_only(&leases, &still, asked);
+                }
                 Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "leases could not be renewed"),
                 Err(_) => tracing::warn!("leases could not be renewed in time"),
             }

@@ -154,6 +154,7 @@ mod tests {
             failure: None,
             traceparent: None,
             adopted: false,
+            waited: Duration::ZERO,
             pace: Default::default(),
             session,
         }

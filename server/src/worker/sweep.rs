@@ -14,13 +14,24 @@ const HISTORIES: i64 = 100;
 impl Worker {
     pub(super) async fn sweep(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
-            for swept in [self.try_again().await, self.forget(&stop).await] {
+            let mut whole = true;
+            for swept in [self.try_again().await, self.forget(&stop).await, self.count().await] {
+                whole &= swept.is_ok();
                 match swept {
                     Ok(()) | Err(ledger::Error::Unavailable(_)) => {}
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
                 }
             }
+            if whole {
+                self.metrics.sweep_completed(self.clock.now());
+            }
         }
+    }
+
+    async fn count(&self) -> Result<(), ledger::Error> {
+        let queue = self.ledger.queue().await?;
+        self.metrics.set_queue(queue.length, queue.age);
+        Ok(())
     }
 
     async fn try_again(&self) -> Result<(), ledger::Error> {

@@ -13,7 +13,7 @@ use crate::{http::AppState, metrics::Answered};
 
 pub async fn measure(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (method, route) = (method(request.method()), route(&request));
-    let _in_flight = state.metrics.request_begins();
+    let _in_flight = state.metrics.request_begins(&route);
     let begun = Instant::now();
     let response = next.run(request).await;
     let status = match response.status().as_u16() {

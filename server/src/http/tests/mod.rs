@@ -61,9 +61,15 @@ fn state_with(settings: Settings) -> AppState {
         transactions: 1,
         acquire_timeout: Duration::from_millis(100),
         serves: true,
+        works: false,
     };
     AppState::new(Parts {
-        ledger: Ledger::new(Pools::connect(&pools).unwrap(), Sealer::new(&[0; 32]).unwrap(), Deadlines::default(), TenantPolicy::default()),
+        ledger: Ledger::new(
+            Pools::connect(&pools, &metrics).unwrap(),
+            Sealer::new(&[0; 32]).unwrap(),
+            Deadlines::default(),
+            TenantPolicy::default(),
+        ),
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed), Arc::clone(&metrics)).unwrap()),
         clock: Arc::new(Fixed),
         metrics,

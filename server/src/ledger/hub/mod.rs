@@ -16,7 +16,7 @@ use std::{
 };
 
 use alpine_api::{OperationId, SessionId};
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ use self::{
     feeds::Feeds,
     hint::{HINTS_AT_ONCE, Hint, parse, render},
 };
+use super::pool::Pool;
 use crate::{domain::principal::TenantId, metrics::Metrics};
 
 const CHANNEL: &str = "alpine_hints";
@@ -42,13 +43,13 @@ pub struct Hub {
     work: Arc<Notify>,
     outgoing: mpsc::UnboundedSender<Hint>,
     inbox: Arc<Mutex<Option<mpsc::UnboundedReceiver<Hint>>>>,
-    pool: PgPool,
+    pool: Pool,
     /// By which this process knows its own hints.
     name: u64,
 }
 
 impl Hub {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         let (outgoing, inbox) = mpsc::unbounded_channel();
         let inbox = Arc::new(Mutex::new(Some(inbox)));
         Self { ends: Arc::default(), feeds: Arc::default(), work: Arc::default(), outgoing, inbox, pool, name: fastrand::u64(..) }
@@ -127,7 +128,7 @@ impl Hub {
     async fn listen(&self) {
         loop {
             let heard: Result<(), sqlx::Error> = async {
-                let mut listener = PgListener::connect_with(&self.pool).await?;
+                let mut listener = PgListener::connect_with(self.pool.inner()).await?;
                 listener.listen(CHANNEL).await?;
                 loop {
                     self.hear(listener.recv().await?.payload());
