@@ -92,6 +92,7 @@ ensure() {
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       java) { command -v java && java -version; } >/dev/null 2>&1 || missing+=(default-jre-headless) ;;
       go) command -v go >/dev/null || missing+=(golang-go) ;;
+      promtool) command -v promtool >/dev/null || missing+=(prometheus) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;
     esac
@@ -118,7 +119,7 @@ _apt_install() {
   # A server's programs are wanted, not a server on this machine.
   local policy=/usr/sbin/policy-rc.d guarded=
   case " $* " in
-    *" openssh-server "*)
+    *" openssh-server "* | *" prometheus "*)
       if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"
