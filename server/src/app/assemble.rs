@@ -16,8 +16,7 @@ use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
     config::{
-        AuthArgs, CommonArgs, CredentialArgs, GitArgs, HttpArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs,
-        TenantArgs, TenantsArg, WorkerArgs,
+        AuthArgs, CommonArgs, CredentialArgs, GitArgs, HttpArgs, LimitArgs, SandboxArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs,
     },
     dev::tools::in_path,
     domain::{
@@ -32,7 +31,7 @@ use crate::{
     lifecycle::{GitSettings, Rewrite},
     metrics::Metrics,
     sandbox::local,
-    telemetry, worker,
+    worker,
 };
 
 const TRIES: i32 = 3;
@@ -353,19 +352,6 @@ pub fn faults(common: &CommonArgs, metrics: &Arc<Metrics>) -> Faults {
 #[must_use]
 pub const fn faults(_: &CommonArgs, _: &Arc<Metrics>) -> Faults {
     Faults
-}
-
-#[must_use]
-pub fn telemetry(args: &TelemetryArgs) -> telemetry::Settings {
-    telemetry::Settings {
-        format: match args.log_format {
-            LogFormat::Json => telemetry::Format::Json,
-            LogFormat::Pretty => telemetry::Format::Pretty,
-        },
-        filter: args.log.clone(),
-        otlp_endpoint: args.otlp_endpoint.clone(),
-        service_name: args.otlp_service_name.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 use crate::domain::principal::TenantId;
 
 pub mod local;
+mod traced;
+
+pub use traced::Traced;
 
 /// What is to be made, and for whom.
 #[derive(Debug, Clone)]
