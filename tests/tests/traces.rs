@@ -70,7 +70,7 @@ fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_up_is_one_trace_whatever_becomes_of_its_worker() {
-    let stage = Stage::start().await;
+    let mut stage = Stage::start().await;
     let mut first = stage.worker().await;
     let parent = format!("00-{TRACE}-{COMMAND}-01");
     let up = stage.world.up("ann", &url("org/slow"), "main", &["-v"]).env("TRACEPARENT", &parent).spawn();
@@ -89,8 +89,9 @@ async fn an_up_is_one_trace_whatever_becomes_of_its_worker() {
     assert_eq!(answer.ok()["state"], "ready");
     // The last are sent at the end.
     second.terminate().await;
-    let spans =
-        stage.sent("all is sent", |spans| named(spans, "operation.up").len() == 2 && !named(spans, "POST /v1/sessions").is_empty()).await;
+    stage.world.server.terminate().await;
+    let spans = stage.trace();
+    assert_eq!((named(&spans, "operation.up").len(), named(&spans, "POST /v1/sessions").len()), (2, 1));
 
     assert_eq!(self::orphans(&spans), BTreeSet::new(), "spans without their parent");
     let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
@@ -238,17 +239,17 @@ async fn levels_change_in_a_running_server_and_a_receiver_that_is_away_is_told_o
     // It is looked at now and then.
     std::fs::write(file.path(), "info,alpine_server::http=debug\n").unwrap();
     says("the log's levels are changed").await;
-    assert_eq!(ask("changed").await, 1);
+    assert!(ask("changed").await > 0);
     // What is not understood changes nothing, and is told.
     std::fs::write(file.path(), "inof\n").unwrap();
     says("names neither a level nor a module: `inof`").await;
-    assert_eq!(ask("kept").await, 1);
+    assert!(ask("kept").await > 0);
     // And at once when asked.
     std::fs::write(file.path(), "info,hyper=debug\n").unwrap();
     let pid = Pid::from_raw(i32::try_from(world.server.pid().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
     says("info,hyper=debug").await;
-    assert_eq!(ask("again").await, 1);
+    assert!(ask("again").await > 0);
     let (status, _) = world.server.terminate().await;
     assert!(status.success(), "{status}");
     let told = lines(&world.server).iter().filter(|line| line["message"] == "traces are not taken").count();

@@ -117,7 +117,7 @@ impl Export {
         parse_pairs(self.headers.expose_secret())?.into_iter().map(header).collect()
     }
 
-    fn resource(&self) -> Resource {
+    pub(super) fn resource(&self) -> Resource {
         let named = |name: &str| self.attributes.iter().any(|(given, _)| given == name);
         let mut attributes = vec![KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
         if !named(INSTANCE) {
