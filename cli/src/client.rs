@@ -7,6 +7,7 @@ mod imports;
 mod sse;
 mod tenants;
 mod tokens;
+mod trace;
 
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
-use uuid::Uuid;
 
-use self::error::{Refusal, other_version};
 pub use self::{
     error::ClientError,
     feed::{Contact, Feed, Numbered},
+};
+use self::{
+    error::{Refusal, other_version},
+    trace::Trace,
 };
 use crate::{
     config::Settings,
@@ -75,8 +78,7 @@ pub struct Client {
     http: reqwest::Client,
     server: Url,
     identity: Identity,
-    /// All requests of one command are one trace.
-    trace_id: Uuid,
+    trace: Trace,
 }
 
 /// What narrows a list.
@@ -94,7 +96,7 @@ pub struct ListQuery {
 impl Client {
     pub fn new(settings: &Settings, identity: Identity) -> Result<Self, ClientError> {
         let http = http::client(settings.ca_file.as_deref(), &settings.server)?;
-        Ok(Self { http, server: settings.server.clone(), identity, trace_id: Uuid::new_v4() })
+        Ok(Self { http, server: settings.server.clone(), identity, trace: Trace::of(settings.traceparent.as_deref()) })
     }
 
     /// Begins an `up`; every try carries the same key, so that it begins once. The answer comes at once,
@@ -142,8 +144,7 @@ impl Client {
     fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.server.clone();
         url.set_path(&format!("{}{path}", self.server.path()));
-        let span_id = Uuid::new_v4().simple().to_string();
-        self.http.request(method, url).header("traceparent", format!("00-{}-{}-01", self.trace_id.simple(), &span_id[..16]))
+        self.http.request(method, url).header("traceparent", self.trace.header())
     }
 
     /// Events as they happen: an answer without an end.
@@ -204,7 +205,7 @@ impl Client {
         let response = sent.map_err(|source| self.lost(source))?;
         let (status, headers) = (response.status(), response.headers());
         let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
-        ui.note(&format!("{status} from {} (request {request_id}, trace {})", response.url().path(), self.trace_id.simple()));
+        ui.note(&format!("{status} from {} (request {request_id}, trace {})", response.url().path(), self.trace.id()));
         if status.is_success() {
             return Ok(response);
         }

@@ -50,6 +50,7 @@ const VARIABLES: &[&str] = &[
     "NO_COLOR",
     "SHELL",
     "TERM",
+    "TRACEPARENT",
     "USER",
 ];
 
@@ -147,6 +148,8 @@ pub struct Settings {
     pub logins: Option<Store>,
     /// What `alpine login` need not ask the server for.
     pub issuer: IssuerChoice,
+    /// The trace that this command is a part of.
+    pub traceparent: Option<String>,
     pub warnings: Vec<String>,
 }
 
@@ -250,7 +253,8 @@ impl Settings {
         };
         let Profile { issuer, client_id, login_scope: scope, login_resource: resource, .. } = profile;
         let issuer = IssuerChoice { issuer, client_id, scope, resource };
-        Ok(Self { profile: name, server, ca_file, credential, logins: dir.map(|dir| Store::new(dir, keep)), issuer, warnings })
+        let traceparent = env.get("TRACEPARENT").map(str::to_owned);
+        Ok(Self { profile: name, server, ca_file, credential, logins: dir.map(|dir| Store::new(dir, keep)), issuer, traceparent, warnings })
     }
 }
 

@@ -4,6 +4,7 @@ mod assemble;
 mod core_files;
 mod error;
 mod open_files;
+mod telemetry;
 mod watch;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
@@ -21,8 +22,8 @@ use crate::{
     ledger::{self, Ledger, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
     metrics::Metrics,
-    sandbox::Measured,
-    shutdown, telemetry,
+    sandbox::Observed,
+    shutdown,
     worker::Worker,
 };
 
@@ -52,7 +53,7 @@ struct Work {
 }
 
 pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), AppError> {
-    let guard = telemetry::init(&assemble::telemetry(&args.common.telemetry))?;
+    let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
     let plan = Plan {
         role: args.role,
         listener: assemble::listen(args.listen)?,
@@ -84,7 +85,7 @@ fn work(args: &ServeArgs, surroundings: &Surroundings) -> Result<Work, AppError>
 }
 
 pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppError> {
-    let guard = telemetry::init(&assemble::telemetry(&args.common.telemetry))?;
+    let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
     let settings = dev::DevSettings {
         data_dir: args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings)),
         listen: args.listen,
@@ -109,7 +110,7 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
 }
 
 /// The last traces may find no receiver; that is not how the program ended.
-async fn flush(guard: telemetry::Guard) {
+async fn flush(guard: crate::telemetry::Guard) {
     if let Err(error) = guard.shutdown().await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the last traces are lost");
     }
@@ -150,6 +151,11 @@ pub fn check_issuers(args: &ServeArgs) -> Result<Vec<String>, AppError> {
     let lines = issuers.iter().map(ToString::to_string).collect();
     Authenticator::new(issuers, Arc::new(SystemClock), Arc::new(Metrics::new()))?;
     Ok(lines)
+}
+
+/// Whether logs and traces could be set up so.
+pub fn check_telemetry(args: &ServeArgs) -> Result<(), AppError> {
+    Ok(crate::telemetry::check(&telemetry::settings(&args.common.telemetry)?)?)
 }
 
 pub async fn migrate(args: &DatabaseArgs) -> Result<(), AppError> {
@@ -231,7 +237,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         Some(work) => {
             let faults = assemble::faults(&plan.common, &metrics);
             let local = crate::sandbox::local::LocalProvider::new(work.local)?;
-            let provider = Arc::new(Measured::new(faults.clone().around_calls(Arc::new(local)), Arc::clone(&metrics)));
+            let provider = Arc::new(Observed::new(faults.clone().around_calls(Arc::new(local)), Arc::clone(&metrics)));
             let engine = Engine::new(ledger.clone(), provider, work.engine, Arc::clone(&metrics))?;
             let worker = Worker::new(ledger, engine, metrics, Arc::new(SystemClock), faults, assemble::worker(&plan.common.worker));
             Some(tokio::spawn(worker.run(soft.clone())))

@@ -5,6 +5,7 @@ mod limits;
 mod metrics;
 mod shown;
 mod surroundings;
+mod telemetry;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -15,6 +16,7 @@ pub use limits::LimitArgs;
 pub use metrics::MetricsArgs;
 pub use shown::describe;
 pub use surroundings::Surroundings;
+pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs, TracesSampler};
 
 /// Alpine's control plane.
 #[derive(Debug, Parser)]
@@ -353,22 +355,6 @@ pub struct HttpArgs {
     pub drain_seconds: u64,
 }
 
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Logs and traces")]
-pub struct TelemetryArgs {
-    /// Levels, as in `info,alpine_server::worker=debug`.
-    #[arg(long, env = "ALPINE_LOG", default_value = "info")]
-    pub log: String,
-    #[arg(long, env = "ALPINE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty, help = "How log lines look")]
-    pub log_format: LogFormat,
-    /// Where traces go (OTLP over HTTP); unset: nowhere.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
-    /// The name of this service in traces.
-    #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "alpine-server")]
-    pub otlp_service_name: String,
-}
-
 #[cfg(feature = "faults")]
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Faults")]
@@ -379,12 +365,6 @@ pub struct FaultArgs {
     /// What decides where a fault is only probable.
     #[arg(long, env = "ALPINE_FAULTS_SEED")]
     pub faults_seed: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Json,
-    Pretty,
 }
 
 fn cpus(text: &str) -> Result<f64, String> {

@@ -27,7 +27,8 @@ pub async fn main() -> ExitCode {
         Command::MetricsPage => print(metrics::page().trim_end()),
         Command::CheckConfig(args) => {
             let settings = matches.subcommand_matches("check-config").map(describe).unwrap_or_default();
-            print(&settings.join("\n")).and_then(|()| print(&app::check_issuers(&args)?.join("\n")))
+            let checked = || app::check_telemetry(&args).and_then(|()| print(&app::check_issuers(&args)?.join("\n")));
+            print(&settings.join("\n")).and_then(|()| checked())
         }
     };
     match outcome {

@@ -23,6 +23,7 @@ pub mod ground;
 pub mod hostile;
 pub mod invariants;
 pub mod oidc;
+pub mod otlp;
 pub mod pki;
 pub mod postgres;
 pub mod predecessor_file;

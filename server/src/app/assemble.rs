@@ -15,10 +15,7 @@ use uuid::Uuid;
 use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
-    config::{
-        AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, LogFormat, SandboxArgs, Surroundings, TelemetryArgs, TenantArgs,
-        TenantsArg, WorkerArgs,
-    },
+    config::{AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, SandboxArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs},
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
@@ -32,7 +29,7 @@ use crate::{
     lifecycle::{GitSettings, Rewrite},
     metrics::Metrics,
     sandbox::local,
-    telemetry, worker,
+    worker,
 };
 
 const TRIES: i32 = 3;
@@ -355,19 +352,6 @@ pub fn faults(common: &CommonArgs, metrics: &Arc<Metrics>) -> Faults {
 #[must_use]
 pub const fn faults(_: &CommonArgs, _: &Arc<Metrics>) -> Faults {
     Faults
-}
-
-#[must_use]
-pub fn telemetry(args: &TelemetryArgs) -> telemetry::Settings {
-    telemetry::Settings {
-        format: match args.log_format {
-            LogFormat::Json => telemetry::Format::Json,
-            LogFormat::Pretty => telemetry::Format::Pretty,
-        },
-        filter: args.log.clone(),
-        otlp_endpoint: args.otlp_endpoint.clone(),
-        service_name: args.otlp_service_name.clone(),
-    }
 }
 
 #[cfg(test)]

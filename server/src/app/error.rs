@@ -49,7 +49,7 @@ impl AppError {
             Self::Migrate(_) => "check DATABASE_URL, and that its role may create tables".to_owned(),
             Self::Auth(_) => "check ALPINE_ISSUERS_FILE, ALPINE_JWT_ALGORITHM and ALPINE_JWT_KEY_FILE".to_owned(),
             Self::Provider(_) => "check ALPINE_DATA_DIR and the ALPINE_SANDBOX_* settings".to_owned(),
-            Self::Telemetry(_) => "check ALPINE_LOG and OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+            Self::Telemetry(_) => "check ALPINE_LOG, ALPINE_LOG_FILTER_FILE and the OTEL_EXPORTER_OTLP_* settings".to_owned(),
             Self::Serve(_) => "check ALPINE_TLS_CERT and ALPINE_TLS_KEY".to_owned(),
             Self::CredentialKey { path, .. } => format!("put 32 random bytes into {}", path.display()),
             Self::Unopened { .. } => {

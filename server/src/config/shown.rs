@@ -4,7 +4,7 @@ use clap::CommandFactory;
 
 use super::Cli;
 
-const SECRET: &[&str] = &["database_url"];
+const SECRET: &[&str] = &["database_url", "otlp_headers"];
 
 /// Every setting of `serve` with the value that applies, a line each, secrets redacted.
 #[must_use]
@@ -75,6 +75,8 @@ mod tests {
             "check-config",
             "--database-url",
             "postgres://u:s3cret@h/d",
+            "--otlp-headers",
+            "authorization=Bearer s3cret",
             "--jwt-issuer",
             "i",
             "--jwt-algorithm",

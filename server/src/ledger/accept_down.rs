@@ -57,6 +57,7 @@ struct Found {
 
 impl TenantLedger {
     /// The operation that stops the session: a new one, or the one that did or does.
+    #[tracing::instrument(level = "debug", name = "ledger.accept_down", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "accept_down"))]
     pub async fn accept_down(&self, down: NewDown) -> Result<DownAnswer, Error> {
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let found = self.lock_session(&mut tx, down.session).await?;

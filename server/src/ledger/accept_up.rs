@@ -52,6 +52,7 @@ pub(super) const fn missing(scheme: Scheme) -> Fault {
 }
 
 impl TenantLedger {
+    #[tracing::instrument(level = "debug", name = "ledger.accept_up", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "accept_up"))]
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
         let (session, operation) = (SessionId::generate(), OperationId::generate());

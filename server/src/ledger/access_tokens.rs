@@ -60,6 +60,7 @@ macro_rules! page {
 
 impl Ledger {
     /// Who a token is, if it is good now. That it was used is noted, once a minute at most.
+    #[tracing::instrument(level = "debug", name = "ledger.use_access_token", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "use_access_token"))]
     pub async fn use_access_token(&self, token: &AccessToken) -> Result<Result<Principal, Void>, Error> {
         let hash = token.sha256();
         let row = sqlx::query!(
@@ -92,6 +93,7 @@ impl Ledger {
 
 impl TenantLedger {
     /// A new token, and what is shown of it ever after.
+    #[tracing::instrument(level = "debug", name = "ledger.create_token", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "create_token"))]
     pub async fn create_token(&self, new: NewToken) -> Result<(AccessToken, Token), Error> {
         let token = AccessToken::generate(&SystemRandom::new())?;
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
@@ -157,6 +159,7 @@ impl TenantLedger {
     }
 
     /// A page, newest first.
+    #[tracing::instrument(level = "debug", name = "ledger.list_tokens", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "list_tokens"))]
     pub async fn list_tokens(&self, by: &Caller, query: TokenQuery) -> Result<TokenPage, Error> {
         if query.all_owners {
             self.judge_all_tokens(by).await?;
@@ -184,6 +187,7 @@ impl TenantLedger {
     }
 
     /// From now on the token is nobody's. Again is no second time.
+    #[tracing::instrument(level = "debug", name = "ledger.revoke_token", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "revoke_token"))]
     pub async fn revoke_token(&self, by: &Caller, id: TokenId) -> Result<(), Error> {
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let found = in_tenant!(

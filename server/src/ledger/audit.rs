@@ -67,6 +67,7 @@ impl Ledger {
 impl TenantLedger {
     /// Up to `limit` entries of this tenant's log that come after number `after`, oldest first. That an operator of
     /// another tenant has read them is the last of them, if they go so far.
+    #[tracing::instrument(level = "debug", name = "ledger.audit_log", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "audit_log"))]
     pub async fn audit_log(&self, by: &Caller, after: i64, limit: i64) -> Result<AuditPage, Error> {
         let tenant = self.tenant.as_str();
         self.ledger.permit(by, "audit.read", tenant, may_read_log(by, &self.tenant)).await?;

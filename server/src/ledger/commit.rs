@@ -42,6 +42,7 @@ pub struct Step {
 
 impl Ledger {
     /// Write a step under the job's lease, and bring the job up to date. `Fenced`: nothing was written.
+    #[tracing::instrument(level = "debug", name = "ledger.commit", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "commit"))]
     pub async fn commit(&self, job: &mut Job, step: Step) -> Result<(), Error> {
         let from = job.session.state;
         let moves = step.to != from;

@@ -61,6 +61,7 @@ struct Sealed<'a> {
 
 impl TenantLedger {
     /// The caller's own and the tenant's, in order of host.
+    #[tracing::instrument(level = "debug", name = "ledger.credentials", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "credentials"))]
     pub async fn credentials(&self, by: &Caller) -> Result<Vec<Credential>, Error> {
         let rows = in_tenant!(
             query_as(
@@ -77,6 +78,7 @@ impl TenantLedger {
     }
 
     /// Seal a credential and store it, in place of the owner's earlier one of that host and kind.
+    #[tracing::instrument(level = "debug", name = "ledger.set_credential", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "set_credential"))]
     pub async fn set_credential(&self, by: &Caller, new: &NewCredential) -> Result<Stored, Error> {
         let principal = match new.owner {
             CredentialOwner::Me => Some(by.id.as_str()),
@@ -108,6 +110,7 @@ impl TenantLedger {
     }
 
     /// Remove a credential of the caller's, or (an admin) of the tenant's. Another's is as absent.
+    #[tracing::instrument(level = "debug", name = "ledger.remove_credential", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "remove_credential"))]
     pub async fn remove_credential(&self, by: &Caller, id: CredentialId) -> Result<(), Error> {
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let found = in_tenant!(

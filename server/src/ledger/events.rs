@@ -91,6 +91,7 @@ impl PageRow {
 
 impl TenantLedger {
     /// Up to `limit` events that come after number `after`, oldest first.
+    #[tracing::instrument(level = "debug", name = "ledger.events", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "events"))]
     pub async fn events(&self, by: &Caller, id: SessionId, after: i64, limit: i64) -> Result<EventPage, Error> {
         let (owner, page) = self.event_page(id, after, limit).await?;
         self.judge(by, "events.read", id, &owner).await?;
@@ -99,6 +100,7 @@ impl TenantLedger {
     }
 
     /// Follow the events that come after number `after`. The caller's right to it is judged, and written down, once: here.
+    #[tracing::instrument(level = "debug", name = "ledger.follow_events", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "follow_events"))]
     pub async fn follow_events(&self, by: &Caller, id: SessionId, after: i64) -> Result<Follower<Event>, Error> {
         let (owner, first) = self.event_page(id, after, FOLLOWED).await?;
         self.judge(by, "events.read", id, &owner).await?;
@@ -106,6 +108,7 @@ impl TenantLedger {
     }
 
     /// A page for one who follows already.
+    #[tracing::instrument(level = "debug", name = "ledger.more_events", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "more_events"))]
     pub async fn more_events(&self, id: SessionId, after: i64) -> Result<Page<Event>, Error> {
         Ok(self.event_page(id, after, FOLLOWED).await?.1)
     }

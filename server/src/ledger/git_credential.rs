@@ -13,6 +13,7 @@ impl Ledger {
     /// The request's own token; else what the session's principal has stored for the host; else what the tenant has.
     /// `None` where the repository is read without any. `Fault::RepoAuthMissing` or `DeployKeyMissing`: what there was
     /// when the request was accepted has been removed. The first that is there is used, whether it opens or not.
+    #[tracing::instrument(level = "debug", name = "ledger.git_credential", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "git_credential"))]
     pub async fn git_credential(&self, lease: &Lease, operation: OperationId, url: &RepoUrl) -> Result<Option<GitCredential>, Error> {
         let (host, kind) = (CredentialHost::of(url), kind_for(url));
         let row = sqlx::query!(

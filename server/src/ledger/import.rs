@@ -42,6 +42,7 @@ impl Ids {
 impl TenantLedger {
     /// Bring in a session. The same again is answered with what it became; another under its id is a conflict. On a dry run
     /// everything is written, judged by the database, and taken back.
+    #[tracing::instrument(level = "debug", name = "ledger.import", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "import"))]
     pub async fn import(&self, by: &Caller, import: &ImportSession) -> Result<Imported, Error> {
         self.ledger.permit(by, "session.import", self.tenant.as_str(), import::may_import(by)).await?;
         let sha256 = import::digest(import)?;

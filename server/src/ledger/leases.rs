@@ -100,6 +100,7 @@ pub(super) struct Row {
 impl Ledger {
     /// Up to `limit` operations that nobody works on, oldest first. Rows that another worker is just
     /// claiming are passed over, not waited for.
+    #[tracing::instrument(level = "debug", name = "ledger.claim", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "claim"))]
     pub async fn claim(&self, owner: &str, limit: i64, lease: Duration) -> Result<Vec<Job>, Error> {
         let rows = sqlx::query_as!(
             Row,
@@ -146,6 +147,7 @@ impl Ledger {
     }
 
     /// Renew leases; those that are still held. On connections of its own, so that no load delays it.
+    #[tracing::instrument(level = "debug", name = "ledger.renew", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "renew"))]
     pub async fn renew(&self, owner: &str, leases: &[Lease], length: Duration) -> Result<Vec<(SessionId, i64)>, Error> {
         let tenants: Vec<String> = leases.iter().map(|l| l.tenant.as_str().to_owned()).collect();
         let sessions: Vec<Uuid> = leases.iter().map(|l| l.session.uuid()).collect();
@@ -168,6 +170,7 @@ impl Ledger {
     }
 
     /// Whether the lease is held at this moment; asked right before something that cannot be undone.
+    #[tracing::instrument(level = "debug", name = "ledger.holds", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "holds"))]
     pub async fn holds(&self, lease: &Lease) -> Result<(), Error> {
         let held = sqlx::query_scalar!(
             "SELECT fence FROM leases WHERE tenant_id = $1 AND session_id = $2 AND fence = $3 AND owner = $4 AND until > clock_timestamp()",
@@ -182,6 +185,7 @@ impl Ledger {
     }
 
     /// Give an operation back unfinished: to be claimed after `delay`, with `failed_tries` of its phase behind it.
+    #[tracing::instrument(level = "debug", name = "ledger.release", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "release"))]
     pub async fn release(&self, lease: &Lease, operation: OperationId, delay: Duration, failed_tries: i32) -> Result<(), Error> {
         let released = sqlx::query_scalar!(
             r#"WITH ok AS MATERIALIZED (

@@ -94,6 +94,7 @@ macro_rules! page {
 
 impl TenantLedger {
     /// A page, newest `updated_at` first, stable on ties.
+    #[tracing::instrument(level = "debug", name = "ledger.list", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "list"))]
     pub async fn list(&self, by: &Caller, query: ListQuery) -> Result<SessionPage, Error> {
         if query.all_owners {
             self.judge_all(by).await?;

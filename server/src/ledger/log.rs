@@ -73,6 +73,7 @@ struct Read {
 
 impl TenantLedger {
     /// Up to `limit` pieces of the log that come after number `after`, oldest first.
+    #[tracing::instrument(level = "debug", name = "ledger.log", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "log"))]
     pub async fn log(&self, by: &Caller, id: SessionId, after: i64, limit: i64) -> Result<LogPage, Error> {
         let Read { owner, first_seq, page } = self.log_page(id, after, limit).await?;
         self.judge(by, "log.read", id, &owner).await?;
@@ -81,6 +82,7 @@ impl TenantLedger {
     }
 
     /// Follow the log after number `after`. The caller's right to it is judged, and written down, once: here.
+    #[tracing::instrument(level = "debug", name = "ledger.follow_log", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "follow_log"))]
     pub async fn follow_log(&self, by: &Caller, id: SessionId, after: i64) -> Result<Follower<LogChunk>, Error> {
         let Read { owner, page, .. } = self.log_page(id, after, FOLLOWED).await?;
         self.judge(by, "log.read", id, &owner).await?;
@@ -88,6 +90,7 @@ impl TenantLedger {
     }
 
     /// A page for one who follows already.
+    #[tracing::instrument(level = "debug", name = "ledger.more_log", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "more_log"))]
     pub async fn more_log(&self, id: SessionId, after: i64) -> Result<Page<LogChunk>, Error> {
         Ok(self.log_page(id, after, FOLLOWED).await?.page)
     }
@@ -124,6 +127,7 @@ impl TenantLedger {
 
 impl Ledger {
     /// Append what a phase wrote, under its lease. `Fenced`: nothing was written.
+    #[tracing::instrument(level = "debug", name = "ledger.append_log", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "append_log"))]
     pub async fn append_log(&self, lease: &Lease, pieces: &[LogPiece]) -> Result<(), Error> {
         let (sources, texts): (Vec<_>, Vec<_>) = pieces.iter().map(|piece| (piece.source.as_str().to_owned(), piece.text.clone())).unzip();
         let bytes = sqlx::query_scalar!(
@@ -157,6 +161,7 @@ impl Ledger {
     }
 
     /// Append what the served program wrote. False: another has taken this part already, and nothing was written.
+    #[tracing::instrument(level = "debug", name = "ledger.append_served", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "append_served"))]
     pub async fn append_served(&self, tenant: &TenantId, session: SessionId, piece: &ServedPiece) -> Result<bool, Error> {
         let bytes = sqlx::query_scalar!(
             r#"WITH head AS (
@@ -184,6 +189,7 @@ impl Ledger {
     }
 
     /// How far the served program's output has been taken, in bytes of what it has ever written.
+    #[tracing::instrument(level = "debug", name = "ledger.served_offset", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "served_offset"))]
     pub async fn served_offset(&self, tenant: &TenantId, session: SessionId) -> Result<i64, Error> {
         let offset = sqlx::query_scalar!(
             "SELECT served_offset FROM session_log_heads WHERE tenant_id = $1 AND session_id = $2",

@@ -100,12 +100,14 @@ impl Ledger {
     }
 
     /// Readiness: the database answers, and its schema is at least this program's.
+    #[tracing::instrument(level = "debug", name = "ledger.check", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "check"))]
     pub async fn check(&self) -> Result<(), Error> {
         let applied = Pools::schema_version(self.pools.any()).await?;
         if applied >= MIGRATOR.iter().map(|m| m.version).max() { Ok(()) } else { Err(Error::SchemaBehind) }
     }
 
     /// How many sessions there are in each state that is not final, for the gauge.
+    #[tracing::instrument(level = "debug", name = "ledger.session_counts", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "session_counts"))]
     pub async fn session_counts(&self) -> Result<Vec<(SessionState, i64)>, Error> {
         let rows = sqlx::query!(r#"SELECT state AS "state!", count AS "count!" FROM session_counts()"#).fetch_all(self.pools.any()).await?;
         rows.into_iter().map(|row| Ok((views::read(&row.state)?, row.count))).collect()

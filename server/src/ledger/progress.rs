@@ -16,6 +16,7 @@ pub struct Progress {
 impl Ledger {
     /// Append progress of the job's phase to the session's events. `Fenced`: nothing was written. A progress never
     /// changes `updated_at`: what is listed keeps its order.
+    #[tracing::instrument(level = "debug", name = "ledger.append_progress", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "append_progress"))]
     pub async fn append_progress(&self, job: &Job, progress: &Progress) -> Result<(), Error> {
         let lease = &job.lease;
         let state: SessionState = job.session.state;

@@ -32,6 +32,7 @@ pub struct Ready {
 
 impl Ledger {
     /// How these sessions stand; those that are not in the answer do not exist.
+    #[tracing::instrument(level = "debug", name = "ledger.standings", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "standings"))]
     pub async fn standings(&self, sessions: &[(TenantId, SessionId)]) -> Result<HashMap<SessionId, Standing>, Error> {
         let mut standings = HashMap::new();
         for page in sessions.chunks(PAGE) {
@@ -54,6 +55,7 @@ impl Ledger {
     }
 
     /// How a session of whatever tenant stands. No index serves it: for the rare sandbox of nobody.
+    #[tracing::instrument(level = "debug", name = "ledger.standing", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "standing"))]
     pub async fn standing(&self, session: SessionId) -> Result<Option<Standing>, Error> {
         let row = sqlx::query!(
             "SELECT s.state, l.fence FROM sessions s JOIN leases l USING (tenant_id, session_id) WHERE s.session_id = $1",
@@ -66,6 +68,7 @@ impl Ledger {
 
     /// A page of the ready sessions without a live operation; `None` after it is the first one. A page that is
     /// not full is the last.
+    #[tracing::instrument(level = "debug", name = "ledger.ready_sessions", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "ready_sessions"))]
     pub async fn ready_sessions(&self, after: Option<&Ready>) -> Result<(Vec<Ready>, bool), Error> {
         let (tenant, session) = after.map_or(("", Uuid::nil()), |last| (last.tenant.as_str(), last.session.uuid()));
         let rows = sqlx::query!(
@@ -93,6 +96,7 @@ impl Ledger {
 
     /// The sandbox of a ready session is lost: the session fails, and what is left is cleaned up. `false`: it is
     /// no longer ready, or somebody works on it.
+    #[tracing::instrument(level = "debug", name = "ledger.lose", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "lose"))]
     pub async fn lose(&self, tenant: &TenantId, session: SessionId, why: &Failure) -> Result<bool, Error> {
         let mut tx = self.transactions().begin().await?;
         let Some((persist_attempt, at)) = lock_ready(&mut tx, tenant, session).await? else {

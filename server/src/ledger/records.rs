@@ -34,6 +34,7 @@ pub struct Written {
 
 impl Ledger {
     /// Store the record of this persist attempt, or find the one that an interrupted try stored.
+    #[tracing::instrument(level = "debug", name = "ledger.write_record", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "write_record"))]
     pub async fn write_record(&self, job: &Job) -> Result<Written, Error> {
         let mut tx = self.transactions().begin().await?;
         lock_lease(&mut tx, job).await?;
@@ -65,6 +66,7 @@ impl Ledger {
     }
 
     /// Read the record back on a connection that did not write it, compare, and mark it verified.
+    #[tracing::instrument(level = "debug", name = "ledger.verify_record", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "verify_record"))]
     pub async fn verify_record(&self, job: &Job, written: &Written) -> Result<(), Error> {
         // Another pool than the one that wrote, so another connection.
         let mut other = self.statements().acquire().await?;
@@ -90,6 +92,7 @@ impl Ledger {
     }
 
     /// The verified record of this persist attempt: without one nothing may be destroyed.
+    #[tracing::instrument(level = "debug", name = "ledger.verified_record", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "verified_record"))]
     pub async fn verified_record(&self, job: &Job) -> Result<Option<(String, DateTime<Utc>)>, Error> {
         let row = sqlx::query!(
             "SELECT durable_object_id, persisted_at FROM session_records
@@ -217,6 +220,7 @@ async fn operations(connection: &mut PgConnection, job: &Job) -> Result<Vec<Oper
 
 impl TenantLedger {
     /// The newest verified record.
+    #[tracing::instrument(level = "debug", name = "ledger.record", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "record"))]
     pub async fn record(&self, by: &Caller, id: SessionId) -> Result<StoredRecord, Error> {
         self.authorize(by, "record.read", id).await?;
         let row = in_tenant!(

@@ -7,6 +7,7 @@ use super::{Error, Ledger};
 
 impl Ledger {
     /// Free up to `limit` keys whose operations ended 72 h ago; how many it was.
+    #[tracing::instrument(level = "debug", name = "ledger.sweep_keys", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "sweep_keys"))]
     pub async fn sweep_keys(&self, limit: i64) -> Result<u64, Error> {
         let swept = sqlx::query!(
             "WITH old AS MATERIALIZED (
@@ -26,6 +27,7 @@ impl Ledger {
 
     /// Of up to `limit` sessions that have been final for so long: a failed one goes; a stopped one keeps its
     /// record, its latest operation and its latest transition.
+    #[tracing::instrument(level = "debug", name = "ledger.sweep_history", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "sweep_history"))]
     pub async fn sweep_history(&self, after: Duration, limit: i64) -> Result<i64, Error> {
         let swept = sqlx::query_scalar!(
             r#"WITH old AS MATERIALIZED (

@@ -72,6 +72,7 @@ impl Row {
 impl Ledger {
     /// Seal everything with the current key. Servers may go on meanwhile; what those that still seal with an old key
     /// have sealed behind this one's back is found by a further pass.
+    #[tracing::instrument(level = "debug", name = "ledger.rotate_credentials", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "rotate_credentials"))]
     pub async fn rotate_credentials(&self) -> Result<Rotation, Error> {
         let mut rotation = Rotation::default();
         loop {

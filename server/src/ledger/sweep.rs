@@ -21,6 +21,7 @@ struct Due {
 
 impl Ledger {
     /// Begin an operation for up to `limit` sessions whose time has come; how many it was.
+    #[tracing::instrument(level = "debug", name = "ledger.sweep", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "sweep"))]
     pub async fn sweep(&self, limit: i64) -> Result<usize, Error> {
         let due = sqlx::query!(
             "SELECT tenant_id, session_id FROM sessions WHERE sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed')

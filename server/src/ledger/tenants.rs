@@ -44,6 +44,7 @@ pub enum Made {
 
 impl Ledger {
     /// Up to `limit` tenants whose ids come after `after`, for operators.
+    #[tracing::instrument(level = "debug", name = "ledger.tenants", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "tenants"))]
     pub async fn tenants(&self, by: &Caller, after: &str, limit: i64) -> Result<TenantPage, Error> {
         let own = by.tenant.as_str();
         self.permit(by, "tenant.list", own, needs_operator(by)).await?;
@@ -69,6 +70,7 @@ impl Ledger {
 
 impl TenantLedger {
     /// This tenant. That an operator of another has looked is on record.
+    #[tracing::instrument(level = "debug", name = "ledger.describe", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "describe"))]
     pub async fn describe(&self, by: &Caller) -> Result<Tenant, Error> {
         self.ledger.permit(by, "tenant.read", self.tenant.as_str(), may_see(by, &self.tenant)).await?;
         let tenant = self.row().await?.ok_or(Fault::NotFound("tenant"))?;
@@ -77,6 +79,7 @@ impl TenantLedger {
     }
 
     /// Make this tenant with these limits. One that is there with the same is the answer too; with others it is a conflict.
+    #[tracing::instrument(level = "debug", name = "ledger.create", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "create"))]
     pub async fn create(&self, by: &Caller, new: &CreateTenant) -> Result<Made, Error> {
         let target = self.tenant.as_str();
         self.ledger.permit(by, "tenant.create", target, needs_operator(by)).await?;
@@ -105,6 +108,7 @@ impl TenantLedger {
     }
 
     /// Change its limits, as far as the caller may.
+    #[tracing::instrument(level = "debug", name = "ledger.update", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "update"))]
     pub async fn update(&self, by: &Caller, change: &UpdateTenant) -> Result<Tenant, Error> {
         let target = self.tenant.as_str();
         self.ledger.permit(by, "tenant.update", target, may_change(by, &self.tenant, change)).await?;

@@ -104,6 +104,7 @@ impl TryFrom<OperationRow> for Operation {
 
 impl TenantLedger {
     /// An operation on a session that the principal may see.
+    #[tracing::instrument(level = "debug", name = "ledger.operation", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "operation"))]
     pub async fn operation(&self, by: &Caller, id: OperationId) -> Result<Operation, Error> {
         let row = self.operation_row(id).await?.ok_or(Fault::OperationNotFound)?;
         self.judge(by, "operation.read", SessionId::from_uuid(row.session_id), &row.principal_id).await?;
@@ -111,6 +112,7 @@ impl TenantLedger {
     }
 
     /// An operation, for one whose right to it is established.
+    #[tracing::instrument(level = "debug", name = "ledger.view_operation", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "view_operation"))]
     pub async fn view_operation(&self, id: OperationId) -> Result<Operation, Error> {
         self.operation_row(id).await?.ok_or(Fault::OperationNotFound)?.try_into()
     }
@@ -132,6 +134,7 @@ impl TenantLedger {
         Ok(row)
     }
 
+    #[tracing::instrument(level = "debug", name = "ledger.session", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "session"))]
     pub async fn session(&self, by: &Caller, id: SessionId) -> Result<Session, Error> {
         let row = in_tenant!(
             query(

@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::Command as Process,
 };
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{
@@ -92,8 +93,17 @@ impl Ask<'_> {
         Ok(command)
     }
 
+    /// This command in its trace: which, and of which host. A URL may lead to more than everybody is to know.
+    pub fn span(&self) -> Span {
+        git_span(self.words.first().copied().unwrap_or_default(), Some(self.url))
+    }
+
     /// Runs it on this host; what it wrote to standard output.
     pub async fn run_here(&self, settings: &GitSettings) -> Result<String, PhaseError> {
+        self.run(settings).instrument(self.span()).await
+    }
+
+    async fn run(&self, settings: &GitSettings) -> Result<String, PhaseError> {
         let transient = |error: std::io::Error| PhaseError::transient(self.step, format!("git cannot be run: {error}"));
         let command = self.command(settings, &settings.program.display().to_string()).await?;
         let scratch = Scratch::new().map_err(transient)?;
@@ -110,6 +120,11 @@ impl Ask<'_> {
         let status = child.wait().await.map_err(transient)?;
         if status.success() { Ok(stdout) } else { Err(remote_error(self.step, &printable(&stderr, self.token()))) }
     }
+}
+
+/// One git command.
+pub(super) fn git_span(command: &str, url: Option<&RepoUrl>) -> Span {
+    tracing::debug_span!("git", otel.name = format!("git.{command}"), otel.kind = "client", server.address = url.map(RepoUrl::host))
 }
 
 fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process {

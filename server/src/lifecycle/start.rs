@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
+use tracing::Instrument as _;
 
 use super::{Done, Engine, PhaseError, redact::printable};
 use crate::{
@@ -33,7 +34,8 @@ impl Engine {
         self.verify_head("verify", job, &handle, target).await?;
         self.verify_write(job, &handle).await?;
         let budget = self.budget(job);
-        match tokio::time::timeout(budget, self.answers(job, &handle, &endpoint)).await {
+        let answers = self.answers(job, &handle, &endpoint).instrument(tracing::debug_span!("session.answers"));
+        match tokio::time::timeout(budget, answers).await {
             Ok(answered) => answered?,
             Err(_) => return Err(self.silent(&handle, &endpoint, budget).await),
         }

@@ -1,10 +1,11 @@
 //! Sync: the repository in the workspace, at the pinned commit and nowhere else.
 
 use alpine_api::LogSource;
+use tracing::Instrument as _;
 
 use super::{
     Done, Engine, PhaseError,
-    remote::{Ask, remote_error},
+    remote::{Ask, git_span, remote_error},
     run::Ran,
 };
 use crate::{
@@ -35,9 +36,9 @@ impl Engine {
         if self.head(STEP, job, &handle).await?.as_deref() == Some(target.as_str()) {
             return Ok(Done::because(format!("cloned at {target} already")));
         }
-        self.local_git(job, &handle, PREPARE, &[job.session.repo_url.as_str(), job.session.branch.as_str()]).await?;
+        self.local_git("init", job, &handle, PREPARE, &[job.session.repo_url.as_str(), job.session.branch.as_str()]).await?;
         self.fetch(job, &handle, target).await?;
-        self.local_git(job, &handle, CHECK_OUT, &[job.session.branch.as_str(), target.as_str()]).await?;
+        self.local_git("checkout", job, &handle, CHECK_OUT, &[job.session.branch.as_str(), target.as_str()]).await?;
         self.verify_head(STEP, job, &handle, target).await?;
         Ok(Done::because(format!("cloned at {target}")))
     }
@@ -66,18 +67,21 @@ impl Engine {
         credential: Option<&GitCredential>,
     ) -> Result<(Ran, String), PhaseError> {
         let ask = Ask { step: STEP, url: &job.session.repo_url, words, names: &[name], credential };
-        let command = ask.command(&self.settings.git, "git").await?;
-        let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).await?;
+        let run = async {
+            let command = ask.command(&self.settings.git, "git").await?;
+            self.exec_told(STEP, job, handle, command, LogSource::Git).await
+        };
+        let ran = run.instrument(ask.span()).await?;
         let said = ran.git_tail(ask.token());
         Ok((ran, said))
     }
 
     /// Git that stays in the workspace. `script` is fixed; what comes from outside is `$1`, `$2`.
-    async fn local_git(&self, job: &Job, handle: &Handle, script: &str, arguments: &[&str]) -> Result<(), PhaseError> {
+    async fn local_git(&self, what: &'static str, job: &Job, handle: &Handle, script: &str, arguments: &[&str]) -> Result<(), PhaseError> {
         let argv = ["sh", "-c", script, "git"].iter().chain(arguments).map(|arg| (*arg).to_owned()).collect();
         let env = self.settings.git.local();
         let command = Command { argv, env, ..Command::default() };
-        let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).await?;
+        let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).instrument(git_span(what, None)).await?;
         if ran.exit.success() {
             return Ok(());
         }
@@ -88,7 +92,8 @@ impl Engine {
     async fn head(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<Option<String>, PhaseError> {
         let argv = ["git", "rev-parse", "--verify", "--quiet", "HEAD"].map(str::to_owned).to_vec();
         let env = self.settings.git.local();
-        let ran = self.exec(step, job, handle, Command { argv, env, ..Command::default() }).await?;
+        let command = Command { argv, env, ..Command::default() };
+        let ran = self.exec(step, job, handle, command).instrument(git_span("rev-parse", None)).await?;
         Ok(ran.exit.success().then(|| ran.text()))
     }
 

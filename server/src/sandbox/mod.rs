@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use crate::domain::principal::TenantId;
 
 pub mod local;
-mod measured;
+mod observed;
 
-pub use measured::Measured;
+pub use observed::Observed;
 
 /// What is to be made, and for whom.
 #[derive(Debug, Clone)]

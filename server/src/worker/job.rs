@@ -4,14 +4,13 @@ use std::time::{Duration, Instant};
 
 use alpine_api::OperationKind;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use super::{Worker, held::Hold, outcome};
+use super::{Worker, held::Hold, outcome, spans};
 use crate::{
     domain::operation::Phase,
     ledger::{self, End, Findings, Job, Step},
     lifecycle::{Done, PhaseError},
-    telemetry,
 };
 
 /// How a phase came to its end.
@@ -23,12 +22,25 @@ enum Ran {
     Lost,
 }
 
+impl Ran {
+    fn tell(&self, phase: &Span) {
+        match self {
+            Self::Done(_) => {}
+            Self::Failed(_) => spans::failed(phase, "failed"),
+            Self::TooLate => spans::failed(phase, "deadline"),
+            Self::HandOver => spans::failed(phase, "handed_over"),
+            Self::Lost => spans::failed(phase, "lease_lost"),
+        }
+    }
+}
+
 impl Worker {
-    pub(super) async fn carry_on(&self, mut job: Job, hold: Hold, stop: CancellationToken) {
-        let span = tracing::info_span!(
-            "operation", kind = job.kind.as_str(), operation = %job.operation, session = %job.lease.session, fence = job.lease.fence
-        );
-        telemetry::follow(&span, job.traceparent.as_deref());
+    /// `claim`: how long it took to be claimed.
+    pub(super) async fn carry_on(&self, mut job: Job, claim: Duration, hold: Hold, stop: CancellationToken) {
+        let span = spans::operation(&job, claim);
+        if job.adopted {
+            span.in_scope(|| tracing::info!(phase = %job.phase, "adopted"));
+        }
         if let Err(error) = self.phases(&mut job, &hold, &stop).instrument(span.clone()).await {
             let _in = span.enter();
             match error {
@@ -49,8 +61,10 @@ impl Worker {
         loop {
             let began = Instant::now();
             let phase = job.phase;
-            let span = tracing::info_span!("phase", phase = phase.as_str(), attempt = job.phase_attempt);
-            let ran = self.run_phase(job, hold).instrument(span).await;
+            let span = spans::phase(job);
+            let ran = self.run_phase(job, hold).instrument(span.clone()).await;
+            ran.tell(&span);
+            drop(span);
             let took = began.elapsed();
             let finished = match ran {
                 Ran::Done(done) => {
@@ -155,6 +169,7 @@ impl Worker {
     }
 
     fn ended(&self, job: &Job, end: End) {
+        tracing::info!(outcome = end.status.as_str(), "ended");
         self.metrics.operation_ended(job.kind, end.status, job.failure.as_ref());
     }
 

@@ -6,6 +6,7 @@ mod held;
 mod job;
 mod outcome;
 mod reconcile;
+mod spans;
 mod sweep;
 
 use std::{
@@ -117,18 +118,17 @@ impl Worker {
                 return;
             }
         };
-        let more = jobs.len() == 32;
+        let (took, more) = (asked.elapsed(), jobs.len() == 32);
         for job in jobs {
             self.metrics.claim_delay(job.kind, job.waited);
             if job.adopted {
                 self.metrics.lease_adoption();
-                tracing::info!(session = %job.lease.session, operation = %job.operation, phase = %job.phase, "adopted");
             }
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { continue };
             let (worker, stop) = (self.clone(), stop.clone());
             let held = self.held.insert(job.lease.clone(), asked);
             self.jobs.spawn(async move {
-                worker.carry_on(job, held, stop).await;
+                worker.carry_on(job, took, held, stop).await;
                 drop(place);
                 // A place is free: the queue may hold more than the last claim took.
                 worker.ledger.hub().wake_local();

@@ -54,7 +54,8 @@ pub fn look_everywhere(stage: &Stage, search: &Search<'_>, seen: impl IntoIterat
     for place in ["an answer of the server", "what alpine says", "what alpine-server says", "/metrics"] {
         findings.look(search, place, &stage.kept(place));
     }
-    findings.look(search, "traces", &stage.receiver.bodies());
+    findings.look(search, "traces by HTTP", &stage.receiver.bytes());
+    findings.look(search, "traces by gRPC", &stage.grpc_receiver.bytes());
     findings.look(search, "a dump of the database", &dump(stage, &[]));
     for table in ["session_logs", "progress"] {
         findings.look(search, &format!("the table {table}"), &dump(stage, &["--data-only", "--table", table]));

@@ -9,6 +9,7 @@ use alpine_tests::{
     cluster,
     db::Db,
     git_repo::GitRepo,
+    otlp::Receiver,
     until,
 };
 use reqwest::{Method, RequestBuilder};
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 use crate::{
     needles::{Kinds, random},
     processes::Watcher,
-    receiver::Receiver,
 };
 
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -30,6 +30,8 @@ pub struct Stage {
     pub kinds: Kinds,
     pub watcher: Watcher,
     pub receiver: Receiver,
+    /// The same for a server that is told to use gRPC.
+    pub grpc_receiver: Receiver,
     /// Where PostgreSQL keeps its files and its log.
     pub cluster: PathBuf,
     /// A branch of every repository: no secret.
@@ -44,7 +46,7 @@ impl Stage {
     pub async fn start(rules: &str) -> Self {
         let cluster = noisy_cluster().await;
         let mut kinds = Kinds::default();
-        let receiver = Receiver::start().await;
+        let (receiver, grpc_receiver) = (Receiver::http().await, Receiver::grpc().await);
         let watcher = Watcher::start();
         let (service, branch) = (format!("service-{}", random()), format!("branch-{}", random()));
         kinds.mark("the branch", &branch);
@@ -75,7 +77,7 @@ impl Stage {
         assert!(world.db.url.contains(&format!("/{DATABASE}?")), "the server is on another database: {}", world.db.url);
         let jwt = world.token("dev", "ann", &[]);
         let said = Mutex::default();
-        let mut stage = Self { world, kinds, watcher, receiver, cluster, branch, jwt, said };
+        let mut stage = Self { world, kinds, watcher, receiver, grpc_receiver, cluster, branch, jwt, said };
         stage.know_the_files();
         stage
     }

@@ -91,6 +91,8 @@ pub async fn rotation(stage: &mut Stage) {
     stage.keep("what alpine-server says", &said);
     stage.world.server.terminate().await;
     stage.world.server.configure("ALPINE_CREDENTIAL_KEY_FILE", Some(new.display().to_string()));
+    stage.world.server.configure("OTEL_EXPORTER_OTLP_ENDPOINT", Some(stage.grpc_receiver.endpoint.clone()));
+    stage.world.server.configure("OTEL_EXPORTER_OTLP_PROTOCOL", Some("grpc".to_owned()));
     stage.world.server.start_again().await;
     let done = stage.up("https://github.com/org/stored.git", json!({})).await;
     stage.ends(&done, "succeeded").await;

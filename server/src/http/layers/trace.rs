@@ -1,8 +1,9 @@
-//! A span around every request, in the caller's trace. It never holds a query, a body or a token.
+//! A span around every request, in the caller's trace, as OpenTelemetry's conventions for HTTP have it. It never holds a query, a
+//! body or a token.
 
 use std::time::Instant;
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::{extract::Request, http::Version, middleware::Next, response::Response};
 use tracing::{Instrument, Span, field::Empty};
 
 use super::{RequestId, method, path, route};
@@ -10,9 +11,9 @@ use crate::telemetry;
 
 pub async fn trace(request: Request, next: Next) -> Response {
     let route = route(&request);
-    // Probes and scrapes come every few seconds and say nothing new.
+    // Probes and scrapes come every few seconds and say nothing new: they are not exported either.
     let quiet = matches!(route.as_str(), "/livez" | "/readyz" | "/metrics");
-    let span = span(&request, &route);
+    let span = if quiet { tracing::info_span!("probe", request_id = id(&request)) } else { span(&request, &route) };
     telemetry::follow(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
     let begun = Instant::now();
     async move {
@@ -21,9 +22,10 @@ pub async fn trace(request: Request, next: Next) -> Response {
         Span::current().record("http.response.status_code", status);
         if response.status().is_server_error() {
             Span::current().record("otel.status_code", "ERROR");
+            Span::current().record("error.type", status);
         }
         if quiet {
-            tracing::debug!(status, took_ms = took, "answered");
+            tracing::debug!(route, status, took_ms = took, "answered");
         } else {
             tracing::info!(status, took_ms = took, "answered");
         }
@@ -35,18 +37,32 @@ pub async fn trace(request: Request, next: Next) -> Response {
 
 fn span(request: &Request, route: &str) -> Span {
     let method = method(request.method());
-    let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
     tracing::info_span!(
         "http",
         "otel.name" = format!("{method} {route}"),
         "otel.kind" = "server",
         "otel.status_code" = Empty,
-        "http.request.method" = method,
+        "http.request.method" = if method == "other" { "_OTHER" } else { method },
         "http.route" = route,
         "url.path" = path(request),
+        "url.scheme" = request.uri().scheme_str(),
+        "network.protocol.version" = version(request.version()),
         "http.response.status_code" = Empty,
-        request_id = id,
+        "error.type" = Empty,
+        request_id = id(request),
         tenant = Empty,
         principal = Empty,
     )
+}
+
+fn id(request: &Request) -> &str {
+    request.extensions().get::<RequestId>().map_or("", RequestId::as_str)
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
 }
