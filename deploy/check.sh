@@ -29,7 +29,8 @@ trap finish EXIT
 # The longest of all: begins first.
 [ -e "$kept/base.tar" ] || { base "$kept/base.tar" & based=$!; }
 tests/pip-install.sh deploy/check "$kept/python"
-SQLX_OFFLINE=true cargo build -q --locked -p alpine-server
+# As the tests build it: other packages alone would mean other features, and all built again.
+SQLX_OFFLINE=true cargo build -q --locked -p alpine-server -p alpine-cli --bins
 server=${CARGO_TARGET_DIR:-target}/debug/alpine-server
 
 step "The compose file, and the door"
@@ -37,7 +38,7 @@ docker-compose config >"$work/compose.yml"
 deploy/compose/setup.sh token 2>/dev/null && die "a token for nobody"
 NAMES=alpine.example.com STATE=$work/state deploy/compose/setup.sh
 openssl verify -CAfile "$work/state/ca.crt" "$work/state/proxy/tls.crt" >/dev/null
-sed "s#/run/alpine#$work/state/proxy#" deploy/compose/Caddyfile >"$work/Caddyfile"
+sed "s#/run/alpine#$work/state/proxy#g" deploy/compose/Caddyfile >"$work/Caddyfile"
 caddy validate --adapter caddyfile --config "$work/Caddyfile" >"$work/caddy.log" 2>&1 || { cat "$work/caddy.log" >&2; die "Caddy does not take its file"; }
 
 step "Manifests, settings, times"

@@ -78,7 +78,7 @@ boot_api() {
   docker "${run[@]}" --rm alpine-api migrate
   expect_answer /readyz 200
   expect_answer /v1/sessions 401
-  state=$(docker top api -eo uid,args | tail -1)
+  state=$(docker top api -eo pid,uid,args | tail -1)
   case $state in *10001*alpine-server\ serve*) ;; *) die "the server does not run as 10001: $state" ;; esac
   docker stop -t 30 api >/dev/null
   state=$(docker inspect -f '{{.State.ExitCode}}' api)
