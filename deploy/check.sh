@@ -16,11 +16,14 @@ chmod 711 "$work"
 port=$((20000 + RANDOM % 10000))
 # shellcheck source=deploy/check/images.sh
 . deploy/check/images.sh
+# shellcheck source=deploy/check/compose.sh
+. deploy/check/compose.sh
 kept=${CARGO_TARGET_DIR:-target}/deploy-check
 mkdir -p "$kept"
 based=
 finish() {
   [ -z "$based" ] || kill "$based" 2>/dev/null || true
+  compose_down
   stop_docker
   end_private_postgres "$work"
   rm -rf "$work" || true
@@ -55,15 +58,24 @@ systemd-analyze verify --man=no "$work"/units/*.service >"$work/units.log" 2>&1 
 systemd-analyze security --offline=true --threshold=20 --no-pager deploy/systemd/alpine-api.service | tail -1 >&2
 
 step "The API's image, on a debootstrap base"
-start_docker
+if [ "${1:-}" = --all ]; then start_docker --iptables=true; else start_docker; fi
 [ -z "$based" ] || wait "$based" || die "debootstrap failed"
 based=
-docker import "$kept/base.tar" debian:bookworm-slim >/dev/null
+# Where a CA of one's own stands before the registries, npm has to know it too; --all alone asks them.
+docker import -c "ENV NODE_EXTRA_CA_CERTS=/usr/local/share/host-ca.pem" "$kept/base.tar" debian:bookworm-slim >/dev/null
 binaries "$server"
 build api
 private_postgres "$work"
 boot_api
 
-[ "${1:-}" != --all ] || deploy_all
+if [ "${1:-}" = --all ]; then
+  step "The other images"
+  build setup
+  build worker
+  docker build -q --network=host -f deploy/sandbox/Dockerfile -t alpine-sandbox . >/dev/null
+  docker run --rm --network=none alpine-sandbox sh -ec 'test "$(id -u)" = 1000; git --version; node --version; opencode --version; python3 --version; go version; touch a' >&2
+  step "docker-compose up"
+  compose_up
+fi
 
 all_done "deploy/check.sh"

@@ -12,14 +12,18 @@ base() {
   # shellcheck source=/dev/null
   codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
   /usr/sbin/debootstrap --variant=minbase "$codename" "$work/base" >"$work/base.log" 2>&1 || { tail -20 "$work/base.log" >&2; return 1; }
+  cp /etc/ssl/certs/ca-certificates.crt "$work/base/usr/local/share/host-ca.pem"
   tar -C "$work/base" --exclude=./var/cache/apt/archives/*.deb --exclude=./var/lib/apt/lists/* --exclude=./dev/* -cf "$tar.new" .
   mv "$tar.new" "$tar"
   rm -rf "$work/base"
 }
 
+# start_docker [flags]: without any, it leaves the machine's network alone.
 start_docker() {
+  [ $# -gt 0 ] || set -- --bridge=none --iptables=false --ip-masq=false
   setsid /usr/sbin/dockerd --data-root "$work/docker" --exec-root "$work/docker-exec" --pidfile "$work/docker.pid" -H "unix://$work/docker.sock" \
-    --bridge=none --iptables=false --ip-masq=false >"$work/docker.log" 2>&1 &
+    "$@" >"$work/docker.log" 2>&1 &
+  docker_pid=$!
   for _ in $(seq 300); do
     docker info >/dev/null 2>&1 && return
     sleep 0.1
@@ -29,10 +33,10 @@ start_docker() {
 }
 
 stop_docker() {
-  local pid mounted
-  pid=$(cat "$work/docker.pid" 2>/dev/null) || return 0
-  kill "$pid" 2>/dev/null || return 0
-  for _ in $(seq 200); do [ -e "/proc/$pid" ] || break; sleep 0.1; done
+  local mounted
+  [ -n "${docker_pid:-}" ] || return 0
+  kill "$docker_pid" 2>/dev/null || true
+  wait "$docker_pid" || true
   # What an end in the middle of something leaves.
   awk -v at="$work/" 'index($2, at) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mounted; do umount "$mounted" || true; done
 }
@@ -45,7 +49,7 @@ binaries() {
   tar -C "$work/binaries" -c . | docker import - alpine-binaries >/dev/null
 }
 
-build() { docker build -q -f "deploy/${2:-Dockerfile}" ${2:+--network=host} --target "$1" --build-arg BINARIES=alpine-binaries -t "alpine-$1" . >/dev/null; }
+build() { docker build -q -f deploy/Dockerfile --target "$1" --build-arg BINARIES=alpine-binaries --network=host -t "alpine-$1" . >/dev/null; }
 
 answer() { curl -s -o /dev/null -w '%{http_code}' --max-time 2 "http://127.0.0.1:$port$1" || true; }
 
