@@ -16,7 +16,8 @@ compose_up() {
   mkdir "$work/tree"
   git ls-files -z docker-compose.yml deploy | xargs -0 cp --parents -t "$work/tree"
   export ALPINE_PORT=$((port + 1))
-  compose up -d --no-build setup postgres migrate server-1 server-2 worker proxy >"$work/up.log" 2>&1 || { tail -30 "$work/up.log" >&2; die "docker-compose up failed"; }
+  compose up -d --no-build setup postgres migrate server-1 server-2 worker proxy >"$work/up.log" 2>&1 ||
+    { tail -30 "$work/up.log" >&2; die "docker-compose up failed"; }
   local state=$work/tree/deploy/compose/state alpine=${server%-server} token
   token=$(compose run --rm token me 2>/dev/null)
   cli() { ALPINE_SERVER=https://localhost:$ALPINE_PORT ALPINE_CA_FILE=$state/ca.crt ALPINE_TOKEN=$token "$alpine" "$@"; }

@@ -66,8 +66,8 @@ expect_answer() {
 
 # As the manifests run it: an ordinary user, no capability, nothing but /tmp to write to; against a real PostgreSQL.
 boot_api() {
-  local run=(run --network host --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp -v "$work/secrets:/run/alpine:ro" -v "$work/pg:/pg"
-    -e DATABASE_URL=postgres://alpine@%2Fpg:5432/alpine -e ALPINE_LISTEN="127.0.0.1:$port" -e ALPINE_JWT_ISSUER=check -e ALPINE_JWT_ALGORITHM=HS256
+  local run=(run --network host --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp
+    -v "$work/secrets:/run/alpine:ro" -v "$work/pg:/pg" -e DATABASE_URL=postgres://alpine@%2Fpg:5432/alpine -e ALPINE_LISTEN="127.0.0.1:$port" -e ALPINE_JWT_ISSUER=check -e ALPINE_JWT_ALGORITHM=HS256
     -e ALPINE_JWT_KEY_FILE=/run/alpine/jwt.key -e ALPINE_CREDENTIAL_KEY_FILE=/run/alpine/credential.key)
   local state
   mkdir -p "$work/secrets"
@@ -87,5 +87,5 @@ boot_api() {
   docker stop -t 30 api >/dev/null
   state=$(docker inspect -f '{{.State.ExitCode}}' api)
   [ "$state" = 0 ] || { docker logs api >&2; die "the server ended with $state on SIGTERM"; }
-  say "api: $(docker image inspect -f '{{.Size}}' alpine-api | awk '{ printf "%d MB", $1 / 1e6 }') with a debug build, on a read-only root as 10001; /livez, /readyz, SIGTERM"
+  say "api: $(($(docker image inspect -f '{{.Size}}' alpine-api) / 1000000)) MB with a debug build; as 10001, on a read-only root: /livez, /readyz, SIGTERM"
 }

@@ -76,10 +76,11 @@ token() {
     esac
   done
   [[ $tenant =~ ^[A-Za-z0-9._-]+$ ]] || { echo "not a tenant's name: $tenant" >&2; exit 1; }
-  local now signed
+  local now claims signed
   now=$(date +%s)
-  signed=$(printf '{"alg":"RS256","typ":"JWT"}' | base64url).$(printf '{"iss":"alpine-compose","aud":"alpine","sub":"%s","tenant":"%s","roles":[%s],"nbf":%d,"exp":%d}' \
-    "$who" "$tenant" "$roles" "$now" $((now + 8 * 3600)) | base64url)
+  claims=$(printf '{"iss":"alpine-compose","aud":"alpine","sub":"%s","tenant":"%s","roles":[%s],"nbf":%d,"exp":%d}' \
+    "$who" "$tenant" "$roles" "$now" $((now + 8 * 3600)))
+  signed=$(printf '{"alg":"RS256","typ":"JWT"}' | base64url).$(printf '%s' "$claims" | base64url)
   printf '%s.%s\n' "$signed" "$(printf '%s' "$signed" | openssl dgst -sha256 -sign "$state/issuer/jwt.key" | base64url)"
 }
 
