@@ -67,6 +67,37 @@ postgres_bin() {
   dir=$(command -v postgres) && dirname "$(readlink -f "$dir")"
 }
 
+# A PostgreSQL of one's own with an empty database `alpine`, in a new folder, that its user `alpine` reaches at the socket <folder>/pg only.
+private_postgres() {
+  local at=$1 bin
+  bin=$(postgres_bin)
+  mkdir "$at/pg"
+  chmod 711 "$at"
+  [ "$(id -u)" != 0 ] || chown "$(_postgres_user)" "$at/pg"
+  _as_postgres "$at" "$bin/initdb" -D "$at/pg/data" -U alpine -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$at/initdb.log" 2>&1 ||
+    { cat "$at/initdb.log" >&2; die "initdb failed"; }
+  _as_postgres "$at" "$bin/pg_ctl" -s -w -D "$at/pg/data" -l "$at/pg/log" -o "-c listen_addresses= -c fsync=off -k $at/pg -p 5432" start ||
+    { cat "$at/pg/log" >&2; die "PostgreSQL did not start"; }
+  "$bin/psql" -qX -h "$at/pg" -U alpine -d postgres -c "CREATE DATABASE alpine" >/dev/null
+}
+
+end_private_postgres() { _as_postgres "$1" "$(postgres_bin)/pg_ctl" -s -D "$1/pg/data" -m immediate stop >/dev/null 2>&1 || true; }
+
+# Root may not run it.
+_postgres_user() { if id -u postgres >/dev/null 2>&1; then echo postgres; else echo nobody; fi; }
+
+# From where its user may be; that may not be the caller's directory.
+_as_postgres() {
+  local at=$1 user
+  shift
+  if [ "$(id -u)" = 0 ]; then
+    user=$(_postgres_user)
+    (cd "$at/pg" && setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups "$@")
+  else
+    (cd "$at/pg" && "$@")
+  fi
+}
+
 # What a sandbox finds: it sees the system's folders, not a version manager's in a home directory.
 _system() { PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 
@@ -93,6 +124,12 @@ ensure() {
       java) { command -v java && java -version; } >/dev/null 2>&1 || missing+=(default-jre-headless) ;;
       go) command -v go >/dev/null || missing+=(golang-go) ;;
       promtool) command -v promtool >/dev/null || missing+=(prometheus) ;;
+      docker) { [ -x /usr/sbin/dockerd ] && [ -x /usr/bin/docker ]; } || missing+=(docker.io) ;;
+      compose) command -v docker-compose >/dev/null || missing+=(docker-compose) ;;
+      debootstrap) [ -x /usr/sbin/debootstrap ] || missing+=(debootstrap) ;;
+      systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
+      caddy) command -v caddy >/dev/null || missing+=(caddy) ;;
+      openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;
     esac
@@ -119,7 +156,7 @@ _apt_install() {
   # A server's programs are wanted, not a server on this machine.
   local policy=/usr/sbin/policy-rc.d guarded=
   case " $* " in
-    *" openssh-server "* | *" prometheus "*)
+    *" openssh-server "* | *" prometheus "* | *" docker.io "* | *" caddy "*)
       if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"

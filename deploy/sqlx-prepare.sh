@@ -6,32 +6,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/lib.sh
 . deploy/lib.sh
 ensure cc postgres setsid
-bin=$(postgres_bin)
 command -v psql >/dev/null || die "psql is not installed" "apt-get install postgresql-client"
 
 work=$(mktemp -d /tmp/alpine-sqlx-XXXXXX)
-chmod 711 "$work"
-mkdir "$work/pg" "$work/sqlx"
-unprivileged=()
-if [ "$(id -u)" = 0 ]; then
-  user=postgres
-  id -u postgres >/dev/null 2>&1 || user=nobody
-  chown "$user" "$work/pg"
-  unprivileged=(setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups)
-fi
-# From where its user may be; that may not be the caller's directory.
-pg() { (cd "$work/pg" && ${unprivileged[@]+"${unprivileged[@]}"} "$@"); }
+mkdir "$work/sqlx"
 finish() {
-  pg "$bin/pg_ctl" -s -D "$work/pg/data" -m immediate stop >/dev/null 2>&1 || true
+  end_private_postgres "$work"
   rm -rf "$work"
 }
 trap finish EXIT
 
-pg "$bin/initdb" -D "$work/pg/data" -U alpine -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$work/initdb.log" 2>&1 ||
-  { cat "$work/initdb.log" >&2; die "initdb failed"; }
-pg "$bin/pg_ctl" -s -w -D "$work/pg/data" -l "$work/pg/log" -o "-c listen_addresses= -c fsync=off -k $work/pg -p 5432" start ||
-  { cat "$work/pg/log" >&2; die "PostgreSQL did not start"; }
-psql -qX -h "$work/pg" -U alpine -d postgres -c "CREATE DATABASE alpine" >/dev/null
+private_postgres "$work"
 for migration in migrations/*.sql; do
   psql -qX1 -v ON_ERROR_STOP=1 -h "$work/pg" -U alpine -d alpine -f "$migration" >/dev/null || die "$migration failed"
 done
