@@ -222,7 +222,7 @@ async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
 }
 
 async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(), AppError> {
-    let (metrics, closing) = (Arc::new(Metrics::new()), CancellationToken::new());
+    let (metrics, closing, last) = (Arc::new(Metrics::new()), CancellationToken::new(), CancellationToken::new());
     if migrate {
         said(ledger::migrate(&plan.pools.database_url, &MigrateSettings::default()).await?);
     }
@@ -242,9 +242,9 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         limits: assemble::limits(&plan.common.limits, &plan.pools),
         hosts: assemble::hosts(&plan.common.git)?,
         leaving: soft.clone(),
-        shutdown: closing.clone(),
+        shutdown: last.clone(),
     });
-    let leave = tokio::spawn(leave(soft.clone(), closing.clone(), plan.shutdown_delay));
+    let close = tokio::spawn(close_later(soft.clone(), closing.clone(), plan.shutdown_delay));
     let background = CancellationToken::new();
     let hub = tokio::spawn({
         let (ledger, metrics, stop) = (ledger.clone(), Arc::clone(&metrics), background.clone());
@@ -268,11 +268,12 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         }
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
-    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain: Duration::from_secs(http.drain_seconds) };
+    let drain = Duration::from_secs(http.drain_seconds);
+    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain, last };
     let served = http::serve(router, listening, closing).await;
     // A server that cannot serve must not go on working unseen.
     soft.cancel();
-    leave.abort();
+    close.abort();
     if let Some(worker) = worker {
         worker.await?;
     }
@@ -285,7 +286,7 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
 }
 
 /// Not ready first, and only after `delay` closed: whoever sends requests here has to notice.
-async fn leave(leaving: CancellationToken, closing: CancellationToken, delay: Duration) {
+async fn close_later(leaving: CancellationToken, closing: CancellationToken, delay: Duration) {
     leaving.cancelled().await;
     tokio::time::sleep(delay).await;
     closing.cancel();

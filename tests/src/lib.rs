@@ -26,6 +26,7 @@ pub mod oidc;
 pub mod pki;
 pub mod postgres;
 pub mod pty;
+pub mod rolling;
 pub mod sandboxes;
 pub mod server;
 pub mod sse;

@@ -65,12 +65,14 @@ pub struct Listening {
     pub connections: Connections,
     /// For requests under way when the server goes.
     pub drain: Duration,
+    /// Cancelled when connections are told to close: whoever waits for something is to be answered.
+    pub last: CancellationToken,
 }
 
 /// Serve until `shutdown`; then accept nobody but those who wait already, tell kept-alive connections to close, and give
 /// requests under way at most `drain`.
 pub async fn serve(router: Router, listening: Listening, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let Listening { listener, tls, connections, drain } = listening;
+    let Listening { listener, tls, connections, drain, last } = listening;
     let settings = *connections.settings();
     let (handle, closed) = (Handle::new(), CancellationToken::new());
     let door = Door::new(listener, shutdown, closed.clone()).map_err(ServeError::Listener)?;
@@ -79,7 +81,9 @@ pub async fn serve(router: Router, listening: Listening, shutdown: CancellationT
         async move {
             closed.cancelled().await;
             tokio::time::sleep(LAST_WORDS).await;
+            // Told to close before they are answered: what is asked next then comes on another connection.
             handle.graceful_shutdown(Some(drain));
+            last.cancel();
         }
     });
     let service = router.into_make_service();
