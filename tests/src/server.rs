@@ -107,6 +107,11 @@ impl Server {
         }
     }
 
+    /// The same, and nothing waited for.
+    pub fn kill_only(&self) {
+        self.signal(Signal::KILL);
+    }
+
     /// SIGTERM; how it ended and how long that took.
     pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
         self.ask_to_end();

@@ -59,6 +59,9 @@ pub struct Options {
     /// Upgrade to a stand-in for the next version: one more migration, and phases that the present one does not know.
     #[arg(long)]
     pub next: bool,
+    /// End replicas by SIGKILL: to see that this is noticed.
+    #[arg(long)]
+    pub abrupt: bool,
     /// A setting of the servers, to break them on purpose; as often as needed.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = crate::chaos::setting)]
     pub settings: Vec<(String, String)>,
@@ -156,7 +159,13 @@ impl Stage {
         for round in 0..options.restarts {
             for number in 0..self.servers.len() {
                 let server = &mut self.servers[number];
-                let (status, took) = server.terminate().await;
+                if options.abrupt {
+                    server.kill_only();
+                } else {
+                    server.ask_to_end();
+                }
+                let asked = Instant::now();
+                let (status, took) = (server.ended().await, asked.elapsed());
                 server.configure(PROGRAM, None);
                 if options.next {
                     server.configure(PHASE_SCHEMA, Some("2".to_owned()));
