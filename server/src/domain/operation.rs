@@ -212,7 +212,11 @@ mod tests {
     fn every_phase_is_of_a_set_that_this_program_knows_and_the_newest_is_the_programs() {
         assert_eq!(Phase::ALL.iter().map(|phase| phase.schema()).max(), Some(PhaseSchema::CURRENT.known()));
         let later = PhaseSchema::later(7);
-        assert!(Phase::ALL.iter().all(|phase| phase.schema() >= 1 && later.of(*phase) == 7 && PhaseSchema::CURRENT.of(*phase) == phase.schema()));
+        assert!(
+            Phase::ALL
+                .iter()
+                .all(|phase| phase.schema() >= 1 && later.of(*phase) == 7 && PhaseSchema::CURRENT.of(*phase) == phase.schema())
+        );
     }
 
     #[test]

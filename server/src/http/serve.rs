@@ -1,11 +1,6 @@
 //! Listening: TLS, timeouts of connections, and the way out.
 
-use std::{
-    net::TcpListener,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use axum_server::{

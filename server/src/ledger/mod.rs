@@ -38,7 +38,10 @@ use alpine_api::{OperationId, SessionState};
 use sqlx::PgPool;
 
 use crate::domain::{
-    operation::{Deadlines, PhaseSchema}, principal::TenantId, tenant::TenantPolicy};
+    operation::{Deadlines, PhaseSchema},
+    principal::TenantId,
+    tenant::TenantPolicy,
+};
 
 pub use accept_down::{DownAnswer, NewDown};
 pub use accept_up::{NewUp, UpAnswer};
@@ -81,7 +84,14 @@ impl Ledger {
     #[must_use]
     pub fn new(pools: Pools, sealer: Sealer, deadlines: Deadlines, tenants: TenantPolicy) -> Self {
         let hub = Hub::new(pools.any().clone());
-        Self { pools, hub, sealer: Arc::new(sealer), deadlines: Arc::new(deadlines), tenants: Arc::new(tenants), phases: PhaseSchema::CURRENT }
+        Self {
+            pools,
+            hub,
+            sealer: Arc::new(sealer),
+            deadlines: Arc::new(deadlines),
+            tenants: Arc::new(tenants),
+            phases: PhaseSchema::CURRENT,
+        }
     }
 
     /// One that knows other phases.

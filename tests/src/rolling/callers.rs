@@ -125,7 +125,10 @@ impl Caller {
                 Some("queued" | "running") | None => {}
                 Some(other) => {
                     self.all.tally.saw(self.class, format!("{action} {other}"));
-                    return self.all.tally.fault(self.class, &format!("{action} {operation} {other}: {:?}", told.as_ref().map(|told| &told.body)));
+                    return self
+                        .all
+                        .tally
+                        .fault(self.class, &format!("{action} {operation} {other}: {:?}", told.as_ref().map(|told| &told.body)));
                 }
             }
         }
@@ -151,7 +154,8 @@ impl Caller {
     async fn once(&self, action: &'static str, up: &Up, key: Option<&str>, request: &(Method, &str, Option<&Value>)) -> Option<Told> {
         let (method, path, body) = request;
         let token = self.all.ground.token(&up.tenant, &up.principal, &[]);
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.all.base)).bearer_auth(token).header("Prefer", "wait=10");
+        let mut request =
+            self.http.request(method.clone(), format!("{}{path}", self.all.base)).bearer_auth(token).header("Prefer", "wait=10");
         request = key.iter().fold(request, |request, key| request.header("Idempotency-Key", *key));
         request = body.iter().fold(request, |request, body| request.json(body));
         let asked = Instant::now();
@@ -198,6 +202,13 @@ impl Caller {
             let request = request.header(header::ACCEPT, "text/event-stream").header("last-event-id", last).timeout(PATIENCE);
             match request.send().await {
                 Ok(response) if response.status() == 204 => break,
+                Ok(response)
+                    if response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json")
+                        && response.status() == 200 =>
+                {
+                    // A version from before there were streams answers with a page.
+                    return self.all.tally.saw(self.class, "no stream at this version");
+                }
                 Ok(response) if response.status() == 200 => {
                     self.all.tally.saw(self.class, "opened");
                     let mut stream = sse::Stream::of(response);

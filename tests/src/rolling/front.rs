@@ -99,7 +99,9 @@ impl Shared {
         for _ in 0..self.backends.len() {
             let at = self.next.fetch_add(1, Relaxed) % self.backends.len();
             let backend = &self.backends[at];
-            if backend.ready.load(Relaxed) && let Ok(stream) = TcpStream::connect(("127.0.0.1", backend.port)).await {
+            if backend.ready.load(Relaxed)
+                && let Ok(stream) = TcpStream::connect(("127.0.0.1", backend.port)).await
+            {
                 return Some(stream);
             }
         }

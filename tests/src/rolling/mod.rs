@@ -62,6 +62,9 @@ pub struct Options {
     /// End replicas by SIGKILL: to see that this is noticed.
     #[arg(long)]
     pub abrupt: bool,
+    /// Seconds between two replacements. A phase that is handed over begins anew: on a slow machine it needs the time.
+    #[arg(long, default_value_t = 1.0)]
+    pub pause: f64,
     /// A setting of the servers, to break them on purpose; as often as needed.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = crate::chaos::setting)]
     pub settings: Vec<(String, String)>,
@@ -101,8 +104,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut violations = tally.faults();
     violations.extend(stage.check(&mut connection, &journal).await?);
     violations.extend(ends.iter().filter(|end| !end.is_good()).map(ToString::to_string));
+    let (connections, without_replica) = stage.front.counts();
     let adoptions = stage.servers.iter().map(|server| server.log_text().matches("\"adopted\"").count()).sum();
-    let report = Report::new(options, begun.elapsed(), &ends, &tally, stage.front.counts(), adoptions, violations, &mut connection).await?;
+    let seen = report::Seen { connections, without_replica, adoptions, violations };
+    let report = Report::new(options, (begun.elapsed(), &ends), &tally, seen, &mut connection).await?;
     stage.end(&report);
     Ok(report)
 }
@@ -176,7 +181,7 @@ impl Stage {
                 self.log.line(&end.to_string());
                 ends.push(end);
                 self.sees_ready(number).await;
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_secs_f64(options.pause)).await;
             }
         }
         Ok(ends)
@@ -208,7 +213,7 @@ fn settings() -> Vec<(String, String)> {
     let settings = [
         ("ALPINE_SHUTDOWN_DELAY_SECONDS", "2"),
         ("ALPINE_DRAIN_SECONDS", "5"),
-        ("ALPINE_HAND_OVER_SECONDS", "1"),
+        ("ALPINE_HAND_OVER_SECONDS", "3"),
         ("ALPINE_LEASE_SECONDS", "10"),
         ("ALPINE_SWEEP_SECONDS", "1"),
         ("ALPINE_RECONCILE_SECONDS", "2"),

@@ -31,8 +31,22 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { round, replica, status, took, start } = self;
-        write!(f, "round {round}, replica {replica}: ended in {:.1} s with {status}; ready in {:.1} s", took.as_secs_f64(), start.as_secs_f64())
+        write!(
+            f,
+            "round {round}, replica {replica}: ended in {:.1} s with {status}; ready in {:.1} s",
+            took.as_secs_f64(),
+            start.as_secs_f64()
+        )
     }
+}
+
+/// What was seen from beside.
+#[derive(Debug)]
+pub struct Seen {
+    pub connections: u64,
+    pub without_replica: u64,
+    pub adoptions: usize,
+    pub violations: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,12 +74,9 @@ pub struct Report {
 impl Report {
     pub async fn new(
         options: &Options,
-        length: Duration,
-        ends: &[End],
+        (length, ends): (Duration, &[End]),
         tally: &Tally,
-        (connections, without_replica): (u64, u64),
-        adoptions: usize,
-        violations: Vec<String>,
+        seen: Seen,
         connection: &mut PgConnection,
     ) -> anyhow::Result<Self> {
         let operations = counts(connection, "SELECT kind || ' ' || status, count(*) FROM operations GROUP BY 1").await?;
@@ -78,14 +89,14 @@ impl Report {
             longest_end_seconds: ends.iter().map(|end| end.took.as_secs_f64()).fold(0.0, f64::max),
             operations,
             handed_over: counts(connection, handed).await?.into_values().sum(),
-            adoptions,
+            adoptions: seen.adoptions,
             callers: tally.by_class(),
-            connections,
-            without_replica,
+            connections: seen.connections,
+            without_replica: seen.without_replica,
             server_errors_but_503: tally.count(|_, outcome| is_5xx(outcome) && !outcome.ends_with("503")),
             answers_503: tally.count(|_, outcome| outcome.ends_with("503")),
             broken: tally.count(|_, outcome| outcome.ends_with("broken")),
-            violations,
+            violations: seen.violations,
         })
     }
 
@@ -103,9 +114,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = |counts: &BTreeMap<String, u64>| {
-            counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-        };
+        let counted =
+            |counts: &BTreeMap<String, u64>| counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ");
         writeln!(f, "| what | how much |\n|---|---|")?;
         writeln!(f, "| run | {:.0} s, {} replicas, {} replacements |", self.seconds, self.replicas, self.replacements)?;
         writeln!(f, "| longest end after SIGTERM | {:.1} s |", self.longest_end_seconds)?;

@@ -94,7 +94,9 @@ fn broken(sql: &str) -> BTreeSet<String> {
             ast::Stmt::Vacuum(_) => "vacuum",
             ast::Stmt::Cluster(_) => "cluster",
             // What is in it is not looked at; what it may lock is for a reader to see.
-            ast::Stmt::Do(block) if has(&block.syntax().text().to_string(), &["LOCK TABLE", "ALTER TABLE", "CREATE INDEX", "TRUNCATE"]) => "do-block-locks",
+            ast::Stmt::Do(block) if has(&block.syntax().text().to_string(), &["LOCK TABLE", "ALTER TABLE", "CREATE INDEX", "TRUNCATE"]) => {
+                "do-block-locks"
+            }
             _ => return None,
         };
         Some(name.to_owned())
@@ -129,7 +131,11 @@ fn each_rule_finds_what_it_is_for_and_lets_the_careful_form_pass() {
             "CREATE INDEX i ON sessions (branch);",
             "-- no-transaction\nCREATE INDEX CONCURRENTLY i ON sessions (branch);",
         ),
-        ("require-concurrent-index-creation", "CREATE UNIQUE INDEX i ON sessions (branch);", "CREATE TABLE t (a int); CREATE INDEX i ON t (a);"),
+        (
+            "require-concurrent-index-creation",
+            "CREATE UNIQUE INDEX i ON sessions (branch);",
+            "CREATE TABLE t (a int); CREATE INDEX i ON t (a);",
+        ),
         (
             "concurrently-in-transaction",
             "CREATE INDEX CONCURRENTLY i ON sessions (branch);",
@@ -179,11 +185,7 @@ fn each_rule_finds_what_it_is_for_and_lets_the_careful_form_pass() {
         ("truncate", "TRUNCATE sessions;", "SELECT 1;"),
         ("vacuum", "VACUUM FULL sessions;", "ANALYZE sessions;"),
         ("cluster", "CLUSTER sessions USING sessions_pkey;", "SELECT 1;"),
-        (
-            "do-block-locks",
-            "DO $$ BEGIN EXECUTE 'LOCK TABLE sessions'; END $$;",
-            "DO $$ BEGIN PERFORM 1; END $$;",
-        ),
+        ("do-block-locks", "DO $$ BEGIN EXECUTE 'LOCK TABLE sessions'; END $$;", "DO $$ BEGIN PERFORM 1; END $$;"),
     ] {
         assert!(broken(wrong).contains(rule), "{rule} does not find {wrong}: {:?}", broken(wrong));
         assert!(!broken(right).contains(rule), "{rule} finds {right}");
