@@ -212,8 +212,14 @@ async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let signals = tokio::spawn(shutdown::on_signals(soft.clone(), hard.clone()));
     let bound = tokio::spawn(shutdown::within(plan.longest_end(), soft.clone(), hard.clone()));
+    let work = async {
+        if migrate {
+            said(ledger::migrate(&plan.pools.database_url, &MigrateSettings::default()).await?);
+        }
+        compose(plan, soft.clone()).await
+    };
     let outcome = tokio::select! {
-        outcome = compose(plan, migrate, soft.clone()) => outcome,
+        outcome = work => outcome,
         () = hard.cancelled() => Ok(()),
     };
     signals.abort();
@@ -221,11 +227,8 @@ async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
     outcome
 }
 
-async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(), AppError> {
+async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     let (metrics, closing, last) = (Arc::new(Metrics::new()), CancellationToken::new(), CancellationToken::new());
-    if migrate {
-        said(ledger::migrate(&plan.pools.database_url, &MigrateSettings::default()).await?);
-    }
     let pools = Pools::connect(&plan.pools)?;
     let ledger = Ledger::new(pools.clone(), plan.sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
     let ledger = ledger.knowing(assemble::phases(&plan.common));

@@ -21,8 +21,8 @@ use crate::{
     sse,
 };
 
-/// For what is asked to be there, restarts or not.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For an operation to come to its end. A phase that is handed over begins anew: on a slow machine that takes several.
+const PATIENCE: Duration = Duration::from_secs(300);
 const CLASSES: [Class; 4] = [Class::Retrying, Class::OnceHttp1, Class::OnceHttp2, Class::OnceFresh];
 
 #[derive(Debug, Clone)]

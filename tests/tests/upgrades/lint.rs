@@ -123,72 +123,71 @@ fn no_migration_locks_a_table_for_long_or_takes_away_what_an_older_server_reads(
     assert_eq!(found, known, "a migration breaks a rule, or is no longer the exception that it was");
 }
 
+/// What each rule is for, and the careful form.
+const EXAMPLES: &[(&str, &str, &str)] = &[
+    (
+        "require-concurrent-index-creation",
+        "CREATE INDEX i ON sessions (branch);",
+        "-- no-transaction\nCREATE INDEX CONCURRENTLY i ON sessions (branch);",
+    ),
+    (
+        "require-concurrent-index-creation",
+        "CREATE UNIQUE INDEX i ON sessions (branch);",
+        "CREATE TABLE t (a int); CREATE INDEX i ON t (a);",
+    ),
+    ("concurrently-in-transaction", "CREATE INDEX CONCURRENTLY i ON sessions (branch);", "-- no-transaction\nDROP INDEX CONCURRENTLY i;"),
+    (
+        "no-transaction-is-one-statement",
+        "-- no-transaction\nSET statement_timeout = 0; CREATE INDEX CONCURRENTLY i ON sessions (branch);",
+        "-- no-transaction\nCREATE INDEX CONCURRENTLY i ON sessions (branch);",
+    ),
+    ("require-concurrent-index-deletion", "DROP INDEX i;", "-- no-transaction\nDROP INDEX CONCURRENTLY i;"),
+    ("require-concurrent-reindex", "REINDEX TABLE sessions;", "-- no-transaction\nREINDEX TABLE CONCURRENTLY sessions;"),
+    (
+        "adding-field-with-default",
+        "ALTER TABLE sessions ADD COLUMN id uuid DEFAULT gen_random_uuid();",
+        "ALTER TABLE sessions ADD COLUMN n integer NOT NULL DEFAULT 1;",
+    ),
+    ("adding-required-field", "ALTER TABLE sessions ADD COLUMN n integer NOT NULL;", "ALTER TABLE sessions ADD COLUMN n integer;"),
+    (
+        "adding-not-nullable-field",
+        "ALTER TABLE sessions ALTER COLUMN branch SET NOT NULL;",
+        "ALTER TABLE sessions ADD CONSTRAINT b CHECK (branch IS NOT NULL) NOT VALID;",
+    ),
+    (
+        "constraint-missing-not-valid",
+        "ALTER TABLE sessions ADD CONSTRAINT c CHECK (branch <> '');",
+        "ALTER TABLE sessions ADD CONSTRAINT c CHECK (branch <> '') NOT VALID;",
+    ),
+    (
+        "adding-foreign-key-constraint",
+        "ALTER TABLE sessions ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES t (a);",
+        "ALTER TABLE sessions ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES t (a) NOT VALID;",
+    ),
+    (
+        "disallowed-unique-constraint",
+        "ALTER TABLE sessions ADD CONSTRAINT u UNIQUE (branch);",
+        "ALTER TABLE sessions ADD CONSTRAINT u UNIQUE USING INDEX u;",
+    ),
+    ("changing-column-type", "ALTER TABLE sessions ALTER COLUMN branch TYPE varchar(9);", "ALTER TABLE sessions ADD COLUMN b2 text;"),
+    ("ban-drop-column", "ALTER TABLE sessions DROP COLUMN branch;", "COMMENT ON COLUMN sessions.branch IS 'no longer read';"),
+    ("ban-drop-table", "DROP TABLE sessions;", "SELECT 1;"),
+    ("ban-drop-not-null", "ALTER TABLE sessions ALTER COLUMN branch DROP NOT NULL;", "SELECT 1;"),
+    ("renaming-column", "ALTER TABLE sessions RENAME COLUMN branch TO b;", "ALTER TABLE sessions ADD COLUMN b text;"),
+    ("renaming-table", "ALTER TABLE sessions RENAME TO s;", "CREATE VIEW s AS SELECT * FROM sessions;"),
+    ("ban-drop-function", "DROP FUNCTION f();", "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';"),
+    ("lock-table", "LOCK TABLE sessions IN SHARE MODE;", "SELECT 1;"),
+    ("truncate", "TRUNCATE sessions;", "SELECT 1;"),
+    ("vacuum", "VACUUM FULL sessions;", "ANALYZE sessions;"),
+    ("cluster", "CLUSTER sessions USING sessions_pkey;", "SELECT 1;"),
+    ("do-block-locks", "DO $$ BEGIN EXECUTE 'LOCK TABLE sessions'; END $$;", "DO $$ BEGIN PERFORM 1; END $$;"),
+];
+
 #[test]
 fn each_rule_finds_what_it_is_for_and_lets_the_careful_form_pass() {
-    for (rule, wrong, right) in [
-        (
-            "require-concurrent-index-creation",
-            "CREATE INDEX i ON sessions (branch);",
-            "-- no-transaction\nCREATE INDEX CONCURRENTLY i ON sessions (branch);",
-        ),
-        (
-            "require-concurrent-index-creation",
-            "CREATE UNIQUE INDEX i ON sessions (branch);",
-            "CREATE TABLE t (a int); CREATE INDEX i ON t (a);",
-        ),
-        (
-            "concurrently-in-transaction",
-            "CREATE INDEX CONCURRENTLY i ON sessions (branch);",
-            "-- no-transaction\nDROP INDEX CONCURRENTLY i;",
-        ),
-        (
-            "no-transaction-is-one-statement",
-            "-- no-transaction\nSET statement_timeout = 0; CREATE INDEX CONCURRENTLY i ON sessions (branch);",
-            "-- no-transaction\nCREATE INDEX CONCURRENTLY i ON sessions (branch);",
-        ),
-        ("require-concurrent-index-deletion", "DROP INDEX i;", "-- no-transaction\nDROP INDEX CONCURRENTLY i;"),
-        ("require-concurrent-reindex", "REINDEX TABLE sessions;", "-- no-transaction\nREINDEX TABLE CONCURRENTLY sessions;"),
-        (
-            "adding-field-with-default",
-            "ALTER TABLE sessions ADD COLUMN id uuid DEFAULT gen_random_uuid();",
-            "ALTER TABLE sessions ADD COLUMN n integer NOT NULL DEFAULT 1;",
-        ),
-        ("adding-required-field", "ALTER TABLE sessions ADD COLUMN n integer NOT NULL;", "ALTER TABLE sessions ADD COLUMN n integer;"),
-        (
-            "adding-not-nullable-field",
-            "ALTER TABLE sessions ALTER COLUMN branch SET NOT NULL;",
-            "ALTER TABLE sessions ADD CONSTRAINT b CHECK (branch IS NOT NULL) NOT VALID;",
-        ),
-        (
-            "constraint-missing-not-valid",
-            "ALTER TABLE sessions ADD CONSTRAINT c CHECK (branch <> '');",
-            "ALTER TABLE sessions ADD CONSTRAINT c CHECK (branch <> '') NOT VALID;",
-        ),
-        (
-            "adding-foreign-key-constraint",
-            "ALTER TABLE sessions ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES t (a);",
-            "ALTER TABLE sessions ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES t (a) NOT VALID;",
-        ),
-        (
-            "disallowed-unique-constraint",
-            "ALTER TABLE sessions ADD CONSTRAINT u UNIQUE (branch);",
-            "ALTER TABLE sessions ADD CONSTRAINT u UNIQUE USING INDEX u;",
-        ),
-        ("changing-column-type", "ALTER TABLE sessions ALTER COLUMN branch TYPE varchar(9);", "ALTER TABLE sessions ADD COLUMN b2 text;"),
-        ("ban-drop-column", "ALTER TABLE sessions DROP COLUMN branch;", "COMMENT ON COLUMN sessions.branch IS 'no longer read';"),
-        ("ban-drop-table", "DROP TABLE sessions;", "SELECT 1;"),
-        ("ban-drop-not-null", "ALTER TABLE sessions ALTER COLUMN branch DROP NOT NULL;", "SELECT 1;"),
-        ("renaming-column", "ALTER TABLE sessions RENAME COLUMN branch TO b;", "ALTER TABLE sessions ADD COLUMN b text;"),
-        ("renaming-table", "ALTER TABLE sessions RENAME TO s;", "CREATE VIEW s AS SELECT * FROM sessions;"),
-        ("ban-drop-function", "DROP FUNCTION f();", "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';"),
-        ("lock-table", "LOCK TABLE sessions IN SHARE MODE;", "SELECT 1;"),
-        ("truncate", "TRUNCATE sessions;", "SELECT 1;"),
-        ("vacuum", "VACUUM FULL sessions;", "ANALYZE sessions;"),
-        ("cluster", "CLUSTER sessions USING sessions_pkey;", "SELECT 1;"),
-        ("do-block-locks", "DO $$ BEGIN EXECUTE 'LOCK TABLE sessions'; END $$;", "DO $$ BEGIN PERFORM 1; END $$;"),
-    ] {
-        assert!(broken(wrong).contains(rule), "{rule} does not find {wrong}: {:?}", broken(wrong));
-        assert!(!broken(right).contains(rule), "{rule} finds {right}");
+    for (rule, wrong, right) in EXAMPLES {
+        assert!(broken(wrong).contains(*rule), "{rule} does not find {wrong}: {:?}", broken(wrong));
+        assert!(!broken(right).contains(*rule), "{rule} finds {right}");
     }
     assert!(broken("ALTER TABEL x;").iter().any(|rule| rule.starts_with("not-understood")));
 }
