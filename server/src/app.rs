@@ -1,11 +1,11 @@
 //! The composition root: configuration in, a running control plane out. The only place that knows all.
 
 mod assemble;
+mod background;
 mod core_files;
 mod error;
 mod open_files;
 mod telemetry;
-mod watch;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Authenticator, Issuer},
     clock::SystemClock,
-    config::{CommonArgs, DatabaseArgs, DevArgs, RoleArg, RotateArgs, ServeArgs, Surroundings},
+    config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
     domain::{operation::Deadlines, tenant::TenantPolicy},
     http,
-    ledger::{self, Ledger, PoolSettings, Pools, Sealer},
+    ledger::{self, Ledger, MigrateSettings, Migrated, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
     metrics::Metrics,
     sandbox::Observed,
@@ -27,8 +27,13 @@ use crate::{
     worker::Worker,
 };
 
+use background::Background;
+
 pub use core_files::forbid as forbid_core_files;
 pub use error::AppError;
+
+/// After all is drained and handed over: leases are given back and connections closed, if the database answers.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// A control plane, decided in every detail.
 struct Plan {
@@ -41,9 +46,19 @@ struct Plan {
     /// Whether nobody else reads what is sent here.
     takes_secrets: bool,
     deadlines: Deadlines,
+    /// From not ready to not listening.
+    shutdown_delay: Duration,
     /// `None`: no worker in this process.
     work: Option<Work>,
     common: CommonArgs,
+}
+
+impl Plan {
+    /// Of the way from the signal to the end: everything that has a bound of its own, and the last writes.
+    fn longest_end(&self) -> Duration {
+        let (drain, hand_over) = (self.common.http.drain_seconds, self.common.worker.hand_over_seconds);
+        (self.shutdown_delay + Duration::from_secs(drain)).max(Duration::from_secs(hand_over)) + LAST_WRITES
+    }
 }
 
 /// What only a process that works needs: the tools of its machine.
@@ -63,6 +78,8 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         sealer: assemble::sealer(&args.credentials)?,
         takes_secrets: args.tls_cert.is_some() || args.behind_tls_proxy || args.listen.ip().to_canonical().is_loopback(),
         deadlines: assemble::deadlines(&args.common.worker),
+        // Nobody sends requests to a process that only works.
+        shutdown_delay: Duration::from_secs(if args.role == RoleArg::Worker { 0 } else { args.common.http.shutdown_delay_seconds }),
         work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings)?) },
         common: args.common,
     };
@@ -137,6 +154,8 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
             .map_err(|source| AppError::CredentialKey { path: environment.credential_key_file.clone(), source })?,
         takes_secrets: true,
         deadlines: assemble::deadlines(&args.common.worker),
+        // A person waits for it at the terminal, and no load balancer.
+        shutdown_delay: Duration::ZERO,
         work: Some(Work {
             local: assemble::local(&args.common, data_dir, surroundings, &serve_command, true)?,
             engine: assemble::engine(&args.common, data_dir, surroundings, serve_command, true)?,
@@ -158,8 +177,19 @@ pub fn check_telemetry(args: &ServeArgs) -> Result<(), AppError> {
     Ok(crate::telemetry::check(&telemetry::settings(&args.common.telemetry)?)?)
 }
 
-pub async fn migrate(args: &DatabaseArgs) -> Result<(), AppError> {
-    Ok(ledger::migrate(&args.database_url).await?)
+/// The schema brought up to date; what was done is in the log.
+pub async fn migrate(args: &MigrateArgs) -> Result<(), AppError> {
+    let guard = crate::telemetry::init(&telemetry::settings(&args.telemetry)?)?;
+    let outcome = ledger::migrate(&args.database.database_url, &args.settings()).await;
+    flush(guard).await;
+    Ok(outcome.map(said)?)
+}
+
+fn said(migrated: Migrated) {
+    match migrated {
+        Migrated::Applied(count) => tracing::info!(count, "the schema is this program's"),
+        Migrated::Newer(newest) => tracing::info!(newest, "a newer program has migrated further, which this one can be served with"),
+    }
 }
 
 /// Seal everything anew with the current key; what was done.
@@ -190,22 +220,28 @@ fn pool_settings(args: &DatabaseArgs, role: RoleArg) -> PoolSettings {
 async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let signals = tokio::spawn(shutdown::on_signals(soft.clone(), hard.clone()));
+    let bound = tokio::spawn(shutdown::within(plan.longest_end(), soft.clone(), hard.clone()));
+    let work = async {
+        if migrate {
+            said(ledger::migrate(&plan.pools.database_url, &MigrateSettings::default()).await?);
+        }
+        compose(plan, soft.clone()).await
+    };
     let outcome = tokio::select! {
-        outcome = compose(plan, migrate, soft.clone()) => outcome,
+        outcome = work => outcome,
         () = hard.cancelled() => Ok(()),
     };
     signals.abort();
+    bound.abort();
     outcome
 }
 
-async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(), AppError> {
-    let metrics = Arc::new(Metrics::new());
-    if migrate {
-        ledger::migrate(&plan.pools.database_url).await?;
-    }
+async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
+    let (metrics, closing, last) = (Arc::new(Metrics::new()), CancellationToken::new(), CancellationToken::new());
     let metrics_listener = plan.common.metrics.metrics_listen.map(assemble::listen).transpose()?;
     let pools = Pools::connect(&plan.pools, &metrics)?;
     let ledger = Ledger::new(pools.clone(), plan.sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
+    let ledger = ledger.knowing(assemble::phases(&plan.common));
     let http = &plan.common.http;
     let auth = Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock), Arc::clone(&metrics))?);
     let connections = assemble::connections(&plan.common.limits, open_files::raise());
@@ -218,20 +254,14 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         settings: assemble::http(&plan.common, plan.takes_secrets),
         limits: assemble::limits(&plan.common.limits, &plan.pools),
         hosts: assemble::hosts(&plan.common.git)?,
-        shutdown: soft.clone(),
+        leaving: soft.clone(),
+        shutdown: last.clone(),
     });
-    let background = CancellationToken::new();
-    let hub = tokio::spawn({
-        let (ledger, metrics, stop) = (ledger.clone(), Arc::clone(&metrics), background.clone());
-        async move { ledger.hub().run(metrics, stop).await }
-    });
-    let keys = tokio::spawn({
-        let stop = background.clone();
-        // A process that only works asks nobody for keys.
-        async move { if plan.role == RoleArg::Worker { stop.cancelled().await } else { auth.keep_fresh(stop).await } }
-    });
-    let gauges = tokio::spawn(watch::gauges(ledger.clone(), Arc::clone(&metrics), background.clone()));
-    let scraped = metrics_listener.map(|listener| tokio::spawn(watch::serve_metrics(listener, Arc::clone(&metrics), background.clone())));
+    let close = tokio::spawn(close_later(soft.clone(), closing.clone(), plan.shutdown_delay));
+    let background = {
+        let asks = plan.role != RoleArg::Worker;
+        Background::start(&ledger, &metrics, asks.then(|| Arc::clone(&auth)), metrics_listener)
+    };
     let worker = match plan.work {
         None => None,
         Some(work) => {
@@ -244,20 +274,23 @@ async fn compose(plan: Plan, migrate: bool, soft: CancellationToken) -> Result<(
         }
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
-    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain: Duration::from_secs(http.drain_seconds) };
-    let served = http::serve(router, listening, soft.clone()).await;
+    let drain = Duration::from_secs(http.drain_seconds);
+    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain, last };
+    let served = http::serve(router, listening, closing).await;
     // A server that cannot serve must not go on working unseen.
     soft.cancel();
+    close.abort();
     if let Some(worker) = worker {
         worker.await?;
     }
-    background.cancel();
-    hub.await?;
-    gauges.await?;
-    if let Some(scraped) = scraped {
-        scraped.await?;
-    }
-    keys.await?;
+    background.stop().await?;
     pools.close().await;
     Ok(served?)
+}
+
+/// Not ready first, and only after `delay` closed: whoever sends requests here has to notice.
+async fn close_later(leaving: CancellationToken, closing: CancellationToken, delay: Duration) {
+    leaving.cancelled().await;
+    tokio::time::sleep(delay).await;
+    closing.cancel();
 }

@@ -1,8 +1,11 @@
 //! Configuration: the only reader of the environment, by way of clap. One struct a concern; every setting
 //! has a flag, a variable, a default and a line of help, and `check-config` prints them all.
 
+#[cfg(feature = "faults")]
+mod faults;
 mod limits;
 mod metrics;
+mod migrate;
 mod shown;
 mod surroundings;
 mod telemetry;
@@ -12,8 +15,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+#[cfg(feature = "faults")]
+pub use faults::FaultArgs;
 pub use limits::LimitArgs;
 pub use metrics::MetricsArgs;
+pub use migrate::MigrateArgs;
 pub use shown::describe;
 pub use surroundings::Surroundings;
 pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs, TracesSampler};
@@ -33,10 +39,7 @@ pub enum Command {
     /// Run everything on one machine, nothing configured.
     Dev(Box<DevArgs>),
     /// Bring the database's schema up to date.
-    Migrate {
-        #[command(flatten)]
-        database: DatabaseArgs,
-    },
+    Migrate(MigrateArgs),
     /// Seal all stored secrets anew with the current credential key, so that old ones can go.
     RotateCredentials(RotateArgs),
     /// Print the OpenAPI document.
@@ -350,21 +353,12 @@ pub struct HttpArgs {
     /// How long a stream goes on before it ends and its client comes again, with a credential that is still good.
     #[arg(long, env = "ALPINE_STREAM_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub stream_seconds: u64,
-    /// How long open requests may go on after SIGTERM.
+    /// How long the server goes on serving after SIGTERM while it says that it is not ready: as long as a load balancer needs to notice.
+    #[arg(long, env = "ALPINE_SHUTDOWN_DELAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub shutdown_delay_seconds: u64,
+    /// How long open requests may go on after that.
     #[arg(long, env = "ALPINE_DRAIN_SECONDS", default_value_t = 10)]
     pub drain_seconds: u64,
-}
-
-#[cfg(feature = "faults")]
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Faults")]
-pub struct FaultArgs {
-    /// Faults to inject, as `point=act[@probability][#count]`, comma-separated.
-    #[arg(long, env = "ALPINE_FAULTS", value_delimiter = ',')]
-    pub faults: Vec<crate::faults::Rule>,
-    /// What decides where a fault is only probable.
-    #[arg(long, env = "ALPINE_FAULTS_SEED")]
-    pub faults_seed: Option<u64>,
 }
 
 fn cpus(text: &str) -> Result<f64, String> {

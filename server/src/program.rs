@@ -21,7 +21,7 @@ pub async fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(args) => app::serve(*args, surroundings).await,
         Command::Dev(args) => app::dev(*args, surroundings).await,
-        Command::Migrate { database } => app::migrate(&database).await,
+        Command::Migrate(args) => app::migrate(&args).await,
         Command::RotateCredentials(args) => app::rotate_credentials(&args).await.and_then(|done| print(&done)),
         Command::Openapi => print(&http::document_json()),
         Command::MetricsPage => print(metrics::page().trim_end()),

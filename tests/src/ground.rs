@@ -61,6 +61,8 @@ impl Ground {
             ("ALPINE_GIT_ALLOW_HOSTS", "127.0.0.1,localhost".to_owned()),
             ("ALPINE_SANDBOX_SERVE", LIGHT_SERVE.to_owned()),
             ("ALPINE_STOP_GRACE_SECONDS", "5".to_owned()),
+            // No load balancer is to notice; tests of that have one.
+            ("ALPINE_SHUTDOWN_DELAY_SECONDS", "0".to_owned()),
             // Tests hammer; those of the limits turn them on.
             ("ALPINE_RATE_PRINCIPAL", "0".to_owned()),
             ("ALPINE_RATE_PRINCIPAL_UP", "0".to_owned()),

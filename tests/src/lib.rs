@@ -28,6 +28,7 @@ pub mod pki;
 pub mod postgres;
 pub mod predecessor_file;
 pub mod pty;
+pub mod rolling;
 pub mod sandboxes;
 pub mod server;
 pub mod sse;

@@ -13,8 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{bins, pki::Pki};
 
-/// The rules of a server that is to go wrong: one that has any is `alpine-server-faulty`.
+/// The rules of a server that is to go wrong: one that has this, or a setting whose name begins so, is `alpine-server-faulty`.
 pub const FAULTS: &str = "ALPINE_FAULTS";
+
+/// A later version's set of phases.
+pub const PHASE_SCHEMA: &str = "ALPINE_FAULTS_PHASE_SCHEMA";
+
+/// Another `alpine-server` than the built one.
+pub const PROGRAM: &str = "ALPINE_TEST_PROGRAM";
 
 /// The file that takes what `strace` sees of a server and all it starts: programs run and connections made.
 pub const TRACE: &str = "ALPINE_TEST_TRACE";
@@ -56,7 +62,8 @@ impl Server {
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let program = bins::path(if self.env.contains_key(FAULTS) { bins::FAULTY } else { "alpine-server" });
+        let built = || bins::path(if self.env.keys().any(|name| name.starts_with(FAULTS)) { bins::FAULTY } else { "alpine-server" });
+        let program = self.env.get(PROGRAM).map_or_else(built, PathBuf::from);
         let mut command = match self.env.get(TRACE) {
             Some(file) => traced(file, &program),
             None => Command::new(program),
@@ -98,6 +105,11 @@ impl Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// The same, and nothing waited for.
+    pub fn kill_only(&self) {
+        self.signal(Signal::KILL);
     }
 
     /// SIGTERM; how it ended and how long that took.

@@ -19,7 +19,7 @@ use crate::{
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
-        operation::Deadlines,
+        operation::{Deadlines, PhaseSchema},
         tenant::{Quotas, TenantPolicy},
     },
     faults::Faults,
@@ -352,6 +352,19 @@ pub fn faults(common: &CommonArgs, metrics: &Arc<Metrics>) -> Faults {
 #[must_use]
 pub const fn faults(_: &CommonArgs, _: &Arc<Metrics>) -> Faults {
     Faults
+}
+
+/// The phases that this program knows.
+#[cfg(feature = "faults")]
+#[must_use]
+pub const fn phases(common: &CommonArgs) -> PhaseSchema {
+    PhaseSchema::later(common.faults.faults_phase_schema)
+}
+
+#[cfg(not(feature = "faults"))]
+#[must_use]
+pub const fn phases(_: &CommonArgs) -> PhaseSchema {
+    PhaseSchema::CURRENT
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ pub enum AppError {
     Dev(#[from] DevError),
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
-    #[error("the database could not be migrated")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("the schema is not brought up to date")]
+    Migrate(#[from] ledger::MigrateError),
     #[error("identity cannot be set up")]
     Auth(#[from] auth::SetupError),
     #[error("sandboxes cannot be set up")]
@@ -46,7 +46,7 @@ impl AppError {
             Self::Dev(error) => error.next_step(),
             Self::Setting { next_step, .. } => next_step.clone(),
             Self::Ledger(_) => "check DATABASE_URL".to_owned(),
-            Self::Migrate(_) => "check DATABASE_URL, and that its role may create tables".to_owned(),
+            Self::Migrate(error) => migrate(error).to_owned(),
             Self::Auth(_) => "check ALPINE_ISSUERS_FILE, ALPINE_JWT_ALGORITHM and ALPINE_JWT_KEY_FILE".to_owned(),
             Self::Provider(_) => "check ALPINE_DATA_DIR and the ALPINE_SANDBOX_* settings".to_owned(),
             Self::Telemetry(_) => "check ALPINE_LOG, ALPINE_LOG_FILTER_FILE and the OTEL_EXPORTER_OTLP_* settings".to_owned(),
@@ -64,6 +64,18 @@ impl AppError {
             }
             Self::Probe(_) | Self::Task(_) => "look at the log".to_owned(),
         }
+    }
+}
+
+const fn migrate(error: &ledger::MigrateError) -> &'static str {
+    use ledger::MigrateError as E;
+    match error {
+        E::Failed(_) => "check DATABASE_URL, and that its role may create tables",
+        E::Locked { .. } => {
+            "run it again; in pg_stat_activity is who is in a transaction for long (a dump, a report, an idle session): let it end, or end it"
+        }
+        E::TooLong { .. } => "run it again with a higher ALPINE_MIGRATE_STATEMENT_SECONDS, at a quiet time",
+        E::Foreign(_) => "use a program that has this migration: this one comes of another line of versions",
     }
 }
 

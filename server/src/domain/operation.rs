@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use alpine_api::{OperationKind, SessionState};
 
 macro_rules! phases {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal in $state:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal in $state:ident since $schema:literal;)*) => {
         /// One step of an operation. It is idempotent: after a crash it runs again.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Phase {
@@ -24,6 +24,12 @@ macro_rules! phases {
             #[must_use]
             pub const fn state(self) -> SessionState {
                 match self { $(Self::$variant => SessionState::$state,)* }
+            }
+
+            /// The number of the set of phases that this one came with.
+            #[must_use]
+            pub const fn schema(self) -> i16 {
+                match self { $(Self::$variant => $schema,)* }
             }
         }
 
@@ -44,23 +50,23 @@ pub struct UnknownPhase(String);
 
 phases! {
     /// Find the branch's commit and pin it.
-    Resolve = "resolve" in Provisioning;
+    Resolve = "resolve" in Provisioning since 1;
     /// Make the sandbox.
-    Provision = "provision" in Provisioning;
+    Provision = "provision" in Provisioning since 1;
     /// Clone at the pinned commit.
-    Sync = "sync" in RepoSyncing;
+    Sync = "sync" in RepoSyncing since 1;
     /// Install the dependencies.
-    Install = "install" in Installing;
+    Install = "install" in Installing since 1;
     /// Start the web app and prove the session ready.
-    Start = "start" in Installing;
+    Start = "start" in Installing since 1;
     /// Remove whatever a failed session left.
-    Cleanup = "cleanup" in Failing;
+    Cleanup = "cleanup" in Failing since 1;
     /// Stop the sandbox gracefully.
-    Stop = "stop" in Stopping;
+    Stop = "stop" in Stopping since 1;
     /// Store the record and verify it.
-    Persist = "persist" in Persisting;
+    Persist = "persist" in Persisting since 1;
     /// Remove the sandbox and confirm that it is gone.
-    Destroy = "destroy" in Persisting;
+    Destroy = "destroy" in Persisting since 1;
 }
 
 impl Phase {
@@ -105,6 +111,35 @@ impl Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Which phases a program knows. They are numbered by sets: a phase that is new, or that means something else than before, comes
+/// with the next number. An operation carries the highest number of the phases it was in, and a worker that does not know that
+/// many leaves it to one that does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PhaseSchema(i16);
+
+impl PhaseSchema {
+    /// This program's.
+    pub const CURRENT: Self = Self(1);
+
+    /// A later program's: for tests of what an earlier one does with its operations.
+    #[must_use]
+    pub const fn later(number: i16) -> Self {
+        if number > Self::CURRENT.0 { Self(number) } else { Self::CURRENT }
+    }
+
+    /// The highest number that is known.
+    #[must_use]
+    pub const fn known(self) -> i16 {
+        self.0
+    }
+
+    /// What an operation in this phase carries. A later program's phases stand for new ones, all of them.
+    #[must_use]
+    pub const fn of(self, phase: Phase) -> i16 {
+        if self.0 > Self::CURRENT.0 { self.0 } else { phase.schema() }
     }
 }
 
@@ -171,6 +206,17 @@ mod tests {
             assert!(to == phase.state() || lifecycle::allowed(Some(phase.state()), to), "{phase} leads to {to}");
             assert_eq!(phase.as_str().parse(), Ok(*phase));
         }
+    }
+
+    #[test]
+    fn every_phase_is_of_a_set_that_this_program_knows_and_the_newest_is_the_programs() {
+        assert_eq!(Phase::ALL.iter().map(|phase| phase.schema()).max(), Some(PhaseSchema::CURRENT.known()));
+        let later = PhaseSchema::later(7);
+        assert!(
+            Phase::ALL
+                .iter()
+                .all(|phase| phase.schema() >= 1 && later.of(*phase) == 7 && PhaseSchema::CURRENT.of(*phase) == phase.schema())
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod create_session;
 mod create_tenant;
 mod create_token;
 mod docs;
+mod door;
 mod down_session;
 mod extract;
 mod get_log;
@@ -111,6 +112,7 @@ pub fn probes(state: AppState) -> Router {
 fn surround(routes: Router<AppState>, state: AppState) -> Router {
     let secrets = [header::AUTHORIZATION, header::COOKIE, CLOUDFLARE_ASSERTION];
     let layers = ServiceBuilder::new()
+        .layer(from_fn_with_state(state.clone(), layers::leave))
         .layer(from_fn(layers::request_id))
         .layer(SetSensitiveRequestHeadersLayer::new(secrets))
         .layer(from_fn(layers::trace))

@@ -159,15 +159,15 @@ pub(super) fn whole_seconds(time: Duration) -> u64 {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Refusal { code, status, cause, next_step, retryable, operation, session, retry_after } = refusal(&self);
-        // A flood is counted; a line for each would be a flood of its own.
-        let told = !matches!(self, Self::Busy);
+        // A flood is counted; a line for each would be a flood of its own. A load balancer that asks one that goes is none.
+        let told = !matches!(self, Self::Busy | Self::Draining);
         if told && (code == ErrorCode::Internal || code == ErrorCode::Unavailable) {
             // The caller is told none of this.
             tracing::error!(error = &self as &dyn std::error::Error, "refused");
         } else {
             tracing::debug!(%code, reason = %self, "refused");
         }
-        let counts = !matches!(self, Self::Operation { .. });
+        let counts = !matches!(self, Self::Operation { .. } | Self::Draining);
         let mut response = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
         if let (Self::Auth(error), StatusCode::UNAUTHORIZED) = (&self, response.status()) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(error.challenge()));

@@ -20,7 +20,7 @@ const FRESH: Duration = Duration::from_millis(250);
     )
 )]
 pub async fn readyz(State(state): State<AppState>) -> Result<&'static str, ApiError> {
-    if state.shutdown.is_cancelled() {
+    if state.leaving.is_cancelled() {
         return Err(ApiError::Draining);
     }
     // However many ask, one connection is enough to know.

@@ -1,11 +1,6 @@
 //! Listening: TLS, timeouts of connections, and the way out.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use axum_server::{
@@ -23,6 +18,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::{
     connections::{ConnectionSettings, Connections},
+    door::{Door, Peer},
     handshake::{Boxed, Greeted},
 };
 
@@ -54,6 +50,9 @@ const STREAM_SEND_BUFFER: usize = 64 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
+/// Whoever was let in last has this long to say what it wants, before connections on which nothing is asked are closed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Where and for how long to serve.
 #[derive(Debug)]
 pub struct Listening {
@@ -62,25 +61,31 @@ pub struct Listening {
     pub connections: Connections,
     /// For requests under way when the server goes.
     pub drain: Duration,
+    /// Cancelled when connections are told to close: whoever waits for something is to be answered.
+    pub last: CancellationToken,
 }
 
-/// Serve until `shutdown`; then accept nothing, tell kept-alive connections to close, and give requests
-/// under way at most `drain`.
+/// Serve until `shutdown`; then accept nobody but those who wait already, tell kept-alive connections to close, and give
+/// requests under way at most `drain`.
 pub async fn serve(router: Router, listening: Listening, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let Listening { listener, tls, connections, drain } = listening;
+    let Listening { listener, tls, connections, drain, last } = listening;
     let settings = *connections.settings();
-    let handle = Handle::new();
+    let (handle, closed) = (Handle::new(), CancellationToken::new());
+    let door = Door::new(listener, shutdown, closed.clone()).map_err(ServeError::Listener)?;
     let leave = tokio::spawn({
         let handle = handle.clone();
         async move {
-            shutdown.cancelled().await;
+            closed.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+            // Told to close before they are answered: what is asked next then comes on another connection.
             handle.graceful_shutdown(Some(drain));
+            last.cancel();
         }
     });
     let service = router.into_make_service();
     let served = match tls {
         None => {
-            let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.acceptor(connections);
+            let server = Server::from_listener(door).acceptor(connections);
             bounded(server, handle, &settings).serve(service).await
         }
         Some(files) => {
@@ -90,7 +95,7 @@ pub async fn serve(router: Router, listening: Listening, shutdown: CancellationT
             }
             let config = RustlsConfig::from_config(Arc::new(server_config(&files, chain)?));
             let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(Greeted(connections));
-            let server = axum_server::from_tcp(listener).map_err(ServeError::Listener)?.acceptor(Boxed(acceptor));
+            let server = Server::from_listener(door).acceptor(Boxed(acceptor));
             bounded(server, handle, &settings).serve(service).await
         }
     };
@@ -98,7 +103,7 @@ pub async fn serve(router: Router, listening: Listening, shutdown: CancellationT
     served.map_err(ServeError::Serve)
 }
 
-fn bounded<A>(server: Server<SocketAddr, A>, handle: Handle<SocketAddr>, settings: &ConnectionSettings) -> Server<SocketAddr, A> {
+fn bounded<A>(server: Server<Peer, A>, handle: Handle<Peer>, settings: &ConnectionSettings) -> Server<Peer, A> {
     let silence = settings.silence;
     let mut server = server.handle(handle).first_request_timeout(settings.first_request);
     let builder = server.http_builder();

@@ -58,8 +58,10 @@ pub struct Parts {
     pub limits: LimitSettings,
     /// Which hosts repositories may be on.
     pub hosts: Arc<HostPolicy>,
-    /// Cancelled when the server goes: it is not ready any more, and whoever waits for an operation
-    /// gets its current state at once.
+    /// Cancelled when the server is about to go: it is not ready any more, still answers everything, and asks for no connection
+    /// to be used again.
+    pub leaving: CancellationToken,
+    /// Cancelled when it goes: whoever waits for an operation gets its current state at once, and streams end.
     pub shutdown: CancellationToken,
 }
 
@@ -72,6 +74,7 @@ pub struct AppState {
     pub(super) settings: Settings,
     pub(super) limits: Arc<Limits>,
     pub(super) hosts: Arc<HostPolicy>,
+    pub(super) leaving: CancellationToken,
     pub(super) shutdown: CancellationToken,
     /// When the ledger was last found ready.
     pub(super) ready_at: Arc<Mutex<Option<Instant>>>,
@@ -80,8 +83,8 @@ pub struct AppState {
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, clock, metrics, settings, limits, hosts, shutdown } = parts;
+        let Parts { ledger, auth, clock, metrics, settings, limits, hosts, leaving, shutdown } = parts;
         let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
-        Self { ledger, auth, clock, metrics, settings, limits, hosts, shutdown, ready_at: Arc::default() }
+        Self { ledger, auth, clock, metrics, settings, limits, hosts, leaving, shutdown, ready_at: Arc::default() }
     }
 }

@@ -222,9 +222,9 @@ impl Ledger {
         let reason = begin.reason.map_or_else(|| format!("{} accepted", begin.kind.as_str()), str::to_owned);
         sqlx::query!(
             r#"WITH operation AS (
-                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, persist_attempt, force, actor, reason, traceparent,
+                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, phase_schema, persist_attempt, force, actor, reason, traceparent,
                     deadline_at, created_at, available_at)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $14::timestamptz + make_interval(secs => $11), $14, $14)
+                VALUES ($1, $2, $3, $4, $5, $15, $6, $7, $8, $9, $10, $14::timestamptz + make_interval(secs => $11), $14, $14)
             ), session AS (
                 UPDATE sessions SET operation_id = $2, persist_attempt = $6, updated_at = $14, sweep_at = NULL,
                     state = coalesce($12, state), transition_seq = transition_seq + CASE WHEN $12::text IS NULL THEN 0 ELSE 1 END,
@@ -251,6 +251,7 @@ impl Ledger {
             begin.to.map(SessionState::as_str),
             reason,
             begin.at,
+            self.phases.of(begin.phase),
         )
         .execute(&mut **tx)
         .await?;

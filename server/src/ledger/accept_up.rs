@@ -116,8 +116,8 @@ impl TenantLedger {
                 INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id)
                 SELECT $1, $6, $2, $7, $8, $9, 'requested', $5 FROM key
             ), operation AS (
-                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, actor, traceparent, deadline_at)
-                SELECT $1, $5, $6, 'up', $10, $2, $11, now() + make_interval(secs => $12) FROM key
+                INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, phase_schema, actor, traceparent, deadline_at)
+                SELECT $1, $5, $6, 'up', $10, $24, $2, $11, now() + make_interval(secs => $12) FROM key
             ), credential AS (
                 INSERT INTO credentials (tenant_id, credential_id, operation_id, key_id, sealed)
                 SELECT $1, $13, $5, $14, $15 FROM key WHERE $15::bytea IS NOT NULL
@@ -149,6 +149,7 @@ impl TenantLedger {
             open,
             host.as_str(),
             kind_for(&up.repo_url).as_str(),
+            self.ledger.phases.of(Phase::Resolve),
         )
         .fetch_one(self.statements())
         .await?;

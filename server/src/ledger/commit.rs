@@ -96,7 +96,7 @@ impl Ledger {
                 RETURNING s.transition_seq, s.event_seq, ok.at
             ), operation AS (
                 UPDATE operations o SET
-                    phase = $15, phase_attempt = CASE WHEN o.phase = $15 THEN o.phase_attempt ELSE 0 END,
+                    phase = $15, phase_schema = greatest(o.phase_schema, $20), phase_attempt = CASE WHEN o.phase = $15 THEN o.phase_attempt ELSE 0 END,
                     phase_started_at = CASE WHEN o.phase = $15 AND o.phase_started_at IS NOT NULL THEN o.phase_started_at ELSE now() END,
                     error = coalesce($13, error), status = coalesce($16, status),
                     finished_at = CASE WHEN $16::text IS NOT NULL THEN session.at END
@@ -130,6 +130,7 @@ impl Ledger {
             job.operation.uuid(),
             job.actor,
             step.reason,
+            self.phases.of(step.phase),
         )
         .fetch_one(self.statements())
         .await?;

@@ -5,15 +5,11 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     Connection, PgConnection, PgPool, Row as _,
-    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{Error, pool::Pool};
 use crate::metrics::Metrics;
-
-/// The migrations, compiled in.
-pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 const RESTED: Duration = Duration::from_secs(1);
 /// Connections for heartbeats.
@@ -130,15 +126,4 @@ impl Pools {
     const fn all(&self) -> [&Pool; 5] {
         [&self.api.statements, &self.api.transactions, &self.worker.statements, &self.worker.transactions, &self.vital]
     }
-}
-
-/// Bring the schema up to date, one server at a time (sqlx takes an advisory lock). In the name of whoever logs in: the
-/// schema's owner.
-pub async fn migrate(database_url: &SecretString) -> Result<(), sqlx::migrate::MigrateError> {
-    let options = PgConnectOptions::from_str(database_url.expose_secret())?;
-    // Whoever waits for a lock makes others wait behind it: rather fail, and be run again.
-    let mut connection = PgConnection::connect_with(&options.options([("lock_timeout", "20s")])).await?;
-    MIGRATOR.run(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Error, Ledger, unreadable::Unreadable, views};
 use crate::domain::{
-    operation::Phase,
+    operation::{Phase, PhaseSchema},
     pace::Pace,
     principal::TenantId,
     repo::{Branch, CommitSha, RepoUrl},
@@ -81,6 +81,7 @@ pub(super) struct Row {
     pub(super) operation_id: Uuid,
     kind: String,
     phase: String,
+    phase_schema: i16,
     phase_attempt: i32,
     phase_age: Option<f64>,
     pub(super) remaining: f64,
@@ -109,6 +110,8 @@ impl Ledger {
                     greatest(o.available_at, l.until) AS due_at
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
                 WHERE o.status IN ('queued', 'running') AND o.available_at <= now()
+                  -- What only newer workers know is theirs until its deadline; then anybody ends it.
+                  AND (o.phase_schema <= $4 OR o.deadline_at <= now())
                   AND (l.owner IS NULL OR l.until <= clock_timestamp())
                 ORDER BY o.available_at LIMIT $2
                 FOR UPDATE OF l, o SKIP LOCKED
@@ -122,7 +125,7 @@ impl Ledger {
                 RETURNING o.*
             )
             SELECT lease.tenant_id, lease.session_id, lease.fence, lease.adopted AS "adopted!",
-                extract(epoch FROM clock_timestamp() - lease.due_at)::float8 AS "waited!", o.operation_id, o.kind, o.phase, o.phase_attempt,
+                extract(epoch FROM clock_timestamp() - lease.due_at)::float8 AS "waited!", o.operation_id, o.kind, o.phase, o.phase_schema, o.phase_attempt,
                 extract(epoch FROM clock_timestamp() - o.phase_started_at)::float8 AS phase_age,
                 extract(epoch FROM o.deadline_at - clock_timestamp())::float8 AS "remaining!",
                 o.persist_attempt, o.force, o.actor, o.error, o.traceparent,
@@ -131,13 +134,14 @@ impl Ledger {
             owner,
             limit,
             lease.as_secs_f64(),
+            self.phases.known(),
         )
         .fetch_all(self.statements())
         .await?;
         let mut jobs = Vec::with_capacity(rows.len());
         for row in rows {
             let claimed = Unreadable::of(&row, owner);
-            match row.into_job(owner) {
+            match row.into_job(owner, self.phases) {
                 Ok(job) => jobs.push(job),
                 // It must not take the others along. Where even this fails, its lease runs out.
                 Err(error) => drop(self.set_aside(&claimed, &error).await),
@@ -222,7 +226,10 @@ fn corrupt(what: &str, error: impl std::fmt::Display) -> Error {
 }
 
 impl Row {
-    fn into_job(self, owner: &str) -> Result<Job, Error> {
+    fn into_job(self, owner: &str, phases: PhaseSchema) -> Result<Job, Error> {
+        if self.phase_schema > phases.known() {
+            return Err(Error::Corrupt(format!("its phases are of set {}, which is newer than this program", self.phase_schema)));
+        }
         let lease = Lease {
             tenant: TenantId::parse(&self.tenant_id).map_err(|error| corrupt("tenant", error))?,
             session: SessionId::from_uuid(self.session_id),

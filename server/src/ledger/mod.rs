@@ -19,6 +19,7 @@ mod import;
 mod leases;
 mod list;
 mod log;
+mod migrate;
 mod pool;
 mod progress;
 mod queue;
@@ -39,19 +40,24 @@ use alpine_api::{OperationId, SessionState};
 
 use pool::Pool;
 
-use crate::domain::{operation::Deadlines, principal::TenantId, tenant::TenantPolicy};
+use crate::domain::{
+    operation::{Deadlines, PhaseSchema},
+    principal::TenantId,
+    tenant::TenantPolicy,
+};
 
 pub use accept_down::{DownAnswer, NewDown};
 pub use accept_up::{NewUp, UpAnswer};
 pub use access_tokens::{NewToken, TokenQuery};
 pub use commit::{End, Findings, Step};
-pub use connect::{MIGRATOR, PoolSettings, Pools, migrate};
+pub use connect::{PoolSettings, Pools};
 pub use credentials::Stored;
 pub use error::Error;
 pub use hub::{Follower, Hub, Next, Page, Told, Waiter, Watch};
 pub use leases::{Job, JobSession, Lease};
 pub use list::{BadCursor, Cursor, ListQuery};
 pub use log::{LogPiece, ServedPiece};
+pub use migrate::{MIGRATOR, MigrateError, MigrateSettings, Migrated, migrate};
 pub use progress::Progress;
 pub use queue::Queue;
 pub use reconcile::{Ready, Standing};
@@ -68,6 +74,7 @@ pub struct Ledger {
     sealer: Arc<Sealer>,
     deadlines: Arc<Deadlines>,
     tenants: Arc<TenantPolicy>,
+    phases: PhaseSchema,
 }
 
 /// The ledger as one tenant sees it.
@@ -81,7 +88,21 @@ impl Ledger {
     #[must_use]
     pub fn new(pools: Pools, sealer: Sealer, deadlines: Deadlines, tenants: TenantPolicy) -> Self {
         let hub = Hub::new(pools.any().clone());
-        Self { pools, hub, sealer: Arc::new(sealer), deadlines: Arc::new(deadlines), tenants: Arc::new(tenants) }
+        Self {
+            pools,
+            hub,
+            sealer: Arc::new(sealer),
+            deadlines: Arc::new(deadlines),
+            tenants: Arc::new(tenants),
+            phases: PhaseSchema::CURRENT,
+        }
+    }
+
+    /// One that knows other phases.
+    #[must_use]
+    pub const fn knowing(mut self, phases: PhaseSchema) -> Self {
+        self.phases = phases;
+        self
     }
 
     #[must_use]

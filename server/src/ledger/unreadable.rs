@@ -56,7 +56,7 @@ impl Ledger {
     /// Have the operation go on with a phase that ends it.
     async fn end_by(&self, lease: &Lease, operation: OperationId, phase: Phase) -> Result<(), Error> {
         sqlx::query!(
-            "UPDATE operations SET phase = $6, phase_started_at = NULL, error = coalesce(error, $7)
+            "UPDATE operations SET phase = $6, phase_schema = $8, phase_started_at = NULL, error = coalesce(error, $7)
              WHERE tenant_id = $1 AND operation_id = $5 AND hold_lease($1, $2, $3, $4)",
             lease.tenant.as_str(),
             lease.session.uuid(),
@@ -65,6 +65,7 @@ impl Ledger {
             operation.uuid(),
             phase.as_str(),
             views::write_failure(Some(&failure::unreadable()))?,
+            self.phases.of(phase),
         )
         .execute(self.statements())
         .await?;

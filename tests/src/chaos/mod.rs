@@ -68,7 +68,8 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// `NAME=VALUE`.
+pub fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("this is not NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -1,6 +1,7 @@
 //! What surrounds every handler. The order is in `http::router`.
 
 mod head;
+mod leave;
 mod measure;
 mod panic;
 mod problems;
@@ -9,6 +10,7 @@ mod timeout;
 mod trace;
 
 pub use head::head;
+pub use leave::leave;
 pub use measure::measure;
 pub use panic::panicked;
 pub use problems::problems;

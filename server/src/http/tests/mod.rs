@@ -76,6 +76,7 @@ fn state_with(settings: Settings) -> AppState {
         settings,
         limits: LimitSettings::default(),
         hosts: Arc::default(),
+        leaving: CancellationToken::new(),
         shutdown: CancellationToken::new(),
     })
 }

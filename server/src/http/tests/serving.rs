@@ -21,7 +21,7 @@ fn start(router: Router, tls: Option<TlsFiles>) -> (SocketAddr, CancellationToke
 fn start_with(router: Router, tls: Option<TlsFiles>, connections: Connections) -> (SocketAddr, CancellationToken, Served) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let listening = Listening { listener, tls, connections, drain: Duration::from_secs(5) };
+    let listening = Listening { listener, tls, connections, drain: Duration::from_secs(5), last: CancellationToken::new() };
     let served = tokio::spawn(serve(router, listening, shutdown.clone()));
     (address, shutdown, served)
 }
