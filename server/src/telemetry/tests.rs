@@ -168,7 +168,8 @@ async fn a_line_of_an_error_names_its_request_however_few_are_wanted() {
     }
 }
 
-#[tokio::test]
+// The end of an exporter blocks until its task has answered.
+#[tokio::test(flavor = "multi_thread")]
 async fn holds_of_one_operation_are_of_one_trace_on_every_worker() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let context = |fence: i64, parent: Option<&str>, phase: bool| {
