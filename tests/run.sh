@@ -57,5 +57,6 @@ cargo build --locked -p alpine-server -p alpine-cli --features alpine-server/fau
 cargo test --locked ${selection[@]+"${selection[@]}"} "$@"
 if [ $# -eq 0 ]; then
   step "Tests of the build that injects faults"
-  cargo test --locked -p alpine-server --lib --features faults faults::
+  # Of the whole workspace, so that what it stands on is not built anew with other features.
+  cargo test --locked --workspace --lib --features alpine-server/faults faults::
 fi
