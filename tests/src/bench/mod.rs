@@ -2,6 +2,7 @@
 
 mod cli;
 mod load;
+mod memory;
 mod pgbench;
 mod rls;
 mod wait;
@@ -20,6 +21,8 @@ pub enum What {
     Wait,
     /// How long the command line takes to start and to list.
     Cli,
+    /// What a server takes of memory, idle and after many operations.
+    Memory,
 }
 
 #[derive(Debug, Parser)]
@@ -40,6 +43,9 @@ pub struct Options {
     /// Who wait beside them for one operation, in `wait`, and are told of its end all at once.
     #[arg(long, default_value_t = 0)]
     pub waiters: usize,
+    /// Operations of `memory`, the first tenth of which is what the rest is compared with.
+    #[arg(long, default_value_t = 100_000)]
+    pub operations: u64,
     /// Where the figures are written as JSON too.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -51,6 +57,7 @@ pub enum Report {
     Rls(rls::Report),
     Wait(wait::Report),
     Cli(cli::Report),
+    Memory(memory::Report),
 }
 
 impl fmt::Display for Report {
@@ -59,6 +66,7 @@ impl fmt::Display for Report {
             Self::Rls(report) => report.fmt(f),
             Self::Wait(report) => report.fmt(f),
             Self::Cli(report) => report.fmt(f),
+            Self::Memory(report) => report.fmt(f),
         }
     }
 }
@@ -68,6 +76,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         What::Rls => rls::run(options).await.map(Report::Rls),
         What::Wait => wait::run(options).await.map(Report::Wait),
         What::Cli => Box::pin(cli::run(options)).await.map(Report::Cli),
+        What::Memory => Box::pin(memory::run(options)).await.map(Report::Memory),
     }
 }
 
