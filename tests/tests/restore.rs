@@ -13,6 +13,7 @@ use alpine_tests::{
     World, audit, base, bins,
     cli::text,
     db::{Db, uuid},
+    drive::CHEAP_SERVE,
     invariants::{self, Limits, Violation},
     postgres::Postgres,
     until,
@@ -99,6 +100,7 @@ impl Story {
             ("ALPINE_RECONCILE_SECONDS", "1"),
             ("ALPINE_ORPHAN_GRACE_SECONDS", "3"),
             ("ALPINE_HAND_OVER_SECONDS", "0"),
+            ("ALPINE_SANDBOX_SERVE", CHEAP_SERVE),
         ])
         .await;
         world.git.with_files("org/slow", &[(".alpine.toml", SLOW)]);
@@ -288,4 +290,35 @@ async fn a_ledger_that_is_not_whole_is_found_out() {
         let (whole, said) = server(command, &world.db.url.replacen("postgres@", "somebody@", 1));
         assert!(!whole && said.contains("does not see all rows"), "{command}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_has_the_time_that_it_had_left() {
+    let mut world = World::start().await;
+    world.git.with_files("org/slow", &[(".alpine.toml", SLOW)]);
+    let up = world.api("ann").up("key", "https://github.com/org/slow.git", "main").await;
+    let session = text(up.expect(202), "session_id");
+    world.db.wait_for_state(&session, &["installing"], LIMIT).await;
+    world.server.kill();
+    // A backup that is an hour old.
+    let older = |columns: &[&str]| columns.iter().map(|name| format!("{name} = {name} - interval '1 hour'")).collect::<Vec<_>>().join(", ");
+    let operations = older(&["created_at", "started_at", "available_at", "deadline_at", "phase_started_at"]);
+    let (sessions, leases) = (older(&["created_at", "updated_at"]), older(&["until"]));
+    world.db.meddle(&format!("UPDATE operations SET {operations}; UPDATE sessions SET {sessions}; UPDATE leases SET {leases}")).await;
+    let left = || world.db.one::<f64>("SELECT extract(epoch FROM deadline_at - now())::float8 FROM operations");
+    let fence = || world.db.one::<i64>("SELECT fence FROM leases");
+    assert!(left().await < -2000.0);
+
+    let mut last = fence().await;
+    for _ in 0..2 {
+        let (done, said) = server("after-restore", &world.db.url);
+        assert!(done && said.contains("1 fences raised, 1 operations go on"), "{said}");
+        // Of twelve minutes some seconds are used; a second run gives no more time.
+        assert!((600.0..=720.0).contains(&left().await), "{}", left().await);
+        assert!(fence().await > last.max(1_700_000_000_000));
+        last = fence().await;
+    }
+    std::fs::write(world.workspace(&session).join("go"), "").unwrap();
+    world.server.start_again().await;
+    world.db.wait_for_state(&session, &["ready"], LIMIT).await;
 }
