@@ -318,7 +318,12 @@ async fn what_was_under_way_has_the_time_that_it_had_left() {
         assert!(fence().await > last.max(1_700_000_000_000));
         last = fence().await;
     }
-    std::fs::write(world.workspace(&session).join("go"), "").unwrap();
+    // Servers may work meanwhile, as after a failover that lost commits: they lose what they hold, and claim it again.
     world.server.start_again().await;
+    until("it is claimed", LIMIT, || async { (fence().await > last).then_some(()) }).await;
+    let claimed = fence().await;
+    assert!(server("after-restore", &world.db.url).0);
+    until("it is claimed again", LIMIT, || async { (fence().await > claimed + 1).then_some(()) }).await;
+    std::fs::write(world.workspace(&session).join("go"), "").unwrap();
     world.db.wait_for_state(&session, &["ready"], LIMIT).await;
 }
