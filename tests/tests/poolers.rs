@@ -30,7 +30,7 @@ impl PgBouncer {
             command.uid(owner.uid()).gid(owner.gid());
         }
         command.arg("-q").arg(file).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().expect("pgbouncer runs"))
+        Self(command.spawn().unwrap())
     }
 }
 
