@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . deploy/lib.sh
 
 step "What the tests need"
-ensure git cc make npm postgres bwrap setsid ca curl venv chattr keyring ssh sshd strace ip java go chromium zsh fish groff promtool
+ensure git cc make npm postgres bwrap setsid ca curl venv chattr keyring ssh sshd strace ip java go chromium zsh fish groff promtool pgbouncer
 
 tools=${ALPINE_TEST_TOOLS:-$PWD/target/tools}
 mkdir -p "$tools"

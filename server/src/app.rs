@@ -5,6 +5,7 @@ mod background;
 mod core_files;
 mod error;
 mod open_files;
+mod restored;
 mod telemetry;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
@@ -31,6 +32,7 @@ use background::Background;
 
 pub use core_files::forbid as forbid_core_files;
 pub use error::AppError;
+pub use restored::{after_restore, verify_ledger};
 
 /// After all is drained and handed over: leases are given back and connections closed, if the database answers.
 const LAST_WRITES: Duration = Duration::from_secs(5);

@@ -42,6 +42,10 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Seal all stored secrets anew with the current credential key, so that old ones can go.
     RotateCredentials(RotateArgs),
+    /// Make a ledger that was brought back from a backup fit for work: before any server works on it.
+    AfterRestore(DatabaseArgs),
+    /// Read the whole ledger and say whether it is whole: records, audit logs, sessions. Changes nothing.
+    VerifyLedger(DatabaseArgs),
     /// Print the OpenAPI document.
     Openapi,
     /// Print docs/metrics.md.

@@ -23,6 +23,8 @@ pub async fn main() -> ExitCode {
         Command::Dev(args) => app::dev(*args, surroundings).await,
         Command::Migrate(args) => app::migrate(&args).await,
         Command::RotateCredentials(args) => app::rotate_credentials(&args).await.and_then(|done| print(&done)),
+        Command::AfterRestore(args) => app::after_restore(&args).await.and_then(|done| print(&done)),
+        Command::VerifyLedger(args) => app::verify_ledger(&args).await.and_then(|found| print(&found)),
         Command::Openapi => print(&http::document_json()),
         Command::MetricsPage => print(metrics::page().trim_end()),
         Command::CheckConfig(args) => {

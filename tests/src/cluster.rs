@@ -21,6 +21,15 @@ pub async fn empty_database() -> String {
     create(&format!("empty_{}", COUNT.fetch_add(1, Ordering::Relaxed)), "").await
 }
 
+/// A database as another of the cluster is now; its URL. Whoever is connected there is cut off.
+pub async fn copy_of(url: &str, name: &str) -> String {
+    let (_, from) = url.split_once("localhost/").unwrap();
+    let from = from.split('?').next().unwrap();
+    let ended = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{from}'");
+    shared().await.execute("postgres", &ended).await;
+    create(name, &format!(" TEMPLATE {from}")).await
+}
+
 async fn create(name: &str, from: &str) -> String {
     let cluster = shared().await;
     cluster.execute("postgres", &format!("CREATE DATABASE {name}{from}")).await;

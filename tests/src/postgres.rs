@@ -13,6 +13,8 @@ use sqlx::{Connection, PgConnection, migrate::Migrator};
 
 use crate::{base, bins};
 
+const OWN: [&str; 4] = ["listen_addresses=", "fsync=off", "full_page_writes=off", "shared_buffers=64MB"];
+
 /// A cluster that listens on a socket in its own directory only. It outlives this value; the guardian ends it.
 #[derive(Debug)]
 pub struct Postgres {
@@ -36,8 +38,7 @@ impl Postgres {
             }
         }
         std::fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
-        let own = ["listen_addresses=", "fsync=off", "full_page_writes=off", "shared_buffers=64MB"];
-        let settings = own.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
+        let settings = OWN.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
         let mut cluster = Self { dir, settings, user, child: None };
         let initdb = cluster
             .command("initdb")
@@ -46,6 +47,17 @@ impl Postgres {
             .output()
             .expect("initdb runs");
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
+        cluster.start_again().await;
+        cluster
+    }
+
+    /// A cluster that others have put into `data` below this directory, answering.
+    pub async fn over(dir: PathBuf) -> Self {
+        if let Some((uid, gid)) = unprivileged() {
+            std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).unwrap();
+        }
+        let settings = OWN.map(str::to_owned).to_vec();
+        let mut cluster = Self { dir, settings, user: unprivileged(), child: None };
         cluster.start_again().await;
         cluster
     }

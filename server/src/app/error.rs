@@ -28,6 +28,8 @@ pub enum AppError {
     CredentialKey { path: PathBuf, source: ledger::SealError },
     #[error("{} secrets cannot be opened and are left as they are:{}", unopened.len(), listed(unopened))]
     Unopened { unopened: Vec<ledger::Unopened> },
+    #[error("the ledger is not whole:{}", faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
+    NotWhole { faults: Vec<String> },
     #[error("{what}")]
     Setting { what: String, next_step: String },
     #[error("{} cannot be used", path.display())]
@@ -45,6 +47,8 @@ impl AppError {
         match self {
             Self::Dev(error) => error.next_step(),
             Self::Setting { next_step, .. } => next_step.clone(),
+            Self::NotWhole { .. } => "do not work on it: restore another backup, or an earlier moment (docs/operations.md)".to_owned(),
+            Self::Ledger(ledger::Error::NotTheOwner) => "use the login that migrates: the schema's owner".to_owned(),
             Self::Ledger(_) => "check DATABASE_URL".to_owned(),
             Self::Migrate(error) => migrate(error).to_owned(),
             Self::Auth(_) => "check ALPINE_ISSUERS_FILE, ALPINE_JWT_ALGORITHM and ALPINE_JWT_KEY_FILE".to_owned(),

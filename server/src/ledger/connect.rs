@@ -67,6 +67,18 @@ async fn is_idle(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(connection).await?.try_get(0)
 }
 
+/// A pooler in between may drop what a connection begins with. Without the role there would be one wall between tenants, not two, and
+/// without the timeouts none of them.
+async fn is_under(connection: &mut PgConnection, role: &'static str) -> sqlx::Result<()> {
+    let current: String = sqlx::raw_sql("SELECT current_user::text").fetch_one(connection).await?.try_get(0)?;
+    if current == role {
+        return Ok(());
+    }
+    let why =
+        format!("a connection is under the role {current} and not {role}: something in between drops the settings that it begins with");
+    Err(sqlx::Error::Configuration(why.into()))
+}
+
 impl Pools {
     /// Does not wait for the database: a server starts, and is not ready, while it is away.
     pub fn connect(settings: &PoolSettings, metrics: &Arc<Metrics>) -> Result<Self, Error> {
@@ -77,22 +89,21 @@ impl Pools {
             .options([("lock_timeout", "5s"), ("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "5s")]);
         let (api, worker) = (options.clone().options([("role", API)]), options.options([("role", WORKER)]));
         // A ping costs as much as a query: only connections that have rested are tried first.
-        let pool = |max: u32| {
-            PgPoolOptions::new().max_connections(max).acquire_timeout(settings.acquire_timeout).test_before_acquire(false).before_acquire(
-                |connection, meta| {
-                    Box::pin(async move { if meta.idle_for > RESTED { connection.ping().await.map(|()| true) } else { Ok(true) } })
-                },
-            )
+        let pool = |max: u32, role: &'static str| {
+            let options = PgPoolOptions::new().max_connections(max).acquire_timeout(settings.acquire_timeout).test_before_acquire(false);
+            options.after_connect(move |connection, _| Box::pin(is_under(connection, role))).before_acquire(|connection, meta| {
+                Box::pin(async move { if meta.idle_for > RESTED { connection.ping().await.map(|()| true) } else { Ok(true) } })
+            })
         };
-        let guarded = || pool(settings.transactions).after_release(|connection, _| Box::pin(is_idle(connection)));
+        let guarded = |role| pool(settings.transactions, role).after_release(|connection, _| Box::pin(is_idle(connection)));
         let measured = |pool: PgPool| Pool::new(pool, Arc::clone(metrics));
-        let pair = |options: PgConnectOptions| Pair {
-            statements: measured(pool(settings.statements).connect_lazy_with(options.clone())),
-            transactions: measured(guarded().connect_lazy_with(options)),
+        let pair = |options: PgConnectOptions, role| Pair {
+            statements: measured(pool(settings.statements, role).connect_lazy_with(options.clone())),
+            transactions: measured(guarded(role).connect_lazy_with(options)),
         };
         metrics.set_pool_max(settings.most());
-        let vital = measured(pool(VITAL).connect_lazy_with(worker.clone()));
-        Ok(Self { vital, api: pair(api), worker: pair(worker), serves: settings.serves })
+        let vital = measured(pool(VITAL, WORKER).connect_lazy_with(worker.clone()));
+        Ok(Self { vital, api: pair(api, API), worker: pair(worker, WORKER), serves: settings.serves })
     }
 
     /// For what belongs to no tenant, under whichever role this process has.

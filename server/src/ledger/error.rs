@@ -29,6 +29,8 @@ pub enum Error {
     Seal(#[from] super::SealError),
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    #[error("this login does not see all rows of all tenants")]
+    NotTheOwner,
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
 }

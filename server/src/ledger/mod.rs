@@ -7,6 +7,7 @@
 mod accept_down;
 mod accept_up;
 mod access_tokens;
+mod after_restore;
 mod audit;
 mod commit;
 mod connect;
@@ -32,6 +33,7 @@ mod seal;
 mod sweep;
 mod tenants;
 mod unreadable;
+mod verify;
 mod views;
 
 use std::sync::Arc;
@@ -49,6 +51,7 @@ use crate::domain::{
 pub use accept_down::{DownAnswer, NewDown};
 pub use accept_up::{NewUp, UpAnswer};
 pub use access_tokens::{NewToken, TokenQuery};
+pub use after_restore::{Restored, after_restore};
 pub use commit::{End, Findings, Step};
 pub use connect::{PoolSettings, Pools};
 pub use credentials::Stored;
@@ -65,6 +68,7 @@ pub use records::{STOPPED_REASON, Written};
 pub use rotate::{Rotation, Unopened};
 pub use seal::{SealError, Sealer};
 pub use tenants::Made;
+pub use verify::{Verified, verify};
 
 /// The ledger, for whole-system work. Cheap to clone.
 #[derive(Debug, Clone)]
