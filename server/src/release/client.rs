@@ -10,7 +10,8 @@ use super::ReleaseError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, ReleaseError> {
+/// For these addresses.
+pub fn client<'a>(ca_file: Option<&Path>, mut to: impl Iterator<Item = &'a Url>) -> Result<reqwest::Client, ReleaseError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("alpine-server/", env!("CARGO_PKG_VERSION")))
         // The token is for the address that was named, and for no other.
@@ -24,6 +25,9 @@ pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, ReleaseError> {
             return Err(ReleaseError::Authority { path: path.to_owned() });
         }
         builder = builder.tls_certs_merge(certificates);
+    }
+    if to.all(is_loopback) {
+        builder = builder.no_proxy();
     }
     builder.build().map_err(ReleaseError::Client)
 }
@@ -77,13 +81,16 @@ pub fn shown(url: &Url) -> String {
 
 /// Whether a token may be sent there.
 pub fn is_private(url: &Url) -> bool {
-    url.scheme() == "https"
-        || match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        }
+    url.scheme() == "https" || is_loopback(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -53,7 +53,8 @@ pub enum ReleaseError {
 
 /// Everything looked at, once.
 pub async fn verify(settings: &Settings) -> Result<Report, ReleaseError> {
-    let client = client::client(settings.ca_file.as_deref())?;
+    let client =
+        client::client(settings.ca_file.as_deref(), settings.urls.iter().chain(&settings.metrics_urls).chain(&settings.prometheus))?;
     let token = token(settings)?;
     let mut checks = Vec::new();
     for url in &settings.urls {

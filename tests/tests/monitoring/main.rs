@@ -1,0 +1,186 @@
+//! The monitoring plan on a live system: two servers, Prometheus with the rules as they are shipped but a minute of theirs a second, good
+//! work and bad.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests; the figures are the point")]
+
+mod dashboards;
+mod prometheus;
+mod scaled;
+mod traffic;
+mod verify;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use alpine_tests::{World, server::Server};
+
+use dashboards::{FIND_NOTHING, NOT_NUMBERS};
+use prometheus::Prometheus;
+use verify::Verify;
+
+/// The plan's four, and from where on each is a spike.
+const SIGNALS: [(&str, &str, f64); 4] = [
+    ("ERR_OPERATION_CONFLICT", "AlpineOperationConflictSpike", 20.0),
+    ("ERR_PERSIST_PAYLOAD_TOO_LARGE", "AlpinePersistPayloadTooLargeSpike", 3.0),
+    ("ERR_SANDBOX_PROVISION_FAILED", "AlpineSandboxProvisionFailedSpike", 10.0),
+    ("ERR_SESSION_FORBIDDEN", "AlpineSessionForbiddenSpike", 10.0),
+];
+const GATES: [&str; 3] = ["AlpineUpSuccessAbort", "AlpineReleaseUpSuccessAbort", "AlpineReleaseOrphansAbort"];
+/// Besides them, what is bad enough to be told in another way too.
+const ALSO: [&str; 2] = ["AlpineReleaseErrorsUp", "AlpineUpSuccessLow"];
+/// Half an hour of the rules.
+const HALF_AN_HOUR: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(100);
+
+struct Stage {
+    world: World,
+    second: Server,
+    prometheus: Prometheus,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let settings = [
+            ("ALPINE_SWEEP_SECONDS", "1"),
+            ("ALPINE_RECONCILE_SECONDS", "1"),
+            ("ALPINE_ORPHAN_GRACE_SECONDS", "1"),
+            ("ALPINE_LEASE_SECONDS", "8"),
+        ];
+        let world = World::with(&settings).await;
+        // Whose provider does not answer at first: that is tried again, and no `up` fails of it.
+        let second = world.another_server(&[("ALPINE_FAULTS", "ensure.before=error#2")]).await;
+        for server in [&world.server, &second] {
+            let swept = || async { server.metric("alpine_sweep_last_completed_timestamp_seconds", &[]).await.filter(|at| *at > 0.0) };
+            alpine_tests::until("a first sweep", LIMIT, swept).await;
+        }
+        let dir = world.dir.join("prometheus");
+        let targets = [&world.server, &second].map(|server| format!("127.0.0.1:{}", server.port));
+        let prometheus = Prometheus::start(&dir, &world.pki.ca, &targets).await;
+        Self { world, second, prometheus }
+    }
+
+    fn bases(&self) -> Vec<String> {
+        vec![self.world.server.base(), self.second.base()]
+    }
+
+    async fn scrapes(&self) -> Vec<String> {
+        let mut scrapes = Vec::new();
+        for base in self.bases() {
+            scrapes.push(self.world.pki.client().get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap());
+        }
+        scrapes
+    }
+}
+
+/// Healthy, by Prometheus and without it, while people work.
+async fn healthy(verify: &Verify, prometheus: &str) {
+    let version = env!("CARGO_PKG_VERSION");
+    let verdict = verify.run(&["--prometheus", prometheus, "--environment", "tests", "--expect-version", version]).await;
+    verdict.is(0, "passed");
+    let names = ["ERR_OPERATION_CONFLICT", "ERR_PERSIST_PAYLOAD_TOO_LARGE", "ERR_SANDBOX_PROVISION_FAILED", "ERR_SESSION_FORBIDDEN"];
+    assert_eq!(verdict.of("passed"), [&names[..], &["alerts", "certificate", "gates", "list", "live", "ready", "version"]].concat());
+    let verdict = verify.run(&["--window", "2"]).await;
+    verdict.is(0, "passed");
+    assert_eq!(verdict.of("passed"), [&names[..], &["certificate", "list", "live", "ready", "version"]].concat());
+    let verdict = verify.run(&["--expect-version", "0.0.1", "--prometheus", prometheus]).await;
+    verdict.is(1, "failed");
+    assert_eq!(verdict.of("failed"), ["version"]);
+    // Neither an environment that is not there nor a Prometheus that is none is healthy.
+    let verdict = verify.run(&["--prometheus", prometheus, "--environment", "elsewhere"]).await;
+    verdict.is(2, "unknown");
+    assert_eq!(verdict.of("unknown"), names);
+    verify.run(&["--prometheus", "http://127.0.0.1:9"]).await.is(2, "unknown");
+}
+
+/// The four codes, by the replicas alone; and gates and codes by Prometheus.
+async fn unhealthy(verify: &Verify, prometheus: &str) {
+    let signals = SIGNALS.map(|(code, ..)| code);
+    let verdict = verify.run(&["--window", "5"]).await;
+    verdict.is(1, "failed");
+    assert_eq!(verdict.of("failed"), signals);
+    let verdict = verify.run(&["--prometheus", prometheus, "--environment", "tests"]).await;
+    verdict.is(1, "failed");
+    assert_eq!(verdict.of("failed"), [&signals[..], &["gates"]].concat());
+    for gate in GATES {
+        assert!(verdict.report.to_string().contains(&format!("{gate} is firing")), "{gate}: {:#}", verdict.report);
+    }
+}
+
+/// Waits until this alert fires; of each code where it is given.
+async fn fires(prometheus: &Prometheus, alert: &str, code: Option<&str>) {
+    alpine_tests::until(&format!("{alert} {code:?}"), LIMIT, || async {
+        let firing = prometheus.firing().await;
+        firing.iter().any(|(name, of)| name == alert && code.is_none_or(|code| code == of)).then_some(())
+    })
+    .await;
+}
+
+/// Signals first, the gates after their half hour.
+async fn as_planned(prometheus: &Prometheus) {
+    let begun = Instant::now();
+    for (code, alert, floor) in SIGNALS {
+        fires(prometheus, alert, Some(code)).await;
+        fires(prometheus, "AlpineReleaseErrorsUp", Some(code)).await;
+        let counted =
+            prometheus.query(&format!("environment_error_code:alpine_errors:increase10m{{error_code=\"{code}\"}} >= {floor}")).await;
+        assert_eq!(counted.len(), 1, "{code} is at {floor} or more");
+    }
+    eprintln!("the four signals after {:?}", begun.elapsed());
+    fires(prometheus, GATES[2], None).await;
+    eprintln!("the gate of orphans after {:?}", begun.elapsed());
+    for gate in &GATES[..2] {
+        fires(prometheus, gate, None).await;
+    }
+    eprintln!("the gates of ups after {:?}", begun.elapsed());
+    assert!(begun.elapsed() >= HALF_AN_HOUR, "{:?} is before the gate's half hour", begun.elapsed());
+}
+
+async fn assert_dashboards(stage: &Stage) {
+    let scraped = dashboards::series(&stage.scrapes().await);
+    let queries = dashboards::queries();
+    let mut faults: Vec<String> = queries.iter().flat_map(|query| query.faults(&scraped)).collect();
+    for query in &queries {
+        let (series, numbers) = query.ask(&stage.prometheus).await;
+        if series == 0 && !query.is_of(FIND_NOTHING) {
+            faults.push(format!("finds nothing: {query:?}"));
+        } else if series > 0 && !numbers && !query.is_of(NOT_NUMBERS) {
+            faults.push(format!("finds no number: {query:?}"));
+        }
+    }
+    for (part, why) in FIND_NOTHING.iter().chain(NOT_NUMBERS) {
+        assert!(queries.iter().any(|query| query.is_of(&[(part, why)])), "no query has {part} any more");
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    eprintln!("{} queries of dashboards, {} metrics scraped", queries.len(), scraped.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_monitoring_plan_holds_on_a_live_system() {
+    let begun = Instant::now();
+    let stage = Stage::start().await;
+    let (world, prometheus) = (&stage.world, &stage.prometheus);
+    let apis: Vec<_> = stage.bases().iter().map(|base| world.api_at(base, "ann")).collect();
+    let verify = Verify::new(world, stage.bases());
+    eprintln!("the stage after {:?}", begun.elapsed());
+    let left = traffic::good(world, &apis).await;
+    healthy(&verify, &prometheus.base).await;
+    eprintln!("good work until {:?}", begun.elapsed());
+    assert_eq!(prometheus.fired().await, Vec::<serde_json::Value>::new(), "good work alarms nobody");
+    let done = prometheus.query("sum(alpine_operations_total{kind=\"up\", outcome=\"succeeded\"})").await;
+    assert_eq!(done[0]["value"][1], traffic::UPS.to_string(), "and Prometheus has seen it");
+    traffic::orphans(world, &left);
+    let watching = async {
+        as_planned(prometheus).await;
+        tokio::join!(unhealthy(&verify, &prometheus.base), assert_dashboards(&stage));
+    };
+    tokio::select! {
+        () = watching => {}
+        () = traffic::bad(world, &apis, &left) => {}
+    }
+    let fired: BTreeSet<String> = prometheus.fired().await.iter().map(|alert| alert["alertname"].as_str().unwrap().to_owned()).collect();
+    let planned: BTreeSet<String> = SIGNALS.iter().map(|(_, alert, _)| *alert).chain(GATES).chain(ALSO).map(str::to_owned).collect();
+    assert_eq!(fired, planned, "that, and nothing else");
+    eprintln!("all of it in {:?}", begun.elapsed());
+}
