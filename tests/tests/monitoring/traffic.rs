@@ -9,6 +9,7 @@ use alpine_tests::{
     REPO, World,
     api::{Api, send},
     cli::text,
+    db::uuid,
     git_server::url,
     sse::Stream,
 };
@@ -110,20 +111,17 @@ async fn fails(api: &Api, key: &str) {
     assert_eq!(again.expect(502)["error_code"], "ERR_SANDBOX_PROVISION_FAILED");
 }
 
-/// A session whose record is too large, and whose `down` is tried over and over.
+/// A session whose record is too large, and whose `down` is tried over and over. Each failure becomes the session's last error, and so small.
 async fn never_fits(world: &World, api: &Api, session: &str) {
-    let id = alpine_tests::db::uuid(session);
-    world
-        .db
-        .execute(&format!(
-            "UPDATE sessions SET last_error = jsonb_build_object('error_code', 'ERR_INTERNAL', 'cause', repeat('x', 600000),
-             'next_step', 'x', 'retryable', false) WHERE session_id = '{id}'"
-        ))
-        .await;
+    let enlarge = format!(
+        "UPDATE sessions SET last_error = jsonb_build_object('error_code', 'ERR_INTERNAL', 'cause', repeat('x', 600000),
+         'next_step', 'x', 'retryable', false) WHERE session_id = '{}'",
+        uuid(session)
+    );
     every(async || {
+        world.db.execute(&enlarge).await;
         let down = api.down(session, json!({ "retry_persist": true })).await;
-        let operation = text(down.expect(202), "operation_id");
-        ended(api, &operation).await;
+        ended(api, &text(down.expect(202), "operation_id")).await;
     })
     .await;
 }
