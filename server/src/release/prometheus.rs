@@ -158,3 +158,63 @@ fn described(alert: &Alert) -> String {
     let word = |words: &Labels, name: &str| words.get(name).cloned().unwrap_or_default();
     format!("{} is {}: {}", word(&alert.labels, "alertname"), alert.state, word(&alert.annotations, "description"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::report::Outcome;
+
+    /// One alert for each code and two others, as Prometheus tells them; `alerts` are those of the first code's.
+    fn said(health: &str, alerts: &str, counted: &[&str]) -> Said {
+        let rule = |name: &str, query: &str, labels: &str, alerts: &str| {
+            format!(r#"{{"name":"{name}","query":"{query}","health":"{health}","labels":{{{labels}}},"alerts":[{alerts}]}}"#)
+        };
+        let mut rules: Vec<String> = vec![
+            rule("AlpineGate", "x", r#""gate":"abort","severity":"critical""#, ""),
+            rule("AlpineQueueOld", "x", r#""severity":"critical""#, ""),
+        ];
+        let codes = WATCHED.iter().map(|watched| watched.code.as_str()).enumerate();
+        rules.extend(codes.map(|(n, code)| rule(&format!("AlpineSpike{n}"), code, r#""signal":"err""#, if n == 0 { alerts } else { "" })));
+        let sample = |environment: &&str| {
+            WATCHED
+                .map(|watched| {
+                    format!(r#"{{"metric":{{"error_code":"{}","environment":"{environment}"}},"value":[1.5,"2"]}}"#, watched.code)
+                })
+                .join(",")
+        };
+        Said {
+            rules: serde_json::from_str(&format!("[{}]", rules.join(","))).unwrap(),
+            counted: serde_json::from_str(&format!("[{}]", counted.iter().map(sample).collect::<Vec<_>>().join(","))).unwrap(),
+            environment: Some("one".to_owned()),
+        }
+    }
+
+    fn alert(environment: &str, state: &str) -> String {
+        format!(
+            r#"{{"labels":{{"alertname":"AlpineSpike0","error_code":"ERR_OPERATION_CONFLICT","environment":"{environment}"}},"annotations":{{"runbook_url":"r.md"}},"state":"{state}"}}"#
+        )
+    }
+
+    fn outcomes(said: &Said) -> Vec<Outcome> {
+        said.checks().into_iter().map(|check| check.outcome).collect()
+    }
+
+    #[test]
+    fn an_alert_of_this_environment_counts_from_when_it_is_pending() {
+        use Outcome::{Failed, Passed};
+        assert_eq!(outcomes(&said("ok", "", &["one"])), [Passed; 6]);
+        for state in ["pending", "firing"] {
+            let checks = said("ok", &alert("one", state), &["one"]).checks();
+            assert_eq!((checks[0].outcome, checks[0].runbook.as_deref(), checks[1].outcome), (Failed, Some("r.md"), Passed), "{state}");
+        }
+        assert_eq!(outcomes(&said("ok", &alert("other", "firing"), &["one"])), [Passed; 6]);
+    }
+
+    #[test]
+    fn silence_is_no_health() {
+        use Outcome::{Passed, Unknown};
+        assert_eq!(outcomes(&said("unknown", "", &["one"])), [Unknown; 6], "not evaluated");
+        assert_eq!(outcomes(&said("ok", "", &["other"])), [Unknown, Unknown, Unknown, Unknown, Passed, Passed], "not counted");
+        assert_eq!(outcomes(&Said { rules: Vec::new(), ..said("ok", "", &["one"]) }), [Unknown; 6], "no rules");
+    }
+}
