@@ -42,7 +42,7 @@ impl Worker {
         while stop.run_until_cancelled(tokio::time::sleep(self.settings.reconcile)).await.is_some() {
             let round = async { [self.destroy_orphans(&mut seen).await, self.fail_lost().await] };
             // At the end of the server a round is not waited for: another one does the same again.
-            let Some(round) = stop.run_until_cancelled(round).await else { return };
+            let Some(round) = Box::pin(stop.run_until_cancelled(round)).await else { return };
             if round.iter().all(Result::is_ok) {
                 self.metrics.reconcile_completed(self.clock.now());
             }
