@@ -1,6 +1,6 @@
 //! The metrics of a live server: all there, as declared, bounded, at an address of their own.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "helpers of tests")]
 
 use std::{
     collections::BTreeSet,

@@ -1,7 +1,7 @@
 //! The monitoring plan on a live system: two servers, Prometheus with the rules as they are shipped but a minute of theirs a second, good
 //! work and bad.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests; the figures are the point")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "helpers of tests; the figures are the point")]
 
 mod dashboards;
 mod prometheus;

@@ -48,7 +48,8 @@ async fn session(world: &World, apis: &[Api], number: usize) -> (String, bool) {
     let up = api.up(&format!("good{number}"), &repository, "main").await;
     let up = up.expect(202);
     let session = text(up, "session_id");
-    let stream = if number % 5 == 0 { Some(Stream::open(api, &format!("/v1/sessions/{session}/events"), None).await) } else { None };
+    let stream =
+        if number.is_multiple_of(5) { Some(Stream::open(api, &format!("/v1/sessions/{session}/events"), None).await) } else { None };
     ended(api, &text(up, "operation_id")).await;
     world.db.wait_for_state(&session, &["ready"], Duration::from_secs(60)).await;
     for path in [String::new(), "/events".to_owned(), "/log".to_owned()] {
