@@ -123,7 +123,7 @@ ensure() {
       chattr) command -v chattr >/dev/null || missing+=(e2fsprogs) ;;
       java) { command -v java && java -version; } >/dev/null 2>&1 || missing+=(default-jre-headless) ;;
       go) command -v go >/dev/null || missing+=(golang-go) ;;
-      promtool) command -v promtool >/dev/null || missing+=(prometheus) ;;
+      promtool) { command -v promtool && command -v prometheus; } >/dev/null || missing+=(prometheus) ;;
       docker) { [ -x /usr/sbin/dockerd ] && [ -x /usr/bin/docker ]; } || missing+=(docker.io) ;;
       compose) command -v docker-compose >/dev/null || missing+=(docker-compose) ;;
       debootstrap) [ -x /usr/sbin/debootstrap ] || missing+=(debootstrap) ;;

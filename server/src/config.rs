@@ -9,6 +9,7 @@ mod migrate;
 mod shown;
 mod surroundings;
 mod telemetry;
+mod verify;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -23,6 +24,7 @@ pub use migrate::MigrateArgs;
 pub use shown::describe;
 pub use surroundings::Surroundings;
 pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs, TracesSampler};
+pub use verify::VerifyArgs;
 
 /// Alpine's control plane.
 #[derive(Debug, Parser)]
@@ -53,6 +55,8 @@ pub enum Command {
     MetricsPage,
     /// Print the settings of `serve` as they would apply, secrets redacted.
     CheckConfig(Box<ServeArgs>),
+    /// Look at a live deployment after a release; exit code 0: healthy, 1: not, 2: it cannot be told.
+    VerifyRelease(Box<VerifyArgs>),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::{
     app::{self, AppError},
-    config::{Cli, Command, Surroundings, describe},
-    http, metrics,
+    config::{Cli, Command, Surroundings, VerifyArgs, describe},
+    http, metrics, release,
 };
 
 pub async fn main() -> ExitCode {
@@ -27,6 +27,7 @@ pub async fn main() -> ExitCode {
         Command::VerifyLedger(args) => app::verify_ledger(&args).await.and_then(|found| print(&found)),
         Command::Openapi => print(&http::document_json()),
         Command::MetricsPage => print(metrics::page().trim_end()),
+        Command::VerifyRelease(args) => return verify_release(*args).await,
         Command::CheckConfig(args) => {
             let settings = matches.subcommand_matches("check-config").map(describe).unwrap_or_default();
             let checked = || app::check_telemetry(&args).and_then(|()| print(&app::check_issuers(&args)?.join("\n")));
@@ -36,6 +37,33 @@ pub async fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
+    }
+}
+
+/// For scripts: only the verdict is 1. What kept it from being made is 2, as a wrong argument is.
+async fn verify_release(args: VerifyArgs) -> ExitCode {
+    let json = args.json;
+    let settings = release::Settings {
+        window: args.window(),
+        urls: args.urls,
+        metrics_urls: args.metrics_urls,
+        prometheus: args.prometheus,
+        environment: args.environment,
+        expect_version: args.expect_version,
+        token_file: args.token_file,
+        ca_file: args.ca_file,
+    };
+    let done = async {
+        let report = release::verify(&settings).await?;
+        print(&if json { report.json().map_err(release::ReleaseError::Json)? } else { report.text() })?;
+        Ok(report.exit_code())
+    };
+    match done.await {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report(&error);
+            ExitCode::from(2)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ const EVERYTHING: &[&str] = &["*"];
 /// DESIGN, section 1.
 fn may_import(module: &str) -> Option<&'static [&'static str]> {
     Some(match module {
-        "domain" | "metrics" | "clock" | "telemetry" | "shutdown" => &[],
+        "domain" | "metrics" | "clock" | "telemetry" | "shutdown" | "release" => &[],
         "auth" | "ledger" | "sandbox" | "dev" => &["domain"],
         "lifecycle" => &["domain", "ledger", "sandbox"],
         "worker" => &["lifecycle", "ledger", "sandbox", "domain", "faults"],

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{auth, dev::DevError, http, ledger, sandbox::ProviderError, telemetry::TelemetryError};
+use crate::{auth, dev::DevError, http, ledger, release::ReleaseError, sandbox::ProviderError, telemetry::TelemetryError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -18,6 +18,8 @@ pub enum AppError {
     Provider(#[from] ProviderError),
     #[error("logs and traces cannot be set up")]
     Telemetry(#[from] TelemetryError),
+    #[error("the release cannot be verified")]
+    Release(#[from] ReleaseError),
     #[error("the HTTP server failed")]
     Serve(#[from] http::ServeError),
     #[error("the probe's client cannot be made")]
@@ -54,6 +56,7 @@ impl AppError {
             Self::Auth(_) => "check ALPINE_ISSUERS_FILE, ALPINE_JWT_ALGORITHM and ALPINE_JWT_KEY_FILE".to_owned(),
             Self::Provider(_) => "check ALPINE_DATA_DIR and the ALPINE_SANDBOX_* settings".to_owned(),
             Self::Telemetry(_) => "check ALPINE_LOG, ALPINE_LOG_FILTER_FILE and the OTEL_EXPORTER_OTLP_* settings".to_owned(),
+            Self::Release(_) => "check --ca-file, --token-file and --url".to_owned(),
             Self::Serve(_) => "check ALPINE_TLS_CERT and ALPINE_TLS_KEY".to_owned(),
             Self::CredentialKey { path, .. } => format!("put 32 random bytes into {}", path.display()),
             Self::Unopened { .. } => {
