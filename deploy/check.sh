@@ -22,15 +22,22 @@ kept=${CARGO_TARGET_DIR:-target}/deploy-check
 mkdir -p "$kept"
 based=
 finish() {
-  [ -z "$based" ] || kill "$based" 2>/dev/null || true
+  # debootstrap too: its group.
+  [ -z "$based" ] || { kill -- "-$based" 2>/dev/null; wait "$based"; } || true
   compose_down
   stop_docker
   end_private_postgres "$work"
-  rm -rf "$work" || true
+  unmount
+  rm -rf --one-file-system "$work" || true
 }
 trap finish EXIT
 # The longest of all: begins first.
-[ -e "$kept/base.tar" ] || { base "$kept/base.tar" & based=$!; }
+if [ ! -e "$kept/base.tar" ]; then
+  set -m
+  base "$kept/base.tar" &
+  based=$!
+  set +m
+fi
 tests/pip-install.sh deploy/check "$kept/python"
 # As the tests build it: other packages alone would mean other features, and all built again.
 SQLX_OFFLINE=true cargo build -q --locked -p alpine-server -p alpine-cli --bins

@@ -14,7 +14,8 @@ backup=$(find "$1" -mindepth 1 -maxdepth 1 -type d -name '[0-9]*Z' | sort | tail
 [ -n "$backup" ] || die "there is no backup in $1"
 export PGUSER=${PGUSER:-postgres}
 
-work=$(mktemp -d /tmp/alpine-drill-XXXXXX)
+# Twice the ledger has to fit there; /tmp may be memory.
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/alpine-drill-XXXXXX")
 chmod 711 "$work"
 mkdir -m 700 "$work/pg"
 [ "$(id -u)" != 0 ] || chown "$(_postgres_user)" "$work/pg"

@@ -33,11 +33,14 @@ start_docker() {
 }
 
 stop_docker() {
-  local mounted
   [ -n "${docker_pid:-}" ] || return 0
   kill "$docker_pid" 2>/dev/null || true
   wait "$docker_pid" || true
-  # What an end in the middle of something leaves.
+}
+
+# What dockerd and debootstrap leave when they are ended in the middle of something.
+unmount() {
+  local mounted
   awk -v at="$work/" 'index($2, at) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mounted; do umount "$mounted" || true; done
 }
 

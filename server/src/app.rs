@@ -262,7 +262,7 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     let close = tokio::spawn(close_later(soft.clone(), closing.clone(), plan.shutdown_delay));
     let background = {
         let asks = plan.role != RoleArg::Worker;
-        Background::start(&ledger, &metrics, asks.then(|| Arc::clone(&auth)), metrics_listener)
+        Background::start(&ledger, &metrics, asks.then(|| Arc::clone(&auth)), metrics_listener, soft.clone())
     };
     let worker = match plan.work {
         None => None,

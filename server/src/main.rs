@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    alpine_server::program::main().await
+fn main() -> ExitCode {
+    alpine_server::program::run()
 }

@@ -10,7 +10,19 @@ use crate::{
     http, metrics, release,
 };
 
-pub async fn main() -> ExitCode {
+/// The program on a runtime of its own, to its end: what blocks a thread beyond that (a workspace that is being removed) is not
+/// waited for.
+pub fn run() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&AppError::Runtime(error)),
+    };
+    let code = runtime.block_on(main());
+    runtime.shutdown_background();
+    code
+}
+
+async fn main() -> ExitCode {
     app::forbid_core_files();
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {

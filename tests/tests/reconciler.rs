@@ -63,6 +63,7 @@ async fn an_orphan_of_a_final_session_is_destroyed_and_counted() {
         ))
         .await;
     until("the orphan is gone", LIMIT, || async { (!world.sandbox(&over).exists()).then_some(()) }).await;
+    until("it is counted", LIMIT, || async { (orphans(&world.server).await > 0.0).then_some(()) }).await;
     until("so are its processes", LIMIT, || async { sandboxes::processes(&over).is_empty().then_some(()) }).await;
     assert_eq!(orphans(&world.server).await, 1.0);
     assert_eq!(world.status("ann", &lives).await.ok()["state"], "ready");

@@ -38,7 +38,7 @@ impl Stage {
         let (by_http, by_grpc) = (Receiver::http().await, Receiver::grpc().await);
         let settings = [
             ("ALPINE_ROLE", "api"),
-            ("ALPINE_LEASE_SECONDS", "2"),
+            ("ALPINE_LEASE_SECONDS", "6"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &by_http.endpoint),
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a%20test"),
             SOON,

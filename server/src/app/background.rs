@@ -24,8 +24,15 @@ pub struct Background {
 }
 
 impl Background {
-    /// `auth`: `None` in a process that asks nobody for keys. `metrics_listener`: where the metrics are served alone.
-    pub fn start(ledger: &Ledger, metrics: &Arc<Metrics>, auth: Option<Arc<Authenticator>>, metrics_listener: Option<TcpListener>) -> Self {
+    /// `auth`: `None` in a process that asks nobody for keys. `metrics_listener`: where the metrics are served alone; `failed` is
+    /// cancelled when that is no longer so.
+    pub fn start(
+        ledger: &Ledger,
+        metrics: &Arc<Metrics>,
+        auth: Option<Arc<Authenticator>>,
+        metrics_listener: Option<TcpListener>,
+        failed: CancellationToken,
+    ) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn({
             let (ledger, metrics, stop) = (ledger.clone(), Arc::clone(metrics), stop.clone());
@@ -37,7 +44,13 @@ impl Background {
             tasks.spawn(async move { auth.keep_fresh(stop).await });
         }
         if let Some(listener) = metrics_listener {
-            tasks.spawn(serve_metrics(listener, Arc::clone(metrics), stop.clone()));
+            let serve = serve_metrics(listener, Arc::clone(metrics), stop.clone());
+            tasks.spawn(async move {
+                if let Err(error) = serve.await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the metrics are not served any more");
+                    failed.cancel();
+                }
+            });
         }
         Self { tasks, stop }
     }
@@ -65,7 +78,11 @@ async fn gauges(ledger: Ledger, metrics: Arc<Metrics>, stop: CancellationToken) 
         loop {
             match ledger.session_counts().await {
                 Ok(counts) => metrics.set_sessions(&counts),
-                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "sessions not counted"),
+                Err(error) => {
+                    // All who count say the same: who cannot count says nothing.
+                    metrics.set_sessions(&[]);
+                    tracing::debug!(error = &error as &dyn std::error::Error, "sessions not counted");
+                }
             }
             tokio::time::sleep(SESSIONS).await;
         }
@@ -74,11 +91,9 @@ async fn gauges(ledger: Ledger, metrics: Arc<Metrics>, stop: CancellationToken) 
 }
 
 /// Serves the metrics at their own address until `stop`: longer than the API, so that its end can be seen.
-async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: CancellationToken) {
+async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: CancellationToken) -> Result<(), http::ServeError> {
     let settings = http::ConnectionSettings { max: SCRAPERS, ..http::ConnectionSettings::default() };
     let connections = http::Connections::new(settings, Arc::clone(&metrics));
     let listening = http::Listening { listener, tls: None, connections, drain: DRAIN, last: CancellationToken::new() };
-    if let Err(error) = http::serve(http::metrics_alone(metrics), listening, stop).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "the metrics are not served any more");
-    }
+    http::serve(http::metrics_alone(metrics), listening, stop).await
 }

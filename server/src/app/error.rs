@@ -24,6 +24,8 @@ pub enum AppError {
     Serve(#[from] http::ServeError),
     #[error("the probe's client cannot be made")]
     Probe(#[from] reqwest::Error),
+    #[error("the program's threads cannot be started")]
+    Runtime(#[source] std::io::Error),
     #[error("a task failed")]
     Task(#[from] tokio::task::JoinError),
     #[error("the credential key {} is not usable", path.display())]
@@ -69,6 +71,7 @@ impl AppError {
                 "install it (npm install --global opencode-ai), or set ALPINE_SANDBOX_SERVE to another command that serves a workspace"
                     .to_owned()
             }
+            Self::Runtime(_) => "look at the limits of this user's processes and memory".to_owned(),
             Self::Probe(_) | Self::Task(_) => "look at the log".to_owned(),
         }
     }
@@ -77,6 +80,10 @@ impl AppError {
 const fn migrate(error: &ledger::MigrateError) -> &'static str {
     use ledger::MigrateError as E;
     match error {
+        E::Edited(_) => {
+            "use the program that this ledger was migrated with, or a later one: a migration is never edited once it is shipped"
+        }
+        E::Invalid(_) => "drop it (DROP INDEX CONCURRENTLY), and run this again when no transaction is open for long",
         E::Failed(_) => "check DATABASE_URL, and that its role may create tables",
         E::Locked { .. } => {
             "run it again; in pg_stat_activity is who is in a transaction for long (a dump, a report, an idle session): let it end, or end it"

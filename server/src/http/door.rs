@@ -70,6 +70,8 @@ impl AddrListener<TcpStream, Peer> for Door {
                         stream.set_nonblocking(true)?;
                         return Ok((TcpStream::from_std(stream)?, Peer(peer)));
                     }
+                    // Who has gone meanwhile is not the last.
+                    Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
                     Err(_) => *state = State::Closed,
                 },
                 State::Closed => {

@@ -1,6 +1,6 @@
 //! What a ledger needs that was brought back from a backup, before anybody works on it.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
@@ -10,6 +10,8 @@ use super::Error;
 use crate::domain::principal::SYSTEM_ACTOR;
 
 const REQUEST_ID: &str = "after-restore";
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +27,26 @@ pub struct Restored {
 }
 
 /// Take the sessions that are not over from whoever worked on them, under fences that nobody has ever had, and let their operations
-/// go on as if no time had passed. One transaction; a second run does no harm.
+/// go on as if no time had passed since the ledger's last change of a session. One transaction; a second run does no harm.
 ///
 /// A restored ledger would give out fences a second time: to providers, which remember the first, two workers would be one. The
 /// milliseconds since 1970 are beyond every fence given out since an earlier restore too, as a session is claimed less often.
 pub async fn after_restore(database_url: &SecretString) -> Result<Restored, Error> {
+    let mut tries = TRIES;
+    loop {
+        match attempt(database_url).await {
+            // Servers that work on it lock many leases at once, too, and in another order.
+            Err(Error::Unavailable(sqlx::Error::Database(error))) if tries > 0 => {
+                tries -= 1;
+                tracing::warn!(%error, "tried again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn attempt(database_url: &SecretString) -> Result<Restored, Error> {
     let options = PgConnectOptions::from_str(database_url.expose_secret())?.application_name("alpine-server after-restore");
     // Servers that work on it already hold leases for moments only.
     let mut connection = PgConnection::connect_with(&options.options([("lock_timeout", "30s")])).await?;

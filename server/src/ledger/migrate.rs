@@ -55,6 +55,11 @@ pub enum MigrateError {
     Locked { migration: Option<i64>, patience: Duration, source: Failure },
     #[error("migration {migration} took longer than {} s and was undone", statement.as_secs())]
     TooLong { migration: i64, statement: Duration, source: Failure },
+    #[error("migration {0} was applied with another text")]
+    Edited(i64),
+    /// Left by a migration outside of a transaction that was not let finish.
+    #[error("the index {0} is not valid: what makes it was ended half way")]
+    Invalid(String),
     #[error("migration {0} is applied and is not this program's, though it is older than this program's newest")]
     Foreign(i64),
 }
@@ -96,6 +101,7 @@ pub async fn migrate(database_url: &SecretString, settings: &MigrateSettings) ->
                 tracing::warn!(migration, error = &error as &dyn std::error::Error, "locked by others; tried again");
             }
             (Some("55P03" | "40P01"), _) => return Err(MigrateError::Locked { migration, patience: settings.patience, source: error }),
+            (_, None) if let Failure::VersionMismatch(version) = &error => return Err(MigrateError::Edited(*version)),
             (Some("57014"), Some(migration)) => {
                 return Err(MigrateError::TooLong { migration, statement: settings.statement, source: error });
             }
@@ -117,6 +123,14 @@ async fn attempt(options: &PgConnectOptions) -> Result<Migrated, MigrateError> {
     let is_own = |version: i64| own.iter().any(|migration| migration.version == version);
     if let Some(foreign) = applied.iter().find(|version| !is_own(**version) && **version < newest) {
         return Err(MigrateError::Foreign(*foreign));
+    }
+    // A second try would find it there, and take the migration for done.
+    let invalid = sqlx::query_scalar!(
+        r#"SELECT i.indexrelid::regclass::text AS "index!" FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace LIMIT 1"#
+    );
+    if let Some(index) = invalid.fetch_optional(&mut connection).await? {
+        return Err(MigrateError::Invalid(index));
     }
     let missing = own.iter().filter(|migration| !applied.contains(&migration.version)).count();
     // What a newer program added is left as it is.

@@ -47,7 +47,7 @@ impl Pool {
         match &had {
             Ok(_) => self.metrics.connection_acquired(true, begun.elapsed()),
             Err(sqlx::Error::PoolTimedOut) => self.metrics.connection_acquired(false, begun.elapsed()),
-            // A database that refuses to be talked to is not a pool that is too small.
+            // Of a database that cannot be reached the pool asks again until the same time is up, which counts as that.
             Err(_) => {}
         }
         had

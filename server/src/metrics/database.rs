@@ -31,7 +31,7 @@ impl Database {
                 "alpine_database_acquire_duration_seconds",
                 [Label::of("outcome", ["acquired", "timed_out"])],
                 ACQUIRES,
-                "Wait for a connection of a pool, made anew where none was free; a transaction's with its `BEGIN`",
+                "Wait for a connection of a pool, made anew where none was free; a transaction's with its `BEGIN`; timed out: none was free, or the database could not be reached",
             ),
         }
     }

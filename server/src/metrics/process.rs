@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chrono::Utc;
 use procfs::{ProcResult, WithCurrentSystemInfo, process::Process as Kernel};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
@@ -10,16 +11,17 @@ use super::declare::Declarations;
 pub(super) struct Process {
     resident: Gauge,
     open_fds: Gauge,
-    started: Gauge,
     cpu: Counter<f64, AtomicU64>,
 }
 
 impl Process {
     pub(super) fn declare(d: &mut Declarations) -> Self {
+        // Once: what the kernel says of it moves with the clock, and may be hidden.
+        let started = d.gauge("alpine_process_start_time_seconds", "Unix time at which this process began");
+        started.set(now());
         Self {
             resident: d.gauge("alpine_process_resident_memory_bytes", "Memory of this process that is in RAM"),
             open_fds: d.gauge("alpine_process_open_fds", "File descriptors of this process that are open"),
-            started: d.gauge("alpine_process_start_time_seconds", "Unix time at which this process began"),
             cpu: d.single("alpine_process_cpu_seconds_total", "CPU time of this process, of user and system", Counter::default()),
         }
     }
@@ -38,10 +40,14 @@ impl Process {
         let whole = |figure: u64| i64::try_from(figure).unwrap_or(i64::MAX);
         self.resident.set(whole(stat.rss_bytes().get()));
         self.open_fds.set(i64::try_from(process.fd_count()?).unwrap_or(i64::MAX));
-        self.started.set(whole(procfs::boot_time_secs()? + stat.starttime / ticks));
         let seconds = (stat.utime + stat.stime) as f64 / ticks as f64;
         // A counter is only ever added to; what the kernel counts is set, in the encoding that the counter has.
         self.cpu.inner().store(seconds.to_bits(), Ordering::Relaxed);
         Ok(())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is asked for is when this process itself began")]
+fn now() -> i64 {
+    Utc::now().timestamp()
 }

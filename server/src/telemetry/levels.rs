@@ -109,3 +109,12 @@ impl Levels {
         Ok(filter.to_owned())
     }
 }
+
+/// Without a file SIGHUP does nothing.
+pub(super) async fn nothing_to_read() {
+    if let Ok(mut asked) = signal(SignalKind::hangup()) {
+        while asked.recv().await.is_some() {
+            tracing::info!("SIGHUP: there is no ALPINE_LOG_FILTER_FILE to read again");
+        }
+    }
+}

@@ -114,7 +114,11 @@ impl Guard {
 pub fn init(settings: &Settings) -> Result<Guard, TelemetryError> {
     let (subscriber, mut guard, levels) = subscriber(settings, std::io::stderr)?;
     subscriber.try_init()?;
-    guard.levels = levels.map(|levels| tokio::spawn(levels.watch()));
+    guard.levels = Some(match levels {
+        Some(levels) => tokio::spawn(levels.watch()),
+        // Sent to all replicas alike, it must not end those that have no file.
+        None => tokio::spawn(levels::nothing_to_read()),
+    });
     Ok(guard)
 }
 

@@ -32,8 +32,8 @@ const AT_ONCE: usize = 32;
 struct Seen {
     /// Sandboxes of nobody, and since when.
     strangers: HashMap<SessionId, Instant>,
-    /// Orphans that are counted already.
-    counted: HashSet<SessionId>,
+    /// Orphans that were told of already.
+    told: HashSet<SessionId>,
 }
 
 impl Worker {
@@ -63,7 +63,7 @@ impl Worker {
         let standings = self.ledger.standings(&keys).await?;
         let there: HashSet<SessionId> = listed.iter().map(|sandbox| sandbox.session).collect();
         seen.strangers.retain(|session, _| there.contains(session) && !standings.contains_key(session));
-        seen.counted.retain(|session| there.contains(session));
+        seen.told.retain(|session| there.contains(session));
         for sandbox in &listed {
             let fence = match standings.get(&sandbox.session) {
                 Some(standing) if !lifecycle::is_final(standing.state) => continue,
@@ -103,11 +103,13 @@ impl Worker {
         if in_time(self.provider().inspect(session)).await? == Status::Absent {
             return Ok(());
         }
-        if seen.counted.insert(session) {
-            self.metrics.orphan();
+        if seen.told.insert(session) {
             tracing::warn!(%session, tenant = %sandbox.tenant, "a sandbox without a session that could use it is destroyed");
         }
-        in_time(self.provider().destroy(session, fence)).await
+        in_time(self.provider().destroy(session, fence)).await?;
+        // Not before: one that cannot be removed would count again with every start of a worker, and so with every release.
+        self.metrics.orphan();
+        Ok(())
     }
 
     async fn fail_lost(&self) -> Result<(), PhaseError> {

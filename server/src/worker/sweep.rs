@@ -1,6 +1,8 @@
 //! What nobody asks for and must happen all the same: another try at what had failed, and an end to what is
 //! too old to be asked for.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
@@ -29,9 +31,11 @@ impl Worker {
     }
 
     async fn count(&self) -> Result<(), ledger::Error> {
-        let queue = self.ledger.queue().await?;
-        self.metrics.set_queue(queue.length, queue.age);
-        Ok(())
+        let queue = self.ledger.queue().await;
+        // All workers say the same: who cannot look says nothing, or the last that it saw would stand.
+        let (length, age) = queue.as_ref().map_or((0, Duration::ZERO), |queue| (queue.length, queue.age));
+        self.metrics.set_queue(length, age);
+        queue.map(drop)
     }
 
     async fn try_again(&self) -> Result<(), ledger::Error> {

@@ -21,9 +21,6 @@ pub const FIND_NOTHING: &[(&str, &str)] = &[
     ("ERR_INTERNAL|ERR_UNAVAILABLE|ERR_DEADLINE_EXCEEDED", "nothing has gone wrong in the system itself, and zeros are left out"),
 ];
 
-/// Queries that find series whose values are not numbers here.
-pub const NOT_NUMBERS: &[(&str, &str)] = &[];
-
 static METRIC: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"\b(alpine_\w+|ALERTS)\b(?:\{([^}]*)\})?"#).unwrap());
 static MATCHER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)""#).unwrap());
 static GROUPING: LazyLock<Regex> =

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use alpine_tests::{
     World,
+    api::Reply,
     cli::text,
     git_server::url,
     sse::{Block, Stream},
@@ -46,12 +47,7 @@ async fn a_server_that_goes_is_not_ready_first_and_serves_until_it_closes_and_le
     assert_eq!(world.db.count("leases WHERE owner IS NOT NULL").await, 0, "nothing is held or claimed any more");
 
     // What it lets in at the end is answered too: these come as it closes.
-    let mut last = tokio::task::JoinSet::new();
-    while asked.elapsed() < Duration::from_millis(3400) {
-        let (api, base) = (world.api("ann"), base.clone());
-        last.spawn(async move { (base, alpine_tests::api::try_send(api.request(Method::GET, "/v1/sessions")).await) });
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let replies = knock(&world, asked).await;
     let waited = waiting.await.unwrap().expect("who waits is answered");
     assert_eq!((waited.status.as_u16(), waited.body["status"].as_str()), (200, Some("running")), "{}", waited.text);
     let mut blocks = Vec::new();
@@ -61,7 +57,7 @@ async fn a_server_that_goes_is_not_ready_first_and_serves_until_it_closes_and_le
     assert!(matches!(blocks.first(), Some(Block::Retry(500..1500))), "{blocks:?}");
     assert_eq!(blocks.last(), Some(&Block::Comment("the server is going".into())));
     let (mut answered, mut refused) = (0, 0);
-    for (_, reply) in last.join_all().await {
+    for reply in replies {
         match reply {
             Ok(reply) => answered += usize::from(reply.status == 200),
             Err(error) if error.is_connect() && is_refused(&error) => refused += 1,
@@ -73,6 +69,23 @@ async fn a_server_that_goes_is_not_ready_first_and_serves_until_it_closes_and_le
     eprintln!("as it closed {answered} were answered and {refused} refused; ended after {took:?}");
     assert!(answered > 0 && refused > 0, "{answered} {refused}");
     assert!(status.success() && took < Duration::from_secs(9), "{status} after {took:?}");
+}
+
+/// Asks for something again and again until it is refused; every answer.
+async fn knock(world: &World, asked: Instant) -> Vec<reqwest::Result<Reply>> {
+    let mut last = tokio::task::JoinSet::new();
+    let mut replies = Vec::new();
+    let refuses = |replies: &[reqwest::Result<_>]| replies.iter().any(|reply| reply.as_ref().is_err_and(is_refused));
+    while !refuses(&replies) && asked.elapsed() < Duration::from_secs(8) {
+        let api = world.api("ann");
+        last.spawn(async move { alpine_tests::api::try_send(api.request(Method::GET, "/v1/sessions")).await });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        while let Some(reply) = last.try_join_next() {
+            replies.push(reply.unwrap());
+        }
+    }
+    replies.extend(last.join_all().await);
+    replies
 }
 
 fn ca(world: &World) -> reqwest::Certificate {
