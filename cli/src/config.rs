@@ -5,14 +5,13 @@ mod profiles;
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
-    net::IpAddr,
     path::{Path, PathBuf},
 };
 
-use alpine_api::ErrorCode;
+use alpine_api::{ErrorCode, is_loopback};
 use etcetera::BaseStrategy;
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 pub use self::profiles::{Known, profiles, use_profile};
 use crate::{
@@ -329,16 +328,6 @@ fn server_url(text: &str) -> Result<Url, ConfigError> {
         url.set_path(&path);
     }
     Ok(url)
-}
-
-/// Whether the address leads to this machine.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(unix)]

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use alpine_api::ErrorCode;
+use alpine_api::{ErrorCode, is_loopback};
 use reqwest::redirect;
 use url::Url;
 
-use crate::{config::is_loopback, error::Report};
+use crate::error::Report;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

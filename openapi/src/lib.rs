@@ -12,6 +12,7 @@ mod error_code;
 mod event;
 mod ids;
 mod import;
+mod loopback;
 mod operation;
 mod problem;
 mod protected_resource;
@@ -35,6 +36,7 @@ pub use import::{
     IMPORT_MAX_BYTES, IMPORT_MAX_KEYS, IMPORT_MAX_OPERATIONS, IMPORT_MAX_TRANSITIONS, ImportOutcome, ImportSession, Imported,
     ImportedFailure, ImportedKey, ImportedOperation, ImportedSession, ImportedTransition,
 };
+pub use loopback::is_loopback;
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};
 pub use protected_resource::{LoginHint, ProtectedResource};

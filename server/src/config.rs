@@ -23,7 +23,7 @@ pub use metrics::MetricsArgs;
 pub use migrate::MigrateArgs;
 pub use shown::describe;
 pub use surroundings::Surroundings;
-pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs, TracesSampler};
+pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs, TracesSampler, without_empty_otel};
 pub use verify::VerifyArgs;
 
 /// Alpine's control plane.

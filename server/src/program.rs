@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::{
     app::{self, AppError},
-    config::{Cli, Command, Surroundings, VerifyArgs, describe},
+    config::{Cli, Command, Surroundings, VerifyArgs, describe, without_empty_otel},
     http, metrics, release,
 };
 
@@ -24,7 +24,7 @@ pub fn run() -> ExitCode {
 
 async fn main() -> ExitCode {
     app::forbid_core_files();
-    let matches = Cli::command().get_matches();
+    let matches = without_empty_otel(Cli::command()).get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

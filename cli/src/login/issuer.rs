@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, path::Path, pin::Pin, time::Duration};
 
-use alpine_api::LoginHint;
+use alpine_api::{LoginHint, is_loopback};
 use chrono::TimeDelta;
 use oauth2::{
     AsyncHttpClient, ClientId, DeviceAuthorizationUrl, DeviceCodeErrorResponseType, ErrorResponseType, HttpRequest, HttpResponse,
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{About, LoginError, Tokens};
-use crate::{clock::Now, config::is_loopback, http};
+use crate::{clock::Now, http};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Logging out does not wait for an issuer that is away.

@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use alpine_api::is_loopback;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     Algorithm, AuthError, SetupError,
@@ -246,15 +247,6 @@ fn checked(issuer: &str, source: &JwksUrl) -> Result<Url, SetupError> {
         "http" if source.allow_http && is_loopback(&url) => Ok(url),
         "http" => Err(refused("is http; that is for this machine alone, and only with `allow_http = true`")),
         _ => Err(refused("is not https")),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Logs and traces. The `OTEL_*` variables are OpenTelemetry's own.
 
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::Resettable};
 use secrecy::SecretString;
 
 #[derive(Debug, Clone, Args)]
@@ -68,7 +68,38 @@ pub enum TracesSampler {
     ParentBasedTraceIdRatio,
 }
 
+/// OpenTelemetry's own variables are unset where they are empty: its specification says so, and files of settings rely on it.
+#[expect(clippy::disallowed_methods, reason = "a part of config.rs")]
+pub fn without_empty_otel(command: clap::Command) -> clap::Command {
+    without_empty(command, &|name| std::env::var_os(name).is_some_and(|value| value.is_empty()))
+}
+
+fn without_empty(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+    let unset = |name: &OsStr| name.to_string_lossy().starts_with("OTEL_") && is_empty(name);
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(unset) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(|subcommand| without_empty(subcommand, is_empty))
+}
+
 fn ratio(text: &str) -> Result<f64, String> {
     let ratio: f64 = text.parse().map_err(|_| "a number such as 0.1 is needed".to_owned())?;
     if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("it has to be from 0 to 1".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::config::Cli;
+
+    #[test]
+    fn an_empty_variable_of_opentelemetry_is_one_that_is_not_set_and_no_other() {
+        let command = without_empty(Cli::command(), &|name| name != "OTEL_SERVICE_NAME");
+        let serve = command.find_subcommand("serve").unwrap();
+        let variables: Vec<String> =
+            serve.get_arguments().filter_map(|arg| arg.get_env()).map(|name| name.to_string_lossy().into_owned()).collect();
+        assert_eq!(variables.iter().filter(|name| name.starts_with("OTEL_")).collect::<Vec<_>>(), ["OTEL_SERVICE_NAME"]);
+        assert!(variables.iter().any(|name| name == "ALPINE_LOG"), "{variables:?}");
+    }
 }

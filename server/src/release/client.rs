@@ -2,8 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
+use alpine_api::is_loopback;
 use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
+use url::Url;
 
 use super::ReleaseError;
 
@@ -82,15 +83,6 @@ pub fn shown(url: &Url) -> String {
 /// Whether a token may be sent there.
 pub fn is_private(url: &Url) -> bool {
     url.scheme() == "https" || is_loopback(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -60,15 +60,20 @@ pub async fn verify(settings: &Settings) -> Result<Report, ReleaseError> {
     for url in &settings.urls {
         checks.extend(replica::probes(&client, url).await);
     }
-    if let (Some(token), Some(url)) = (&token, settings.urls.first()) {
-        checks.push(replica::list(&client, url, token).await);
+    match (&token, settings.urls.first()) {
+        (Some(token), Some(url)) => checks.push(replica::list(&client, url, token).await),
+        _ => checks.push(Check::skipped("list", "it takes a caller's token: --token-file")),
     }
     match &settings.prometheus {
         Some(url) => {
             checks.extend(readings(&client, settings, &mut Vec::new()).await);
             checks.extend(prometheus::checks(&client, url, settings.environment.as_deref()).await);
         }
-        None => checks.extend(twice(&client, settings).await),
+        None => {
+            checks.extend(twice(&client, settings).await);
+            checks
+                .extend(["gates", "alerts"].map(|check| Check::skipped(check, "only a Prometheus with our rules can tell: --prometheus")));
+        }
     }
     Ok(Report::new(checks))
 }

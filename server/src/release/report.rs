@@ -9,6 +9,8 @@ pub enum Outcome {
     Failed,
     /// It cannot be told: something that would tell is missing.
     Unknown,
+    /// Not looked at, since it was not asked for; the verdict is made without it.
+    Skipped,
 }
 
 impl Outcome {
@@ -17,6 +19,7 @@ impl Outcome {
             Self::Passed => "ok",
             Self::Failed => "FAILED",
             Self::Unknown => "unknown",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -49,6 +52,10 @@ impl Check {
         Self { outcome: Outcome::Unknown, ..Self::failed(check, detail, runbook) }
     }
 
+    pub fn skipped(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Skipped, ..Self::passed(check, detail) }
+    }
+
     pub fn at(self, target: &str) -> Self {
         Self { target: Some(target.to_owned()), ..self }
     }
@@ -74,7 +81,7 @@ impl Report {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self.outcome {
-            Outcome::Passed => 0,
+            Outcome::Passed | Outcome::Skipped => 0,
             Outcome::Failed => 1,
             Outcome::Unknown => 2,
         }
@@ -90,9 +97,11 @@ impl Report {
             text.push_str(&format!("{:<9}{check}: {target}{detail}{runbook}\n", outcome.word()));
         }
         let count = |outcome| self.checks.iter().filter(|check| check.outcome == outcome).count();
-        let (failed, unknown, all) = (count(Outcome::Failed), count(Outcome::Unknown), self.checks.len());
+        let (failed, unknown, skipped) = (count(Outcome::Failed), count(Outcome::Unknown), count(Outcome::Skipped));
+        let all = self.checks.len() - skipped;
         text + &match self.outcome {
-            Outcome::Passed => format!("healthy: {all} checks"),
+            Outcome::Passed | Outcome::Skipped if skipped == 0 => format!("healthy: {all} checks"),
+            Outcome::Passed | Outcome::Skipped => format!("healthy: {all} checks; {skipped} skipped"),
             Outcome::Failed => format!("not healthy: {failed} of {all} checks failed"),
             Outcome::Unknown => format!("not known to be healthy: {unknown} of {all} checks could not be made"),
         }
@@ -131,5 +140,7 @@ mod tests {
             (&"failed".into(), &"https://a".into(), &"unknown".into())
         );
         assert!(json["checks"][0].get("runbook").is_none());
+        let report = Report::new(vec![Check::passed("live", "x"), Check::skipped("gates", "y")]);
+        assert_eq!((report.exit_code(), report.text().as_str()), (0, "ok       live: x\nskipped  gates: y\nhealthy: 1 checks; 1 skipped"));
     }
 }

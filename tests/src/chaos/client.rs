@@ -31,6 +31,13 @@ pub struct Told {
 }
 
 impl Told {
+    /// What this request is answered.
+    pub async fn of(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        Ok(Self { status, body: serde_json::from_str(&response.text().await?).unwrap_or_default() })
+    }
+
     /// Whether asking again may get another answer.
     fn is_passing(&self) -> bool {
         matches!(self.status, 429 | 503)
@@ -135,12 +142,7 @@ impl Client {
             request = request.json(&body);
         }
         let asked = Instant::now();
-        let answered = async {
-            let response = request.send().await?;
-            let status = response.status().as_u16();
-            response.text().await.map(|text| Told { status, body: serde_json::from_str(&text).unwrap_or_default() })
-        };
-        match answered.await {
+        match Told::of(request).await {
             Ok(told) => {
                 self.journal.counts(action, told.status);
                 if matches!(action, "up" | "down") {

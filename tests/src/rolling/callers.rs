@@ -159,12 +159,7 @@ impl Caller {
         request = key.iter().fold(request, |request, key| request.header("Idempotency-Key", *key));
         request = body.iter().fold(request, |request, body| request.json(body));
         let asked = Instant::now();
-        let answered = async {
-            let response = request.send().await?;
-            let status = response.status().as_u16();
-            response.text().await.map(|text| Told { status, body: serde_json::from_str(&text).unwrap_or_default() })
-        };
-        match answered.await {
+        match Told::of(request).await {
             Ok(told) => {
                 self.counts(action, &told);
                 if matches!(action, "up" | "down") {
