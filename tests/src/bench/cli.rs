@@ -2,49 +2,25 @@
 //! connection, next to curl of the same addresses.
 
 use std::{
-    fmt,
     process::{Command, Stdio},
     time::Instant,
 };
 
 use anyhow::{Context, ensure};
-use serde::Serialize;
 use serde_json::Value;
 
-use super::{Options, median};
+use super::{
+    Options,
+    report::{Row, Section, Target},
+    samples::milliseconds,
+};
 use crate::{World, bins};
 
 const ROWS: u32 = 500;
 /// Runs of each in one round.
 const RUNS: usize = 10;
 
-/// One pair: medians over all runs, milliseconds.
-#[derive(Debug, Serialize)]
-pub struct Row {
-    pub what: String,
-    pub alpine_ms: f64,
-    pub other: String,
-    pub other_ms: f64,
-    /// The median of each pair's own ratio.
-    pub ratio: f64,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Report {
-    pub pairs: usize,
-    pub rows: Vec<Row>,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the command line, medians of {} pairs in turn", self.pairs)?;
-        writeln!(f, "| what | alpine, ms | next to it | ms | ratio |\n|---|---|---|---|---|")?;
-        let row = |r: &Row| format!("| {} | {:.1} | {} | {:.1} | {:.2} |", r.what, r.alpine_ms, r.other, r.other_ms, r.ratio);
-        self.rows.iter().try_for_each(|r| writeln!(f, "{}", row(r)))
-    }
-}
-
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
+pub async fn run(options: &Options) -> anyhow::Result<Section> {
     let world = World::with(&[("ALPINE_ROLE", "api"), ("ALPINE_LOG", "warn")]).await;
     world
         .db
@@ -74,9 +50,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let rows = vec![
         pair(pairs, "version", || alpine(&["version"]), "/bin/true", || Command::new("/bin/true"))?,
         pair(pairs, "list --limit 200", || alpine(&["list", "--json", "--limit", "200"]), "curl of the page", || curl(&pages[..1]))?,
-        pair(pairs, "list of 500", || alpine(&["list", "--json"]), "curl of the same pages", || curl(&pages))?,
+        pair(pairs, "list of 500", || alpine(&["list", "--json"]), "curl of the same pages", || curl(&pages))?.target(Target::AtMost(1.5)),
     ];
-    Ok(Report { pairs, rows })
+    let about = format!("The command line as a program, medians of {pairs} pairs in turn.");
+    Ok(Section { name: "command line", about, rows })
 }
 
 /// The addresses that `list` asks for, one after the other.
@@ -101,16 +78,14 @@ fn pair(pairs: usize, what: &str, alpine: impl Fn() -> Command, name: &str, othe
     for _ in 0..pairs {
         figures.push((took(alpine())?, took(other())?));
     }
-    let of = |figure: fn(&(f64, f64)) -> f64| median(figures.iter().map(figure).collect());
-    let (alpine_ms, other_ms, ratio) = (of(|(ours, _)| *ours), of(|(_, other)| *other), of(|(ours, other)| ours / other));
-    Ok(Row { what: what.to_owned(), alpine_ms, other: name.to_owned(), other_ms, ratio })
+    Ok(Row::of_pairs(what, "ms", name, &figures))
 }
 
 fn took(mut command: Command) -> anyhow::Result<f64> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let begun = Instant::now();
     let output = command.spawn().and_then(std::process::Child::wait_with_output).with_context(|| format!("{command:?}"))?;
-    let took = begun.elapsed().as_secs_f64() * 1000.0;
+    let took = milliseconds(begun.elapsed());
     let said: Value = String::from_utf8_lossy(&output.stderr).into_owned().into();
     ensure!(output.status.success(), "{command:?} failed: {said}");
     Ok(took)

@@ -3,13 +3,15 @@
 //! The operations are `up`s of a repository on the machine's own address, which the server refuses when it looks the name up: each
 //! is accepted, claimed, failed and cleaned up, with all the commits of that, and starts no program.
 
-use std::{fmt, net::IpAddr, ops::Range, time::Duration};
+use std::{net::IpAddr, ops::Range, time::Duration};
 
 use anyhow::{Context, ensure};
-use serde::Serialize;
 use tokio::{task::JoinSet, time::sleep};
 
-use super::Options;
+use super::{
+    Options,
+    report::{Row, Section, Target},
+};
 use crate::{World, api::Api};
 
 /// The second is ten times the first.
@@ -18,48 +20,34 @@ const GROWTH: u64 = 10;
 const SETTLE: Duration = Duration::from_secs(10);
 const MB: f64 = 1024.0 * 1024.0;
 
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Resident memory, MB.
-    pub idle: f64,
-    pub rows: Vec<Row>,
-    /// The last over the one before.
-    pub ratio: f64,
-}
+/// Idle, and the growth from the first part of the operations to all.
+const MOST_IDLE: f64 = 40.0;
+const MOST_GROWTH: f64 = 1.1;
+const CONNECTIONS: usize = 24;
 
-#[derive(Debug, Serialize)]
-pub struct Row {
-    pub operations: u64,
-    pub resident: f64,
-    pub seconds: f64,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "resident memory of one server that serves and works\n| operations | MB | in, s |\n|---|---|---|")?;
-        writeln!(f, "| 0 (idle) | {:.1} | |", self.idle)?;
-        self.rows.iter().try_for_each(|row| writeln!(f, "| {} | {:.1} | {:.0} |", row.operations, row.resident, row.seconds))?;
-        writeln!(f, "the last over the one before: {:.2}", self.ratio)
-    }
-}
-
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
+pub async fn run(options: &Options) -> anyhow::Result<Section> {
     let host = own_name().await?;
     let world = World::with(&[("ALPINE_LOG", "warn"), ("ALPINE_WORKER_CONCURRENCY", "64")]).await;
     sleep(SETTLE).await;
     let idle = resident(&world).await?;
-    let (mut rows, mut done) = (Vec::new(), 0);
-    for until in [options.operations / GROWTH, options.operations] {
-        let begun = tokio::time::Instant::now();
-        fail(&world, &host, done..until, options.connections).await?;
+    let all = u64::from(options.at_scale(100_000));
+    let (mut after, mut done, begun) = (Vec::new(), 0, tokio::time::Instant::now());
+    for until in [all / GROWTH, all] {
+        fail(&world, &host, done..until, CONNECTIONS).await?;
         done = until;
         until_ended(&world, done).await?;
-        let seconds = begun.elapsed().as_secs_f64();
         sleep(SETTLE).await;
-        rows.push(Row { operations: done, resident: resident(&world).await?, seconds });
+        after.push(resident(&world).await?);
     }
-    let ratio = rows[1].resident / rows[0].resident;
-    Ok(Report { idle, rows, ratio })
+    let (first, last) = (after[0], after[1]);
+    let rows = vec![
+        Row::within("idle", "MB", idle, MOST_IDLE),
+        Row::of_pairs(format!("after {all} operations"), "MB", format!("after {}", all / GROWTH), &[(last, first)])
+            .target(Target::AtMost(MOST_GROWTH))
+            .detail(format!("in {:.0} s", begun.elapsed().as_secs_f64())),
+    ];
+    let about = "Resident memory of one server that serves and works.".to_owned();
+    Ok(Section { name: "memory", about, rows })
 }
 
 /// A name that leads to this machine, and is not one of those that are refused at once.

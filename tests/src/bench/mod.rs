@@ -1,20 +1,36 @@
 //! Measurements as ratios in one run: what is compared takes turns, on one machine, in one process.
 
+mod accept;
+mod bare;
 mod cli;
 mod load;
+mod machine;
 mod memory;
 mod pgbench;
+mod plot;
+mod reads;
+mod report;
 mod rls;
+mod samples;
+mod stage;
 mod wait;
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
-use serde::Serialize;
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use report::Report;
+use report::Section;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
+    /// Everything, one after the other.
+    All,
+    /// An `up`'s accept, and many of one key.
+    Accept,
+    /// `status` and `list`.
+    Reads,
     /// Row-level security, on and off.
     Rls,
     /// From a commit to the client that waits for it.
@@ -26,62 +42,75 @@ pub enum What {
 }
 
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[arg(value_enum, default_value = "all")]
     pub what: What,
     /// Rounds; each thing is measured once in each.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 5)]
     pub rounds: usize,
     /// Seconds of one measurement.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 3)]
     pub seconds: u64,
-    /// Connections at once; sessions at once of `wait`.
-    #[arg(long, default_value_t = 8)]
-    pub connections: usize,
-    /// Sessions of `wait`.
-    #[arg(long, default_value_t = 200)]
-    pub sessions: usize,
-    /// Who wait beside them for one operation, in `wait`, and are told of its end all at once.
-    #[arg(long, default_value_t = 0)]
-    pub waiters: usize,
-    /// Operations of `memory`, the first tenth of which is what the rest is compared with.
-    #[arg(long, default_value_t = 100_000)]
-    pub operations: u64,
+    /// One round of little, to see that it runs: its figures say nothing.
+    #[arg(long)]
+    pub short: bool,
     /// Where the figures are written as JSON too.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Where they are drawn (SVG).
+    #[arg(long)]
+    pub svg: Option<PathBuf>,
+    #[command(subcommand)]
+    pub part: Option<Part>,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Report {
-    Rls(rls::Report),
-    Wait(wait::Report),
-    Cli(cli::Report),
-    Memory(memory::Report),
+/// What the bench starts of itself.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Part {
+    #[command(hide = true)]
+    Bare(bare::BareArgs),
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rls(report) => report.fmt(f),
-            Self::Wait(report) => report.fmt(f),
-            Self::Cli(report) => report.fmt(f),
-            Self::Memory(report) => report.fmt(f),
-        }
+impl Options {
+    /// So many rows, or a fiftieth.
+    const fn at_scale(&self, rows: u32) -> u32 {
+        if self.short { rows / 50 } else { rows }
     }
 }
 
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
-    match options.what {
-        What::Rls => rls::run(options).await.map(Report::Rls),
-        What::Wait => wait::run(options).await.map(Report::Wait),
-        What::Cli => Box::pin(cli::run(options)).await.map(Report::Cli),
-        What::Memory => Box::pin(memory::run(options)).await.map(Report::Memory),
+/// `None`: it was a part of another bench, and has ended.
+pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option<Report>> {
+    if let Some(Part::Bare(args)) = &options.part {
+        bare::serve(args).await?;
+        return Ok(None);
     }
+    if options.short {
+        (options.rounds, options.seconds) = (1, 1);
+    }
+    let all = [What::Accept, What::Reads, What::Rls, What::Wait, What::Cli, What::Memory];
+    let mut sections = Vec::new();
+    for what in all.into_iter().filter(|what| [*what, What::All].contains(&options.what)) {
+        sections.push(section(what, &options).await?);
+    }
+    let report = Report { machine: machine::described(), command, sections };
+    if let Some(file) = &options.json {
+        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+    }
+    if let Some(file) = &options.svg {
+        std::fs::write(file, plot::svg(&report))?;
+    }
+    Ok(Some(report))
 }
 
-/// The middle one; the lower of two.
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+async fn section(what: What, options: &Options) -> anyhow::Result<Section> {
+    match what {
+        What::Accept => Box::pin(accept::run(options)).await,
+        What::Reads => Box::pin(reads::run(options)).await,
+        What::Rls => Box::pin(rls::run(options)).await,
+        What::Wait => Box::pin(wait::run(options)).await,
+        What::Cli => Box::pin(cli::run(options)).await,
+        What::Memory => Box::pin(memory::run(options)).await,
+        What::All => anyhow::bail!("everything is no section"),
+    }
 }

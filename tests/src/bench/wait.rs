@@ -4,74 +4,45 @@
 //! committed (`track_commit_timestamp`: as the commit record is written, before it is on disk), by the clock of the same
 //! machine by which the client notes what it was told.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use reqwest::{Method, header};
-use serde::Serialize;
 use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 
-use super::Options;
+use super::{
+    Options,
+    report::{Row, Section},
+    samples::Samples,
+    stage::{PRINCIPAL, Stage},
+};
 use crate::{
     REPO,
     api::{Api, send},
-    base,
     cli::text,
-    db::{Db, uuid},
+    db::uuid,
     drive::CHEAP_SERVE,
-    ground::Ground,
-    postgres::Postgres,
-    sandboxes,
     server::Server,
     sse::Stream,
     until,
 };
 
 const POLL: Duration = Duration::from_secs(1);
-const POLLS: &str = "polls each second";
+/// Sessions on their way at once.
+const AT_ONCE: usize = 4;
+/// Milliseconds from the commit.
+const MOST: f64 = 50.0;
+/// MB.
+const MOST_MEMORY: f64 = 120.0;
 /// Installs for as long as its file is not there.
 const GATED: &str = "https://github.com/org/gated.git";
 /// Connections that those who wait beside share.
 const SHARED: usize = 16;
 
-/// How long after the commit clients of one kind knew, in milliseconds.
-#[derive(Debug, Serialize)]
-pub struct Row {
-    pub what: &'static str,
-    pub p50: f64,
-    pub p95: f64,
-    pub max: f64,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Report {
-    pub sessions: usize,
-    pub at_once: usize,
-    /// Who waited for another operation all the while.
-    pub waiters: usize,
-    pub rows: Vec<Row>,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "commit of `ready` to the waiting client, {} sessions, {} at once, {} more waiters, another replica, fsync on",
-            self.sessions, self.at_once, self.waiters
-        )?;
-        writeln!(f, "| client | p50, ms | p95, ms | max, ms | p95 of polling / this |\n|---|---|---|---|---|")?;
-        let polling = self.rows.iter().find(|row| row.what == POLLS).map_or(f64::NAN, |row| row.p95);
-        self.rows
-            .iter()
-            .try_for_each(|r| writeln!(f, "| {} | {:.1} | {:.1} | {:.1} | {:.0} |", r.what, r.p50, r.p95, r.max, polling / r.p95))
-    }
-}
-
-struct Stage {
-    ground: Ground,
-    db: Db,
-    works: Server,
-    serves: Server,
+/// One replica that works, and one that serves.
+struct Two {
+    stage: Stage,
+    serves: usize,
 }
 
 /// A session that is ready once its gate is open.
@@ -89,43 +60,54 @@ struct Known {
     session: String,
 }
 
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
-    let stage = Arc::new(Box::pin(Stage::set()).await);
-    let gated = stage.begin_gated().await;
-    let beside = stage.wait_beside(&gated.operation, options.waiters).await;
-    let places = Arc::new(Semaphore::new(options.connections));
+pub async fn run(options: &Options) -> anyhow::Result<Section> {
+    let (sessions, waiters) = if options.short { (8, 20) } else { (200, 1000) };
+    let two = Arc::new(Box::pin(Two::set()).await);
+    let gated = two.begin_gated().await;
+    let beside = two.wait_beside(&gated.operation, waiters).await;
+    let held = two.connections_in_use().await;
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut all = JoinSet::new();
-    for number in 0..options.sessions {
-        let (stage, places) = (Arc::clone(&stage), Arc::clone(&places));
+    for number in 0..sessions {
+        let (two, places) = (Arc::clone(&two), Arc::clone(&places));
         all.spawn(async move {
             let _place = places.acquire().await?;
-            stage.watch(number).await
+            two.watch(number).await
         });
     }
     let mut times: [Vec<f64>; 3] = Default::default();
     while let Some(known) = all.join_next().await {
         let known = known??;
-        let committed = stage.committed(&known.session).await;
+        let committed = two.committed(&known.session).await;
         for (times, at) in times.iter_mut().zip([known.waited, known.told, known.polled]) {
             times.push(after(committed, at));
         }
     }
-    let kinds = ["Prefer: wait", "events, SSE", POLLS];
-    let mut rows: Vec<Row> = kinds.into_iter().zip(times).map(|(what, times)| row(what, times)).collect();
-    if options.waiters > 0 {
-        std::fs::write(&gated.gate, "")?;
-        let told = beside.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-        let committed = stage.committed(&gated.session).await;
-        rows.push(row("Prefer: wait, all of the others at once", told.into_iter().map(|at| after(committed, at)).collect()));
-    }
-    Ok(Report { sessions: options.sessions, at_once: options.connections, waiters: options.waiters, rows })
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
-fn row(what: &'static str, mut times: Vec<f64>) -> Row {
-    times.sort_by(f64::total_cmp);
-    let part = |part: f64| times.get((times.len().saturating_sub(1) as f64 * part).round() as usize).copied().unwrap_or(f64::NAN);
-    Row { what, p50: part(0.5), p95: part(0.95), max: part(1.0) }
+    let resident = two.serves().metric("alpine_process_resident_memory_bytes", &[]).await.unwrap_or(f64::NAN) / 1024.0 / 1024.0;
+    std::fs::write(&gated.gate, "")?;
+    let told = beside.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let committed = two.committed(&gated.session).await;
+    let at_once = Samples::of(told.into_iter().map(|at| after(committed, at)).collect());
+    let [waited, told, polled] = times.map(Samples::of);
+    let against_polling = |what: &str, samples: &Samples| {
+        Row::of_pairs(what, "ms", "p95 of a client that polls each second", &[(samples.part(0.95), polled.part(0.95))])
+            .detail(samples.told())
+    };
+    let rows = vec![
+        Row::within("Prefer: wait, p95", "ms", waited.part(0.95), MOST).detail(waited.told()),
+        Row::within("events (SSE), p95", "ms", told.part(0.95), MOST).detail(told.told()),
+        against_polling("Prefer: wait, p95", &waited),
+        against_polling("events (SSE), p95", &told),
+        Row::of_pairs(format!("{waiters} told at once, p95"), "ms", "one at a time", &[(at_once.part(0.95), waited.part(0.95))])
+            .detail(at_once.told()),
+        Row::within(format!("memory of the replica that {waiters} wait at"), "MB", resident, MOST_MEMORY),
+        Row::none(format!("database connections that {waiters} waiting hold"), held).detail("in use while all wait and nothing happens"),
+    ];
+    let about = format!(
+        "From the commit of `ready` to the waiting client: {sessions} sessions, {AT_ONCE} at once, {waiters} more who wait beside, at another replica \
+         than the one that works, fsync on."
+    );
+    Ok(Section { name: "wait", about, rows })
 }
 
 /// Milliseconds.
@@ -151,27 +133,32 @@ async fn the_end(api: &Api, operation: &str) -> anyhow::Result<DateTime<Utc>> {
     }
 }
 
-impl Stage {
+impl Two {
     async fn set() -> Self {
-        let ground = Ground::prepare();
-        ground.git.with_files("org/repo", &[("README.md", "hello\n")]);
-        ground.git.with_files("org/gated", &[(".alpine.toml", "install = \"while [ ! -e gate ]; do sleep 0.1; done\"\n")]);
-        let settings = ["fsync=on", "full_page_writes=on", "track_commit_timestamp=on", "max_connections=200"];
-        let cluster = Box::leak(Box::new(Box::pin(Postgres::start(&settings)).await));
-        cluster.create_migrated("bench").await;
-        let server = async |role: &str| {
-            let mut env = ground.environment(&cluster.url("bench"));
-            for (name, value) in [("ALPINE_ROLE", role), ("ALPINE_LOG", "warn"), ("ALPINE_SANDBOX_SERVE", CHEAP_SERVE)] {
-                env.insert(name.to_owned(), value.to_owned());
-            }
-            Server::start(env, base::free_port(), ground.dir.join(format!("{role}.log")), &ground.pki).await
-        };
-        let (works, serves) = (server("worker").await, server("api").await);
-        Self { db: Db::new(cluster.url("bench")), ground, works, serves }
+        let mut stage = Box::pin(Stage::set(&["track_commit_timestamp=on"])).await;
+        stage.ground.git.with_files("org/repo", &[("README.md", "hello\n")]);
+        stage.ground.git.with_files("org/gated", &[(".alpine.toml", "install = \"while [ ! -e gate ]; do sleep 0.1; done\"\n")]);
+        Box::pin(stage.serve("worker", &[("ALPINE_SANDBOX_SERVE", CHEAP_SERVE)])).await;
+        let serves = Box::pin(stage.serve("api", &[])).await;
+        Self { stage, serves }
+    }
+
+    fn serves(&self) -> &Server {
+        &self.stage.servers[self.serves]
+    }
+
+    /// The fewest of a few looks: reads come and go.
+    async fn connections_in_use(&self) -> f64 {
+        let mut fewest = f64::INFINITY;
+        for _ in 0..10 {
+            sleep(POLL / 2).await;
+            fewest = self.serves().metric("alpine_database_connections", &["state=\"used\""]).await.unwrap_or(f64::NAN).min(fewest);
+        }
+        fewest
     }
 
     fn api(&self) -> Api {
-        Api::new(self.ground.pki.client(), self.serves.base(), self.ground.token("dev", "ann", &[]))
+        Api::new(self.stage.ground.pki.client(), self.serves().base(), self.stage.token(PRINCIPAL))
     }
 
     async fn begin_gated(&self) -> Gated {
@@ -180,7 +167,7 @@ impl Stage {
         let (session, operation) = (text(up.expect(202), "session_id"), text(&up.body, "operation_id"));
         let path = format!("/v1/sessions/{session}");
         until("it installs", POLL * 60, || async { (api.get(&path).await.body["state"] == "installing").then_some(()) }).await;
-        let gate = self.ground.data_dir.join("sandboxes").join(&session).join("workspace/gate");
+        let gate = self.stage.ground.data_dir.join("sandboxes").join(&session).join("workspace/gate");
         Gated { session, operation, gate }
     }
 
@@ -194,7 +181,7 @@ impl Stage {
         }
         #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
         let wanted = Some(waiters as f64);
-        let wait = || async { (self.serves.metric("alpine_http_requests_in_flight", &[]).await >= wanted).then_some(()) };
+        let wait = || async { (self.serves().metric("alpine_http_requests_in_flight", &[]).await >= wanted).then_some(()) };
         until("they wait", POLL * 60, wait).await;
         all
     }
@@ -233,17 +220,9 @@ impl Stage {
 
     async fn committed(&self, session: &str) -> DateTime<Utc> {
         let id = uuid(session);
-        self.db
+        self.stage
+            .db
             .one(&format!("SELECT pg_xact_commit_timestamp(xmin) FROM transitions WHERE session_id = '{id}' AND to_state = 'ready'"))
             .await
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.works.kill();
-        self.serves.kill();
-        sandboxes::kill_all(&self.ground.data_dir);
-        sandboxes::remove_groups(&self.ground.data_dir);
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo run --release -p alpine-tests --bin bench -- rls`, or `cli`
+//! `cargo run --release -p alpine-tests --bin bench -- [all|accept|reads|…] [--json FILE] [--svg FILE]`
 
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
@@ -7,11 +7,9 @@ use clap::Parser;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
-    let report = Box::pin(bench::run(&options)).await?;
-    if let Some(file) = &options.json {
-        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+    let command = std::iter::once("bench".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ");
+    if let Some(report) = Box::pin(bench::run(Options::parse(), command)).await? {
+        println!("{report}");
     }
-    println!("{report}");
     Ok(())
 }
