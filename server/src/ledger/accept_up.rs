@@ -1,10 +1,11 @@
 //! The accept of an `up`: key, session, operation, lease and first transition in one statement.
 
-use alpine_api::{Operation, OperationId, OperationKind, SessionId};
+use alpine_api::{Operation, OperationId, OperationKind, OperationStatus, SessionId, SessionState};
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{Error, TenantLedger, scope::in_tenant, seal::Place};
+use super::{Error, TenantLedger, scope::in_tenant, seal::Place, views::OperationRow};
 use crate::domain::{
     Fault,
     idempotency::{self, Earlier, IdempotencyKey, Replay},
@@ -37,7 +38,8 @@ pub enum UpAnswer {
 /// What the one statement came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Inserted {
-    Up,
+    /// When: the database's time, which everything that was written with it carries.
+    Up(DateTime<Utc>),
     KeyTaken,
     /// Nothing opens the repository; the key may be taken all the same.
     NoCredential,
@@ -56,24 +58,22 @@ impl TenantLedger {
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
         let (session, operation) = (SessionId::generate(), OperationId::generate());
-        let (id, stored) = loop {
+        let (operation, stored) = loop {
             let inserted = self.insert_up(&up, &fingerprint, session, operation).await?;
-            if inserted == Inserted::Up {
+            if let Inserted::Up(at) = inserted {
                 self.ledger.hub.work();
-                return Ok(UpAnswer::Accepted(self.view_operation(operation).await?));
+                return Ok(UpAnswer::Accepted(accepted(&up, session, operation, at).try_into()?));
             }
             // The key is taken, and what it names is committed: a new statement sees it, unless the key was
             // swept just now and is free again. Its operation answers whatever has become of credentials.
             match (self.first(&up).await?, inserted) {
-                (Some(first), _) => break first,
+                (Some((row, stored)), _) => break (Operation::try_from(row)?, stored),
                 (None, Inserted::NoCredential) => return Err(missing(up.repo_url.scheme()).into()),
                 (None, _) => {}
             }
         };
-        // Decided by the very look that is shown: between two of them a `down` may come.
-        let operation = self.view_operation(id).await?;
         let earlier = Earlier {
-            operation_id: id,
+            operation_id: operation.operation_id,
             fingerprint: stored,
             status: operation.status,
             failure: operation.error.clone(),
@@ -125,7 +125,7 @@ impl TenantLedger {
                 INSERT INTO transitions (tenant_id, session_id, seq, to_state, actor, reason, operation_id, fence)
                 SELECT $1, $6, 1, 'requested', $2, 'up accepted', $5, 0 FROM key
             )
-            SELECT opens AS "opens!", (SELECT count(*) FROM key) AS "inserted!" FROM asked"#,
+            SELECT opens AS "opens!", (SELECT count(*) FROM key) AS "inserted!", now() AS "at!" FROM asked"#,
             self.tenant.as_str(),
             up.principal.id.as_str(),
             up.key.as_str(),
@@ -154,18 +154,21 @@ impl TenantLedger {
         .fetch_one(self.statements())
         .await?;
         Ok(match (row.inserted, row.opens) {
-            (1, _) => Inserted::Up,
+            (1, _) => Inserted::Up(row.at),
             (_, true) => Inserted::KeyTaken,
             (_, false) => Inserted::NoCredential,
         })
     }
 
-    /// The operation that a key names, and the fingerprint of the request that it came with.
-    async fn first(&self, up: &NewUp) -> Result<Option<(OperationId, Vec<u8>)>, Error> {
+    /// The operation that a key names, as it stands, and the fingerprint of the request that it came with. Both by one look: a `down`
+    /// may come between two.
+    async fn first(&self, up: &NewUp) -> Result<Option<(OperationRow, Vec<u8>)>, Error> {
         let row = in_tenant!(
             query(
-                "SELECT operation_id, fingerprint FROM idempotency_keys
-                 WHERE tenant_id = tenant.id AND principal_id = $2 AND action = 'up' AND key = $3"
+                "SELECT k.fingerprint, o.operation_id, o.session_id, o.kind, o.status, o.phase, o.error, o.created_at, o.finished_at,
+                     s.principal_id, s.state, s.target_commit_sha, s.opencode_url, s.ready_at, s.durable_object_id, s.persisted_at
+                 FROM idempotency_keys k JOIN operations o USING (tenant_id, operation_id) JOIN sessions s USING (tenant_id, session_id)
+                 WHERE k.tenant_id = tenant.id AND k.principal_id = $2 AND k.action = 'up' AND k.key = $3"
             ),
             self.tenant.as_str(),
             up.principal.id.as_str(),
@@ -173,6 +176,46 @@ impl TenantLedger {
         )
         .fetch_optional(self.statements())
         .await?;
-        Ok(row.map(|row| (OperationId::from_uuid(row.operation_id), row.fingerprint)))
+        Ok(row.map(|row| {
+            let operation = OperationRow {
+                operation_id: row.operation_id,
+                session_id: row.session_id,
+                kind: row.kind,
+                status: row.status,
+                phase: row.phase,
+                error: row.error,
+                created_at: row.created_at,
+                finished_at: row.finished_at,
+                principal_id: row.principal_id,
+                state: row.state,
+                target_commit_sha: row.target_commit_sha,
+                opencode_url: row.opencode_url,
+                ready_at: row.ready_at,
+                durable_object_id: row.durable_object_id,
+                persisted_at: row.persisted_at,
+            };
+            (operation, row.fingerprint)
+        }))
+    }
+}
+
+/// The operation as the statement has just written it; to read it would be another round trip.
+fn accepted(up: &NewUp, session: SessionId, operation: OperationId, at: DateTime<Utc>) -> OperationRow {
+    OperationRow {
+        operation_id: operation.uuid(),
+        session_id: session.uuid(),
+        kind: OperationKind::Up.as_str().to_owned(),
+        status: OperationStatus::Queued.as_str().to_owned(),
+        phase: Phase::Resolve.as_str().to_owned(),
+        error: None,
+        created_at: at,
+        finished_at: None,
+        principal_id: up.principal.id.as_str().to_owned(),
+        state: SessionState::Requested.as_str().to_owned(),
+        target_commit_sha: None,
+        opencode_url: None,
+        ready_at: None,
+        durable_object_id: None,
+        persisted_at: None,
     }
 }

@@ -109,11 +109,11 @@ async fn same_key(stage: &Stage, server: usize, options: &Options) -> anyhow::Re
     let mut pairs = Vec::new();
     for round in 0..options.rounds {
         let (principal, token) = (format!("s{round}"), stage.token(&format!("s{round}")));
-        let same = move |_, _| load::request("/v1/sessions", &token, Some("the same"), Some(up_body()));
+        let same = move |_, _| load::request("/v1/sessions", &token, Some("the-same"), Some(up_body()));
         let ours = load::run(&mut connections, length, same).await?;
         let made: i64 = stage.db.one(&format!("SELECT count(*) FROM operations WHERE actor = '{principal}'")).await;
         anyhow::ensure!(made == 1, "{made} operations of one key");
-        let sql = statement(&format!("sp{round}"), "'the same'", &id(3, round), &id(4, round))?;
+        let sql = statement(&format!("sp{round}"), "'the-same'", &id(3, round), &id(4, round))?;
         std::fs::write(&file, script(&sql))?;
         let bare = pgbench::per_second(&stage.url, "alpine_api", &file, OF_ONE_KEY, options.seconds).await?;
         pairs.push((ours.per_second, bare));

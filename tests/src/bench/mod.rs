@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use reads::Read;
 pub use report::Report;
 use report::Section;
 
@@ -29,8 +30,10 @@ pub enum What {
     All,
     /// An `up`'s accept, and many of one key.
     Accept,
-    /// `status` and `list`.
-    Reads,
+    /// Many `status`es.
+    Status,
+    /// Many `list`s.
+    List,
     /// Row-level security, on and off.
     Rls,
     /// From a commit to the client that waits for it.
@@ -88,7 +91,7 @@ pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option
     if options.short {
         (options.rounds, options.seconds) = (1, 1);
     }
-    let all = [What::Accept, What::Reads, What::Rls, What::Wait, What::Cli, What::Memory];
+    let all = [What::Accept, What::Status, What::List, What::Rls, What::Wait, What::Cli, What::Memory];
     let mut sections = Vec::new();
     for what in all.into_iter().filter(|what| [*what, What::All].contains(&options.what)) {
         sections.push(section(what, &options).await?);
@@ -106,7 +109,8 @@ pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option
 async fn section(what: What, options: &Options) -> anyhow::Result<Section> {
     match what {
         What::Accept => Box::pin(accept::run(options)).await,
-        What::Reads => Box::pin(reads::run(options)).await,
+        What::Status => Box::pin(reads::run(Read::Status, options)).await,
+        What::List => Box::pin(reads::run(Read::List, options)).await,
         What::Rls => Box::pin(rls::run(options)).await,
         What::Wait => Box::pin(wait::run(options)).await,
         What::Cli => Box::pin(cli::run(options)).await,

@@ -23,6 +23,7 @@ pub(super) const SERVE_MARK: &str = "ALPINE_SERVE";
 
 /// Of a process's flags.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+const EXITING: u64 = 0x0000_0004;
 const LOOKS: u32 = 100;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -39,9 +40,10 @@ impl Started {
         Ok(Process::read(pid)?.map(|process| process.id))
     }
 
-    /// What cannot be read (too many open files, say) is not dead for that.
+    /// What cannot be read (too many open files, say) is not dead for that. What is on its way out is: it runs none of its program
+    /// again, and has no environment by which a session's processes could be told.
     pub fn alive(self) -> io::Result<bool> {
-        Ok(Self::find(self.pid)? == Some(self))
+        Ok(Process::read(self.pid)?.is_some_and(|process| process.id == self && !process.exiting))
     }
 
     pub fn signal(self, signal: Signal) {
@@ -74,6 +76,9 @@ pub(super) struct Process {
     pub keeper: bool,
     /// A thread of the kernel's.
     kernel: bool,
+    /// The last of its threads is between its end and being a zombie. On a busy machine that takes a while; the first process of a
+    /// namespace waits there for all the others.
+    exiting: bool,
 }
 
 impl Process {
@@ -97,15 +102,17 @@ impl Process {
         }
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace);
         let namespaces: Vec<&str> = line("NSpid:").map(Iterator::collect).unwrap_or_default();
+        let (flags, threads) = (fields.get(6)?.parse::<u64>().ok()?, fields.get(17)?.parse().ok()?);
         Some(Self {
             id: Started { pid, start: fields.get(19)?.parse().ok()? },
             parent: fields.get(1)?.parse().ok()?,
             sid: fields.get(3)?.parse().ok()?,
-            threads: fields.get(17)?.parse().ok()?,
+            threads,
             uid: line("Uid:")?.next()?.parse().ok()?,
             init: namespaces.len() > 1 && namespaces.last() == Some(&"1"),
             keeper: name.ends_with("(bwrap"),
-            kernel: fields.get(6)?.parse::<u64>().ok()? & KERNEL_THREAD != 0,
+            kernel: flags & KERNEL_THREAD != 0,
+            exiting: flags & EXITING != 0 && threads <= 1,
         })
     }
 
@@ -120,7 +127,7 @@ impl Process {
         let read = |what: &str| fs::read(format!("/proc/{}/{what}", self.id.pid));
         for _ in 0..LOOKS {
             match read("environ") {
-                Ok(environ) if environ.is_empty() && !self.kernel && read("cmdline").is_ok_and(|line| line.is_empty()) => {}
+                Ok(environ) if environ.is_empty() && !self.kernel && !self.exiting && read("cmdline").is_ok_and(|line| line.is_empty()) => {}
                 environ => return environ.unwrap_or_default(),
             }
             thread::sleep(LOOK_AGAIN);
@@ -343,6 +350,19 @@ mod tests {
         assert!(Started::find(pid).unwrap().is_some());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_is_told_by_its_flags() {
+        let parse = |flags: &str, threads: &str| {
+            let stat = format!("7 (a b) S 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 42 0 0");
+            Process::parse(7, &stat, "Uid:\t5 5 5 5\nNSpid:\t7\n").unwrap()
+        };
+        assert!(!parse("4194304", "1").exiting);
+        assert!(parse("4194308", "1").exiting);
+        assert!(!parse("4194308", "2").exiting, "another of its threads runs on");
+        assert!(parse("2097152", "1").kernel);
+        assert_eq!(parse("4194304", "1").id, Started { pid: 7, start: 42 });
     }
 
     #[test]
