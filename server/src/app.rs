@@ -242,8 +242,8 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     let (metrics, closing, last) = (Arc::new(Metrics::new()), CancellationToken::new(), CancellationToken::new());
     let metrics_listener = plan.common.metrics.metrics_listen.map(assemble::listen).transpose()?;
     let pools = Pools::connect(&plan.pools, &metrics)?;
-    let ledger = Ledger::new(pools.clone(), plan.sealer, plan.deadlines, assemble::tenants(&plan.common.tenants));
-    let ledger = ledger.knowing(assemble::phases(&plan.common));
+    let (phases, tenants) = (assemble::phases(&plan.common), assemble::tenants(&plan.common.tenants));
+    let ledger = Ledger::knowing(phases, pools.clone(), plan.sealer, plan.deadlines, tenants);
     let http = &plan.common.http;
     let auth = Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock), Arc::clone(&metrics))?);
     let connections = assemble::connections(&plan.common.limits, open_files::raise());

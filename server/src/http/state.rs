@@ -1,6 +1,7 @@
 //! What every handler shares.
 
 use std::{
+    ops::Deref,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -65,8 +66,12 @@ pub struct Parts {
     pub shutdown: CancellationToken,
 }
 
+/// Cheap to clone: each layer has one, and clones it for each request.
 #[derive(Debug, Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+pub struct Shared {
     pub(super) ledger: Ledger,
     pub(super) auth: Arc<Authenticator>,
     pub(super) clock: Arc<dyn Clock>,
@@ -77,7 +82,15 @@ pub struct AppState {
     pub(super) leaving: CancellationToken,
     pub(super) shutdown: CancellationToken,
     /// When the ledger was last found ready.
-    pub(super) ready_at: Arc<Mutex<Option<Instant>>>,
+    pub(super) ready_at: Mutex<Option<Instant>>,
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl AppState {
@@ -85,6 +98,7 @@ impl AppState {
     pub fn new(parts: Parts) -> Self {
         let Parts { ledger, auth, clock, metrics, settings, limits, hosts, leaving, shutdown } = parts;
         let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
-        Self { ledger, auth, clock, metrics, settings, limits, hosts, leaving, shutdown, ready_at: Arc::default() }
+        let ready_at = Mutex::default();
+        Self(Arc::new(Shared { ledger, auth, clock, metrics, settings, limits, hosts, leaving, shutdown, ready_at }))
     }
 }

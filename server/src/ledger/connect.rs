@@ -8,10 +8,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{Error, pool::Pool};
+use super::{
+    Error,
+    pool::{Pool, RESTED},
+};
 use crate::metrics::Metrics;
 
-const RESTED: Duration = Duration::from_secs(1);
 /// Connections for heartbeats.
 const VITAL: u32 = 2;
 
@@ -124,13 +126,12 @@ impl Pools {
     /// Connections open, and of those idle.
     #[must_use]
     pub fn usage(&self) -> (u32, usize) {
-        let pools = self.all();
-        (pools.iter().map(|p| p.inner().size()).sum(), pools.iter().map(|p| p.inner().num_idle()).sum())
+        self.all().into_iter().map(Pool::usage).fold((0, 0), |(open, idle), (its, unused)| (open + its, idle + unused))
     }
 
     pub async fn close(&self) {
         for pool in self.all() {
-            pool.inner().close().await;
+            pool.close().await;
         }
     }
 

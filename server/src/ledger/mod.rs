@@ -36,7 +36,7 @@ mod unreadable;
 mod verify;
 mod views;
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use alpine_api::{OperationId, SessionState};
 
@@ -72,13 +72,24 @@ pub use verify::{Verified, verify};
 
 /// The ledger, for whole-system work. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Ledger {
+pub struct Ledger(Arc<Inner>);
+
+#[derive(Debug)]
+pub struct Inner {
     pools: Pools,
     hub: Hub,
-    sealer: Arc<Sealer>,
-    deadlines: Arc<Deadlines>,
-    tenants: Arc<TenantPolicy>,
+    sealer: Sealer,
+    deadlines: Deadlines,
+    tenants: TenantPolicy,
     phases: PhaseSchema,
+}
+
+impl Deref for Ledger {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
 }
 
 /// The ledger as one tenant sees it.
@@ -91,22 +102,14 @@ pub struct TenantLedger {
 impl Ledger {
     #[must_use]
     pub fn new(pools: Pools, sealer: Sealer, deadlines: Deadlines, tenants: TenantPolicy) -> Self {
-        let hub = Hub::new(pools.any().clone());
-        Self {
-            pools,
-            hub,
-            sealer: Arc::new(sealer),
-            deadlines: Arc::new(deadlines),
-            tenants: Arc::new(tenants),
-            phases: PhaseSchema::CURRENT,
-        }
+        Self::knowing(PhaseSchema::CURRENT, pools, sealer, deadlines, tenants)
     }
 
-    /// One that knows other phases.
+    /// One that knows these phases.
     #[must_use]
-    pub const fn knowing(mut self, phases: PhaseSchema) -> Self {
-        self.phases = phases;
-        self
+    pub fn knowing(phases: PhaseSchema, pools: Pools, sealer: Sealer, deadlines: Deadlines, tenants: TenantPolicy) -> Self {
+        let hub = Hub::new(pools.any().clone());
+        Self(Arc::new(Inner { pools, hub, sealer, deadlines, tenants, phases }))
     }
 
     #[must_use]
@@ -115,12 +118,12 @@ impl Ledger {
     }
 
     #[must_use]
-    pub const fn hub(&self) -> &Hub {
+    pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
     #[must_use]
-    pub const fn pools(&self) -> &Pools {
+    pub fn pools(&self) -> &Pools {
         &self.pools
     }
 
@@ -139,12 +142,12 @@ impl Ledger {
     }
 
     /// The worker's.
-    const fn statements(&self) -> &Pool {
+    fn statements(&self) -> &Pool {
         &self.pools.worker.statements
     }
 
     /// The worker's.
-    const fn transactions(&self) -> &Pool {
+    fn transactions(&self) -> &Pool {
         &self.pools.worker.transactions
     }
 }
@@ -163,7 +166,7 @@ impl TenantLedger {
     }
 
     /// The API's. A statement names its tenant itself: see `scope`.
-    const fn statements(&self) -> &Pool {
+    fn statements(&self) -> &Pool {
         &self.ledger.pools.api.statements
     }
 }

@@ -39,6 +39,12 @@ pub fn follow(span: &Span, traceparent: Option<&str>) {
     know(span, || caller.unwrap_or_else(random));
 }
 
+/// An attribute of the span as it is exported. Lines of the log that want it say it themselves: to record it would write the fields
+/// of all of them anew.
+pub fn attribute(span: &Span, name: &'static str, value: i64) {
+    span.set_attribute(name, value);
+}
+
 /// Keep with the span what it is known by: as it is exported, or `else` so.
 pub(super) fn know(span: &Span, unexported: impl FnOnce() -> SpanContext) {
     let exported = span.context().span().span_context().clone();

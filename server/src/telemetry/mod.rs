@@ -32,7 +32,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-pub use context::{current_traceparent, follow};
+pub use context::{attribute, current_traceparent, follow};
 pub use export::{BadPairs, Export, Protocol, Sampling, parse_pairs};
 pub use hold::{Hold, Lost};
 use levels::Levels;

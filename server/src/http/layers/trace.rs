@@ -19,7 +19,7 @@ pub async fn trace(request: Request, next: Next) -> Response {
     async move {
         let response = next.run(request).await;
         let (status, took) = (response.status().as_u16(), begun.elapsed().as_millis());
-        Span::current().record("http.response.status_code", status);
+        telemetry::attribute(&Span::current(), "http.response.status_code", status.into());
         if response.status().is_server_error() {
             Span::current().record("otel.status_code", "ERROR");
             Span::current().record("error.type", status);
@@ -47,7 +47,6 @@ fn span(request: &Request, route: &str) -> Span {
         "url.path" = path(request),
         "url.scheme" = request.uri().scheme_str(),
         "network.protocol.version" = version(request.version()),
-        "http.response.status_code" = Empty,
         "error.type" = Empty,
         request_id = id(request),
         tenant = Empty,

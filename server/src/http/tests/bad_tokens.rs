@@ -9,8 +9,7 @@ use crate::auth::tests::corpus;
 
 /// A server that knows the issuers of the corpus and has no database; where it is.
 async fn server() -> String {
-    let mut state = state();
-    state.auth = Arc::new(corpus::authenticator());
+    let state = AppState::new(Parts { auth: Arc::new(corpus::authenticator()), ..parts() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router(state)).await });
@@ -53,8 +52,7 @@ async fn every_bad_token_is_a_401_that_says_how_to_come_back() {
 
 #[tokio::test]
 async fn a_token_whose_issuer_cannot_be_reached_is_asked_to_come_back_later() {
-    let mut state = state();
-    state.auth = Arc::new(corpus::unreachable());
+    let state = AppState::new(Parts { auth: Arc::new(corpus::unreachable()), ..parts() });
     let request = bare(Method::GET, "/v1/sessions").header(header::AUTHORIZATION, format!("Bearer {}", corpus::of_unreachable()));
     let (_, problem) = problem(send(&router(state), request.body(Body::empty()).unwrap()).await).await;
     assert_eq!((problem.status, problem.error_code, problem.retryable), (503, ErrorCode::Unavailable, true));

@@ -51,6 +51,10 @@ fn state() -> AppState {
 }
 
 fn state_with(settings: Settings) -> AppState {
+    AppState::new(Parts { settings, ..parts() })
+}
+
+fn parts() -> Parts {
     let secret = KeySource::Secret(SecretSlice::from(SECRET.to_vec()));
     let mut issuer = Issuer::new("https://issuer.test", "alpine", Algorithm::Hs256, secret);
     issuer.login.device_client_id = Some("alpine-cli".into());
@@ -63,7 +67,7 @@ fn state_with(settings: Settings) -> AppState {
         serves: true,
         works: false,
     };
-    AppState::new(Parts {
+    Parts {
         ledger: Ledger::new(
             Pools::connect(&pools, &metrics).unwrap(),
             Sealer::new(&[0; 32]).unwrap(),
@@ -73,12 +77,12 @@ fn state_with(settings: Settings) -> AppState {
         auth: Arc::new(Authenticator::new(vec![issuer], Arc::new(Fixed), Arc::clone(&metrics)).unwrap()),
         clock: Arc::new(Fixed),
         metrics,
-        settings,
+        settings: Settings::default(),
         limits: LimitSettings::default(),
         hosts: Arc::default(),
         leaving: CancellationToken::new(),
         shutdown: CancellationToken::new(),
-    })
+    }
 }
 
 fn app() -> Router {

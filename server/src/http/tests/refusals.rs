@@ -333,8 +333,7 @@ async fn a_body_that_is_packed_is_not_unpacked() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_is_given_up() {
-    let state = state();
-    let app = router(AppState { settings: Settings { body_timeout: Duration::from_millis(50), ..state.settings }, ..state });
+    let app = router(state_with(Settings { body_timeout: Duration::from_millis(50), ..Settings::default() }));
     let (_open, never) = tokio::io::duplex(1);
     let body = Body::from_stream(tokio_util::io::ReaderStream::new(never));
     let (_, problem) = problem(send(&app, up(body)).await).await;

@@ -20,7 +20,7 @@ async fn a_panic_is_one_callers_internal_error() {
 async fn a_request_is_bounded_by_the_timeout_and_the_wait_it_asked_for() {
     let slow = Router::new().route("/slow", on_get(|| tokio::time::sleep(Duration::from_millis(200))));
     let settings = Settings { request_timeout: Duration::from_millis(20), ..Settings::default() };
-    let app = surround(slow, AppState { settings, ..state() });
+    let app = surround(slow, state_with(settings));
     let (_, problem) = problem(get(&app, "/slow").await).await;
     assert_eq!((problem.status, problem.error_code), (503, ErrorCode::Unavailable));
     let patient = signed(Method::GET, "/slow").header("prefer", "wait=30").body(Body::empty()).unwrap();

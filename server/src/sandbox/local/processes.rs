@@ -127,7 +127,8 @@ impl Process {
         let read = |what: &str| fs::read(format!("/proc/{}/{what}", self.id.pid));
         for _ in 0..LOOKS {
             match read("environ") {
-                Ok(environ) if environ.is_empty() && !self.kernel && !self.exiting && read("cmdline").is_ok_and(|line| line.is_empty()) => {}
+                Ok(environ) if environ.is_empty() && !self.kernel && !self.exiting && read("cmdline").is_ok_and(|line| line.is_empty()) => {
+                }
                 environ => return environ.unwrap_or_default(),
             }
             thread::sleep(LOOK_AGAIN);
