@@ -49,13 +49,10 @@ fn down(session: SessionId) -> NewDown {
     NewDown { caller, session, retry_persist: false, force: false, reason: None, traceparent: None }
 }
 
-/// Not through HTTP, where a task of its own protects the ledger's work: here the work itself is dropped.
-#[tokio::test(flavor = "multi_thread")]
-async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
-    let db = Db::new(cluster::database().await);
+fn ledger(db: &Db, statements: u32) -> Ledger {
     let settings = PoolSettings {
         database_url: db.url.clone().into(),
-        statements: 4,
+        statements,
         // One: whoever comes next gets the connection that was just given back.
         transactions: 1,
         acquire_timeout: Duration::from_secs(5),
@@ -63,7 +60,14 @@ async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
         works: false,
     };
     let pools = Pools::connect(&settings, &Arc::new(Metrics::new())).unwrap();
-    let ledger = Ledger::new(pools, Sealer::new(&[7; 32]).unwrap(), Deadlines::default(), TenantPolicy::default());
+    Ledger::new(pools, Sealer::new(&[7; 32]).unwrap(), Deadlines::default(), TenantPolicy::default())
+}
+
+/// Not through HTTP, where a task of its own protects the ledger's work: here the work itself is dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
+    let db = Db::new(cluster::database().await);
+    let ledger = ledger(&db, 4);
     let tenant = ledger.tenant(&ann().tenant);
     let mut random = fastrand::Rng::with_seed(42);
     // Follows the machine's pace, so that about half are dropped, at every point of the work.
@@ -108,6 +112,57 @@ async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
     assert_eq!(connections().await, before, "an undisturbed connection was not kept");
     assert_eq!(db.count("sessions").await, 600);
     assert_eq!(db.count("operations WHERE kind = 'down'").await, 600);
+}
+
+/// Connections of single statements are kept at hand from one to the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_are_dropped_anywhere_disturb_nobody_and_nobody_waits_for_a_connection_that_is_free() {
+    let db = Db::new(cluster::database().await);
+    let ledger = ledger(&db, 2);
+    let tenant = ledger.tenant(&ann().tenant);
+    let (mut random, mut longest, mut dropped) = (fastrand::Rng::with_seed(7), Duration::from_millis(5), 0);
+    for n in 0..300 {
+        let patience = longest.mul_f64(random.f64());
+        let given_up = tokio::time::timeout(patience, tenant.accept_up(up(&format!("d{n}")))).await.is_err();
+        dropped += u32::from(given_up);
+        longest = longest.mul_f64(if given_up { 1.05 } else { 0.95 });
+        // The answer is to this statement, and not to the one before it on the same connection.
+        let answered = tenant.accept_up(up(&format!("k{n}"))).await.unwrap();
+        let alpine_server::ledger::UpAnswer::Accepted(operation) = answered else { panic!("{answered:?}") };
+        let id = operation.operation_id.uuid();
+        assert_eq!(db.count(&format!("idempotency_keys WHERE key = 'k{n}' AND operation_id = '{id}'")).await, 1);
+    }
+    assert!((60..240).contains(&dropped), "{dropped} dropped");
+    let connections = || db.one::<i64>("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'alpine-server'");
+    assert!(connections().await <= 2);
+
+    // Many at once, who stop and come again: each is served long before the time after which a pool gives up.
+    let crowd = (0..60).map(|task| {
+        let tenant = tenant.clone();
+        tokio::spawn(async move {
+            for n in 0..20 {
+                tenant.accept_up(up(&format!("c{task}-{n}"))).await.unwrap();
+                if n % 5 == 0 {
+                    tokio::time::sleep(Duration::from_millis(task % 7)).await;
+                }
+            }
+        })
+    });
+    for task in crowd.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!(db.count("idempotency_keys WHERE key LIKE 'c%'").await, 1200);
+    let (open, idle) = ledger.pools().usage();
+    assert_eq!((open as usize, connections().await), (idle, 2), "what is at hand is not in use");
+
+    // What rests is looked at before it is used again.
+    db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'alpine-server'").await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    for n in 0..4 {
+        tenant.accept_up(up(&format!("after{n}"))).await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(5), ledger.pools().close()).await.expect("what is at hand is closed too");
+    assert_eq!(connections().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
