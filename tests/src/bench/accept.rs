@@ -63,7 +63,8 @@ fn one_line(sql: &str) -> String {
 
 pub async fn run(options: &Options) -> anyhow::Result<Section> {
     let mut stage = Box::pin(Stage::set(&[])).await;
-    let server = Box::pin(stage.serve("api", &[("ALPINE_DB_CONNECTIONS", "32")])).await;
+    // Six sixteenths of them are for `up`: as many as pgbench and the bare handler have.
+    let server = Box::pin(stage.serve("api", &[("ALPINE_DB_CONNECTIONS", "86")])).await;
     let bare = bare::Bare::start(&stage.url, &stage.ground.pki).await?;
     let (mut ours, mut bares) = (stage.connections(server, CONNECTIONS).await?, bare.connections(CONNECTIONS).await?);
     let length = Duration::from_secs(options.seconds);

@@ -54,15 +54,15 @@ pub struct Places([usize; Class::ALL.len()]);
 
 impl Places {
     /// A request has at most one connection of a pool at a time. So that no class, nor all of them together, can hold
-    /// every connection for single statements: of sixteen four are for `up`, five for reads, two each for other writes and for
-    /// look-ups; the rest is the hub's, which listens and reads for all who wait and watch. Of those for transactions other writes may have as many as they have places, and `down`
-    /// the rest.
+    /// every connection for single statements: of sixteen six are for `up`, which hold theirs until the commit is on disk and reach it
+    /// together; five for reads, which are short; two for look-ups, one for other writes; the rest is the hub's, which listens and reads
+    /// for all who wait and watch. Of those for transactions other writes may have as many as they have places, and `down` the rest.
     #[must_use]
     pub fn of(statements: u32, transactions: u32) -> Self {
         let sixteenths = |count: u32| (statements * count / 16).max(1) as usize;
-        let write = sixteenths(2).min((transactions as usize / 2).max(1));
+        let write = sixteenths(1).min((transactions as usize / 2).max(1));
         let down = (transactions as usize).saturating_sub(write).max(1);
-        Self([sixteenths(4), down, sixteenths(5), write, sixteenths(2)])
+        Self([sixteenths(6), down, sixteenths(5), write, sixteenths(2)])
     }
 
     pub(super) const fn of_class(self, class: Class) -> usize {
