@@ -20,7 +20,8 @@ confined() {
         --ro-bind-try /etc/resolv.conf /etc/resolv.conf --ro-bind /etc/passwd /etc/passwd --ro-bind /etc/group /etc/group \
         --ro-bind-try /etc/alternatives /etc/alternatives --ro-bind /etc/ld.so.cache /etc/ld.so.cache \
         --proc /proc --dev /dev --perms 1777 --tmpfs /tmp --dir /home --bind "$place/home" /home/dev --bind "$place/workspace" /workspace \
-        --ro-bind "$GIT_SSL_CAINFO" "$GIT_SSL_CAINFO" --remount-ro / --chdir /workspace -- prlimit --nofile=65536 --core=0 -- "$@"
+        --ro-bind "$GIT_SSL_CAINFO" /ca.pem --setenv GIT_SSL_CAINFO /ca.pem --remount-ro / --chdir /workspace -- \
+        sh -c '{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec "$@"' sh prlimit --nofile=1024 --core=0 -- "$@"
 }
 
 commit=$(git ls-remote --quiet -- "$url" refs/heads/main | cut -f 1)

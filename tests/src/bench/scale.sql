@@ -9,8 +9,9 @@ SELECT tenant, session, principal, 'https://github.com/org/repo' || n % 50 || '.
     CASE WHEN ready THEN 'ready' ELSE 'stopped' END, CASE WHEN ready THEN 5 ELSE 8 END, CASE WHEN ready THEN 12 ELSE 17 END,
     overlay(session::text PLACING CASE WHEN ready THEN 'a' ELSE 'b' END FROM 20)::uuid,
     md5(n::text) || 'ffffffff',
-    jsonb_build_object('provider', 'local', 'session', 'ses_' || replace(session::text, '-', ''), 'host', md5('a host')),
-    'http://127.0.0.1:' || 20000 + n % 10000 || '/', CASE WHEN NOT ready THEN 'postgres:' || session || ':1' END,
+    jsonb_build_object('provider', 'local', 'session', 'ses_' || replace(session::text, '-', ''), 'detail', jsonb_build_object(
+        'directory', '/var/lib/alpine/sandboxes/ses_' || replace(session::text, '-', ''), 'root', md5((n % 1000)::text))),
+    'http://127.0.0.1:' || 20000 + n % 10000 || '/', CASE WHEN NOT ready THEN 'rec_' || replace(session::text, '-', '') END,
     begun, CASE WHEN ready THEN begun ELSE ended END + interval '3 s', begun + interval '3 s',
     CASE WHEN NOT ready THEN ended END, CASE WHEN NOT ready THEN ended END,
     CASE WHEN NOT ready AND ended < now() - interval '30 days' THEN ended + interval '30 days' END
