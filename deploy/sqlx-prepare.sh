@@ -18,7 +18,10 @@ trap finish EXIT
 
 private_postgres "$work"
 for migration in migrations/*.sql; do
-  psql -qX1 -v ON_ERROR_STOP=1 -h "$work/pg" -U alpine -d alpine -f "$migration" >/dev/null || die "$migration failed"
+  # One that says so runs outside of a transaction, as sqlx has it.
+  single=(-1)
+  if [[ $(head -n 1 "$migration") == "-- no-transaction" ]]; then single=(); fi
+  psql -qX "${single[@]}" -v ON_ERROR_STOP=1 -h "$work/pg" -U alpine -d alpine -f "$migration" >/dev/null || die "$migration failed"
 done
 
 # sqlx's macros write what they learn when they run online, with a folder to write to; cargo runs them again

@@ -183,7 +183,8 @@ impl Drop for World {
     }
 }
 
-fn write_profile(config_dir: &Path, server: &str, ground: &Ground) {
+/// The profile of an `alpine` that signs its own tokens.
+pub fn write_profile(config_dir: &Path, server: &str, ground: &Ground) {
     let text = format!(
         "default_profile = \"dev\"\n\n[profiles.dev]\nserver = \"{server}\"\nca_file = \"{}\"\ndev_signing_key_file = \"{}\"\n",
         ground.pki.ca.display(),

@@ -50,6 +50,10 @@ impl Provider for FaultyProvider {
         self.inner.reaches(handle)
     }
 
+    fn root(&self) -> Option<&str> {
+        self.inner.root()
+    }
+
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {
         self.call("ensure", self.inner.ensure(spec)).await
     }

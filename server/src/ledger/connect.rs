@@ -88,7 +88,9 @@ impl Pools {
             .map_err(Error::Database)?
             .application_name("alpine-server")
             // A server that is frozen in a transaction holds its locks no longer than this.
-            .options([("lock_timeout", "5s"), ("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "5s")]);
+            .options([("lock_timeout", "5s"), ("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "5s")])
+            // All statements are short. A plan for unknown parameters may look expensive, and compiling it took a second at each sweep.
+            .options([("jit", "off")]);
         let (api, worker) = (options.clone().options([("role", API)]), options.options([("role", WORKER)]));
         // A ping costs as much as a query: only connections that have rested are tried first.
         let pool = |max: u32, role: &'static str| {

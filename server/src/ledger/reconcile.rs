@@ -66,20 +66,21 @@ impl Ledger {
         row.map(|row| Ok(Standing { state: views::read(&row.state)?, fence: row.fence })).transpose()
     }
 
-    /// A page of the ready sessions without a live operation; `None` after it is the first one. A page that is
-    /// not full is the last.
+    /// A page of the ready sessions without a live operation, of those whose sandbox's handle names this root (nothing: names none).
+    /// `None` after it is the first one. A page that is not full is the last.
     #[tracing::instrument(level = "debug", name = "ledger.ready_sessions", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "ready_sessions"))]
-    pub async fn ready_sessions(&self, after: Option<&Ready>) -> Result<(Vec<Ready>, bool), Error> {
+    pub async fn ready_sessions(&self, root: &str, after: Option<&Ready>) -> Result<(Vec<Ready>, bool), Error> {
         let (tenant, session) = after.map_or(("", Uuid::nil()), |last| (last.tenant.as_str(), last.session.uuid()));
         let rows = sqlx::query!(
             "SELECT tenant_id, session_id, sandbox FROM sessions s
-             WHERE state = 'ready' AND (tenant_id, session_id) > ($1, $2) AND NOT EXISTS (
+             WHERE state = 'ready' AND coalesce(sandbox #>> '{detail,root}', '') = $4 AND (tenant_id, session_id) > ($1, $2) AND NOT EXISTS (
                  SELECT 1 FROM operations o
                  WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.status IN ('queued', 'running'))
              ORDER BY tenant_id, session_id LIMIT $3",
             tenant,
             session,
-            i64::try_from(PAGE).unwrap_or(i64::MAX)
+            i64::try_from(PAGE).unwrap_or(i64::MAX),
+            root
         )
         .fetch_all(self.statements())
         .await?;

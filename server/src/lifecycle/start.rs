@@ -5,16 +5,24 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use tracing::Instrument as _;
 
-use super::{Done, Engine, PhaseError, redact::printable};
+use super::{Done, Engine, PhaseError, redact::printable, remote::git_span, sync::is_at};
 use crate::{
+    domain::repo::CommitSha,
     ledger::{Findings, Job},
     sandbox::{Command, Endpoint, Handle, Status},
 };
 
 const STEP: &str = "start";
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_secs(1);
+/// Says where the workspace is, on a line of its own, then tries whether it can be written.
+const PROVE: &str = r#"git rev-parse --verify --quiet HEAD || echo
+set -e
+probe=$(mktemp ./.alpine-probe.XXXXXX)
+printf ok > "$probe"
+test "$(cat "$probe")" = ok
+rm -f "$probe""#;
 
 impl Engine {
     pub(super) async fn start(&self, job: &Job) -> Result<Done, PhaseError> {
@@ -31,13 +39,13 @@ impl Engine {
             .map_err(|error| PhaseError::provider(STEP, error))?;
         // While the program starts, the workspace is proved.
         self.tell(job, "checking the commit and the workspace").await;
-        self.verify_head("verify", job, &handle, target).await?;
-        self.verify_write(job, &handle).await?;
         let budget = self.budget(job);
         let answers = self.answers(job, &handle, &endpoint).instrument(tracing::debug_span!("session.answers"));
-        match tokio::time::timeout(budget, answers).await {
-            Ok(answered) => answered?,
-            Err(_) => return Err(self.silent(&handle, &endpoint, budget).await),
+        // `None`: it was silent for too long.
+        let answered = async { tokio::time::timeout(budget, answers).await.ok().transpose() };
+        match tokio::try_join!(self.prove(job, &handle, target), answered)? {
+            ((), Some(())) => {}
+            ((), None) => return Err(self.silent(&handle, &endpoint, budget).await),
         }
         let url = format!("http://{}:{}/", endpoint.host, endpoint.port);
         let findings = Findings { opencode_url: Some(url), ..Findings::default() };
@@ -50,11 +58,15 @@ impl Engine {
         whole.saturating_sub((whole / 10).min(Duration::from_secs(5)))
     }
 
-    async fn verify_write(&self, job: &Job, handle: &Handle) -> Result<(), PhaseError> {
-        let script =
-            "set -e; probe=$(mktemp ./.alpine-probe.XXXXXX); printf ok > \"$probe\"; test \"$(cat \"$probe\")\" = ok; rm -f \"$probe\"";
-        let argv = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        let ran = self.exec("verify", job, handle, Command { argv, ..Command::default() }).await?;
+    /// The workspace is at the commit, and can be written.
+    async fn prove(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
+        let argv = vec!["sh".to_owned(), "-c".to_owned(), PROVE.to_owned()];
+        let env = self.settings.git.local();
+        let ran =
+            self.exec("verify", job, handle, Command { argv, env, ..Command::default() }).instrument(git_span("rev-parse", None)).await?;
+        let text = ran.text();
+        let head = text.lines().next().filter(|head| !head.is_empty());
+        is_at("verify", head, target)?;
         if ran.exit.success() {
             return Ok(());
         }

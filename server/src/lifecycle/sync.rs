@@ -11,13 +11,16 @@ use super::{
 use crate::{
     domain::{credential::GitCredential, repo::CommitSha},
     ledger::Job,
-    sandbox::{Command, Handle},
+    sandbox::{Command, Exit, Handle},
 };
 
 const STEP: &str = "sync";
+/// The end of `PREPARE` where the workspace is at the commit already.
+const THERE: Exit = Exit::Code(77);
 /// As `git clone` would leave it, so that pull and push work. From an empty directory: git that was killed
 /// leaves locks which nobody would ever lift.
 const PREPARE: &str = r#"set -e
+if [ -e .git ] && [ "$(git rev-parse --verify --quiet HEAD)" = "$3" ]; then exit 77; fi
 find . -mindepth 1 -delete
 git init --quiet .
 git config remote.origin.url "$1"
@@ -33,13 +36,13 @@ impl Engine {
     pub(super) async fn sync(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
-        if self.head(STEP, job, &handle).await?.as_deref() == Some(target.as_str()) {
+        let (url, branch) = (job.session.repo_url.as_str(), job.session.branch.as_str());
+        if self.local_git("init", job, &handle, PREPARE, &[url, branch, target.as_str()]).await? == THERE {
             return Ok(Done::because(format!("cloned at {target} already")));
         }
-        self.local_git("init", job, &handle, PREPARE, &[job.session.repo_url.as_str(), job.session.branch.as_str()]).await?;
         self.fetch(job, &handle, target).await?;
-        self.local_git("checkout", job, &handle, CHECK_OUT, &[job.session.branch.as_str(), target.as_str()]).await?;
-        self.verify_head(STEP, job, &handle, target).await?;
+        self.local_git("checkout", job, &handle, CHECK_OUT, &[branch, target.as_str()]).await?;
+        self.verify_head(job, &handle, target).await?;
         Ok(Done::because(format!("cloned at {target}")))
     }
 
@@ -76,32 +79,39 @@ impl Engine {
         Ok((ran, said))
     }
 
-    /// Git that stays in the workspace. `script` is fixed; what comes from outside is `$1`, `$2`.
-    async fn local_git(&self, what: &'static str, job: &Job, handle: &Handle, script: &str, arguments: &[&str]) -> Result<(), PhaseError> {
+    /// Git that stays in the workspace; how it ended well. `script` is fixed; what comes from outside is `$1` and so on.
+    async fn local_git(
+        &self,
+        what: &'static str,
+        job: &Job,
+        handle: &Handle,
+        script: &str,
+        arguments: &[&str],
+    ) -> Result<Exit, PhaseError> {
         let argv = ["sh", "-c", script, "git"].iter().chain(arguments).map(|arg| (*arg).to_owned()).collect();
         let env = self.settings.git.local();
         let command = Command { argv, env, ..Command::default() };
         let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).instrument(git_span(what, None)).await?;
-        if ran.exit.success() {
-            return Ok(());
+        if ran.exit.success() || ran.exit == THERE {
+            return Ok(ran.exit);
         }
         Err(PhaseError::permanent(STEP, format!("git: {} ({})", ran.git_tail(None), ran.outcome())))
     }
 
-    /// The commit that the workspace is at; `None` when there is no repository yet.
-    async fn head(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<Option<String>, PhaseError> {
+    async fn verify_head(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
         let argv = ["git", "rev-parse", "--verify", "--quiet", "HEAD"].map(str::to_owned).to_vec();
         let env = self.settings.git.local();
         let command = Command { argv, env, ..Command::default() };
-        let ran = self.exec(step, job, handle, command).instrument(git_span("rev-parse", None)).await?;
-        Ok(ran.exit.success().then(|| ran.text()))
+        let ran = self.exec(STEP, job, handle, command).instrument(git_span("rev-parse", None)).await?;
+        is_at(STEP, ran.exit.success().then(|| ran.text()).as_deref(), target)
     }
+}
 
-    pub(super) async fn verify_head(&self, step: &'static str, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
-        match self.head(step, job, handle).await? {
-            Some(head) if head == target.as_str() => Ok(()),
-            Some(head) => Err(PhaseError::permanent(step, format!("HEAD is {head}, not the pinned commit {target}"))),
-            None => Err(PhaseError::permanent(step, format!("HEAD cannot be read; the pinned commit is {target}"))),
-        }
+/// What git says of the workspace, next to what was pinned; `None` where it says nothing.
+pub(super) fn is_at(step: &'static str, head: Option<&str>, target: &CommitSha) -> Result<(), PhaseError> {
+    match head {
+        Some(head) if head == target.as_str() => Ok(()),
+        Some(head) => Err(PhaseError::permanent(step, format!("HEAD is {head}, not the pinned commit {target}"))),
+        None => Err(PhaseError::permanent(step, format!("HEAD cannot be read; the pinned commit is {target}"))),
     }
 }

@@ -152,6 +152,9 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Whether that sandbox is one of this provider's own: `destroy` and `inspect` know no other.
     fn reaches(&self, handle: &Handle) -> bool;
 
+    /// What stands as `root` in the detail of the handles that this provider makes, and of no handle of another place.
+    fn root(&self) -> Option<&str>;
+
     /// Make the sandbox, or find the one that is there. Also `Fenced` under the fence that destroyed it.
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError>;
 

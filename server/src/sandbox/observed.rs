@@ -72,6 +72,10 @@ impl Provider for Observed {
         self.provider.reaches(handle)
     }
 
+    fn root(&self) -> Option<&str> {
+        self.provider.root()
+    }
+
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {
         call!(self, "ensure", spec.session, self.provider.ensure(spec), fence = spec.fence)
     }

@@ -113,9 +113,17 @@ impl Worker {
     }
 
     async fn fail_lost(&self) -> Result<(), PhaseError> {
+        // Handles of before roots had ids name none: whose they are is seen when they are looked at.
+        for root in self.provider().root().into_iter().chain([""]) {
+            self.fail_lost_of(root).await?;
+        }
+        Ok(())
+    }
+
+    async fn fail_lost_of(&self, root: &str) -> Result<(), PhaseError> {
         let mut last = None;
         loop {
-            let (page, more) = self.ledger.ready_sessions(last.as_ref()).await?;
+            let (page, more) = self.ledger.ready_sessions(root, last.as_ref()).await?;
             last = page.last().cloned();
             let suspects: Vec<Ready> = self.look(page).await.into_iter().map(|(suspect, _)| suspect).collect();
             if !suspects.is_empty() {

@@ -35,14 +35,13 @@ pub struct Measured {
 
 impl Connection {
     pub async fn open(port: u16, pki: &Pki) -> anyhow::Result<Self> {
-        provider();
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&pki.ca)?)?;
-        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self::open_with(port, tls(pki)?).await
+    }
+
+    pub async fn open_with(port: u16, tls: TlsConnector) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, stream).await?;
+        let stream = tls.connect(ServerName::try_from("localhost")?, stream).await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self(sender))
@@ -67,6 +66,16 @@ impl Connection {
         }
         Ok(body)
     }
+}
+
+/// Of a client that trusts the tests' authority.
+pub fn tls(pki: &Pki) -> anyhow::Result<TlsConnector> {
+    provider();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&pki.ca)?)?;
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// A request of a bearer of `token`; `body` makes it a POST of JSON.

@@ -8,10 +8,13 @@ mod machine;
 mod memory;
 mod pgbench;
 mod plot;
+mod predecessor;
 mod reads;
+mod ready;
 mod report;
 mod rls;
 mod samples;
+mod scale;
 mod stage;
 mod wait;
 
@@ -38,10 +41,16 @@ pub enum What {
     Rls,
     /// From a commit to the client that waits for it.
     Wait,
+    /// A whole `up`, next to a script that does the same by hand.
+    Ready,
     /// How long the command line takes to start and to list.
     Cli,
     /// What a server takes of memory, idle and after many operations.
     Memory,
+    /// What took seconds before Alpine.
+    Predecessor,
+    /// Reads with five million sessions, next to ten thousand.
+    Scale,
 }
 
 #[derive(Debug, Parser)]
@@ -91,7 +100,18 @@ pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option
     if options.short {
         (options.rounds, options.seconds) = (1, 1);
     }
-    let all = [What::Accept, What::Status, What::List, What::Rls, What::Wait, What::Cli, What::Memory];
+    let all = [
+        What::Accept,
+        What::Status,
+        What::List,
+        What::Rls,
+        What::Wait,
+        What::Ready,
+        What::Cli,
+        What::Memory,
+        What::Predecessor,
+        What::Scale,
+    ];
     let mut sections = Vec::new();
     for what in all.into_iter().filter(|what| [*what, What::All].contains(&options.what)) {
         sections.push(section(what, &options).await?);
@@ -113,8 +133,11 @@ async fn section(what: What, options: &Options) -> anyhow::Result<Section> {
         What::List => Box::pin(reads::run(Read::List, options)).await,
         What::Rls => Box::pin(rls::run(options)).await,
         What::Wait => Box::pin(wait::run(options)).await,
+        What::Ready => Box::pin(ready::run(options)).await,
         What::Cli => Box::pin(cli::run(options)).await,
         What::Memory => Box::pin(memory::run(options)).await,
+        What::Predecessor => Box::pin(predecessor::run(options)).await,
+        What::Scale => Box::pin(scale::run(options)).await,
         What::All => anyhow::bail!("everything is no section"),
     }
 }

@@ -328,6 +328,10 @@ impl Provider for LocalProvider {
         same_path && handle.detail.get("root").is_none_or(|root| *root == *self.inner.root_id)
     }
 
+    fn root(&self) -> Option<&str> {
+        Some(&self.inner.root_id)
+    }
+
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {
         let label = Label::of(spec);
         self.with(move |inner| inner.ensure(&label)).await
