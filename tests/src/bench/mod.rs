@@ -2,6 +2,7 @@
 
 mod accept;
 mod bare;
+mod claim;
 mod cli;
 mod load;
 mod machine;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use claim::{Said as EngineSaid, said as engine_said};
 pub use report::Report;
 use report::Section;
 
@@ -29,6 +31,8 @@ pub enum What {
     All,
     /// An `up`'s accept, and many of one key.
     Accept,
+    /// From an `up` to the start of its operation; whole operations, and claims.
+    Claim,
     /// `status` and `list`.
     Reads,
     /// Row-level security, on and off.
@@ -55,6 +59,9 @@ pub struct Options {
     /// One round of little, to see that it runs: its figures say nothing.
     #[arg(long)]
     pub short: bool,
+    /// Seconds of steady load before claims are measured again: 600 unless it is said.
+    #[arg(long)]
+    pub steady_seconds: Option<u64>,
     /// Where the figures are written as JSON too.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -88,7 +95,7 @@ pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option
     if options.short {
         (options.rounds, options.seconds) = (1, 1);
     }
-    let all = [What::Accept, What::Reads, What::Rls, What::Wait, What::Cli, What::Memory];
+    let all = [What::Accept, What::Claim, What::Reads, What::Rls, What::Wait, What::Cli, What::Memory];
     let mut sections = Vec::new();
     for what in all.into_iter().filter(|what| [*what, What::All].contains(&options.what)) {
         sections.push(section(what, &options).await?);
@@ -106,6 +113,7 @@ pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option
 async fn section(what: What, options: &Options) -> anyhow::Result<Section> {
     match what {
         What::Accept => Box::pin(accept::run(options)).await,
+        What::Claim => Box::pin(claim::run(options)).await,
         What::Reads => Box::pin(reads::run(options)).await,
         What::Rls => Box::pin(rls::run(options)).await,
         What::Wait => Box::pin(wait::run(options)).await,

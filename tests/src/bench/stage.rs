@@ -16,6 +16,7 @@ pub const PRINCIPAL: &str = "ann";
 #[derive(Debug)]
 pub struct Stage {
     pub ground: Ground,
+    pub cluster: &'static Postgres,
     /// Of the database `bench`.
     pub url: String,
     pub db: Db,
@@ -27,10 +28,10 @@ impl Stage {
     pub async fn set(settings: &[&str]) -> Self {
         let ground = Ground::prepare();
         let settings: Vec<&str> = SETTINGS.iter().chain(settings).copied().collect();
-        let cluster: &Postgres = Box::leak(Box::new(Box::pin(Postgres::start(&settings)).await));
+        let cluster: &'static Postgres = Box::leak(Box::new(Box::pin(Postgres::start(&settings)).await));
         cluster.create_migrated("bench").await;
         let url = cluster.url("bench");
-        Self { ground, db: Db::new(url.clone()), url, servers: Vec::new() }
+        Self { ground, cluster, db: Db::new(url.clone()), url, servers: Vec::new() }
     }
 
     /// One more server in this role, with these settings, ready; its place in `servers`.
