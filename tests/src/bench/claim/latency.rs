@@ -118,10 +118,10 @@ fn after(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
 /// When the key's operation was accepted, claimed, and begun.
 async fn started(db: &Db, key: &str) -> [DateTime<Utc>; 3] {
     let sql = format!(
-        "SELECT array_agg(ARRAY[o.created_at, o.started_at, t.at])
+        "SELECT (SELECT ARRAY[o.created_at, o.started_at, t.at]
          FROM idempotency_keys k JOIN operations o USING (tenant_id, operation_id)
          JOIN transitions t ON (t.tenant_id, t.session_id, t.seq) = (o.tenant_id, o.session_id, 2)
-         WHERE k.key = '{key}'"
+         WHERE k.key = '{key}')"
     );
     let begun = || async { db.one::<Option<Vec<DateTime<Utc>>>>(&sql).await };
     let times = until("it begins", Duration::from_secs(60), begun).await;

@@ -62,16 +62,23 @@ async fn theirs(engine: &Engine, options: &Options, jobs: u32) -> anyhow::Result
 
 /// `CONNECTIONS` at work, as a server's worker is: accepted one by one, then claimed in batches and carried out.
 async fn whole(url: &str, db: &Db, round: usize, operations: u32) -> anyhow::Result<Rate> {
+    // What connections commit before they do any work is not an operation's.
+    let (_, aside) = counted(url, db, &format!("a{round}"), 0).await?;
+    let (seconds, all) = counted(url, db, &format!("r{round}"), operations).await?;
+    let operations = f64::from(operations);
+    Ok(Rate { per_second: operations / seconds, commits: (all - aside) / operations })
+}
+
+/// Seconds, and the commits of it all: connections are made and statements prepared before the clock runs.
+async fn counted(url: &str, db: &Db, name: &str, operations: u32) -> anyhow::Result<(f64, f64)> {
     let before = commits(db).await;
     let work = Work::begin(url, CONNECTIONS)?;
-    // Connections are made and statements prepared before the clock runs.
-    through(&work, &format!("warm{round}"), CONNECTIONS).await?;
+    through(&work, &format!("{name}-warm"), CONNECTIONS).await?;
     let begun = Instant::now();
-    through(&work, &format!("r{round}"), operations).await?;
+    through(&work, name, operations).await?;
     let seconds = begun.elapsed().as_secs_f64();
     work.ledger.pools().close().await;
-    let all = f64::from(operations + CONNECTIONS);
-    Ok(Rate { per_second: f64::from(operations) / seconds, commits: (commits(db).await - before) / all })
+    Ok((seconds, commits(db).await - before))
 }
 
 /// So many operations, from their acceptance to their end.
