@@ -36,7 +36,8 @@ tests/oidc/fetch.sh "$tools/oidc"
 tests/schemathesis/fetch.sh "$tools/schemathesis"
 tests/document/fetch.sh "$tools/document"
 tests/clients/fetch.sh "$tools/clients"
-export ALPINE_TEST_CLIENTS=$tools/clients ALPINE_TEST_DOCUMENT=$tools/document
+tests/engines/fetch.sh "$tools/engines"
+export ALPINE_TEST_CLIENTS=$tools/clients ALPINE_TEST_DOCUMENT=$tools/document ALPINE_TEST_ENGINES=$tools/engines
 export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc ALPINE_TEST_SCHEMATHESIS=$tools/schemathesis
 
 step "Tests"

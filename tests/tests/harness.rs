@@ -2,7 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use alpine_tests::{base, cluster, db::Db, git_repo::git, git_server::GitServer, pki::Pki};
+use alpine_tests::{
+    base,
+    bench::{EngineSaid, engine_said},
+    cluster,
+    db::Db,
+    git_repo::git,
+    git_server::GitServer,
+    pki::Pki,
+};
 
 fn clone(pki: &Pki, server: &GitServer, name: &str, userinfo: &str, to: &std::path::Path) -> std::process::Output {
     let url = format!("https://{userinfo}{}/{name}.git", server.address);
@@ -46,4 +54,16 @@ async fn each_test_has_a_migrated_database_of_its_own() {
     assert_eq!((one.count("tenants").await, two.count("tenants").await), (1, 0));
     let empty = Db::new(cluster::empty_database().await);
     assert_eq!(empty.count("information_schema.tables WHERE table_schema = 'public'").await, 0);
+}
+
+#[test]
+fn the_bench_reads_what_an_engine_says_in_its_last_line_and_nothing_else() {
+    let jobs = engine_said("a library's warning\n{\"jobs\":890,\"seconds\":3.05}\n").unwrap();
+    assert_eq!(jobs, EngineSaid::Jobs { jobs: 890.0, seconds: 3.05 });
+    let latencies = engine_said("{\"latencies\":[4.5,12]}\n").unwrap();
+    assert_eq!(latencies, EngineSaid::Latencies { latencies: vec![4.5, 12.0] });
+    // A job that never started has no time.
+    for text in ["", "{\"jobs\":890,\"seconds\":3.05}\nnot done in time\n", "{\"latencies\":[4.5,null]}", "{\"jobs\":890}"] {
+        assert!(engine_said(text).is_err(), "{text}");
+    }
 }

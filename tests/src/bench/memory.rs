@@ -51,7 +51,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
 }
 
 /// A name that leads to this machine, and is not one of those that are refused at once.
-async fn own_name() -> anyhow::Result<String> {
+pub async fn own_name() -> anyhow::Result<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let found = tokio::net::lookup_host((name.as_str(), 443)).await.with_context(|| format!("{name} has to lead to this machine"))?;
     let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();

@@ -2,6 +2,7 @@
 
 mod accept;
 mod bare;
+mod claim;
 mod cli;
 mod load;
 mod machine;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use claim::{Said as EngineSaid, said as engine_said};
 use reads::Read;
 pub use report::Report;
 use report::Section;
@@ -37,6 +39,8 @@ pub enum What {
     Status,
     /// Many `list`s.
     List,
+    /// From an `up` to the start of its operation; whole operations, and claims.
+    Claim,
     /// Row-level security, on and off.
     Rls,
     /// From a commit to the client that waits for it.
@@ -67,6 +71,9 @@ pub struct Options {
     /// One round of little, to see that it runs: its figures say nothing.
     #[arg(long)]
     pub short: bool,
+    /// Seconds of steady load before claims are measured again: 600 unless it is said.
+    #[arg(long)]
+    pub steady_seconds: Option<u64>,
     /// Where the figures are written as JSON too.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -102,6 +109,7 @@ pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option
     }
     let all = [
         What::Accept,
+        What::Claim,
         What::Status,
         What::List,
         What::Rls,
@@ -131,6 +139,7 @@ async fn section(what: What, options: &Options) -> anyhow::Result<Section> {
         What::Accept => Box::pin(accept::run(options)).await,
         What::Status => Box::pin(reads::run(Read::Status, options)).await,
         What::List => Box::pin(reads::run(Read::List, options)).await,
+        What::Claim => Box::pin(claim::run(options)).await,
         What::Rls => Box::pin(rls::run(options)).await,
         What::Wait => Box::pin(wait::run(options)).await,
         What::Ready => Box::pin(ready::run(options)).await,

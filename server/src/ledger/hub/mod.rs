@@ -110,18 +110,14 @@ impl Hub {
     async fn send(&self, inbox: &mut mpsc::UnboundedReceiver<Hint>, stop: &CancellationToken) {
         let mut batch = Vec::new();
         while let Some(1..) = stop.run_until_cancelled(inbox.recv_many(&mut batch, HINTS_AT_ONCE)).await {
-            tokio::time::sleep(COALESCE).await;
-            while batch.len() < HINTS_AT_ONCE
-                && let Ok(hint) = inbox.try_recv()
-            {
-                batch.push(hint);
-            }
             let payload = render(self.name, &batch);
             batch.clear();
             if let Err(error) = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, payload).execute(&self.pool).await {
                 // The others poll.
                 tracing::debug!(%error, "hint not sent");
             }
+            // The first is not kept waiting; what comes meanwhile goes together.
+            tokio::time::sleep(COALESCE).await;
         }
     }
 
