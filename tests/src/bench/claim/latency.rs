@@ -58,14 +58,14 @@ struct Found {
 
 impl Servers {
     pub async fn start(stage: &mut Stage) -> anyhow::Result<Self> {
-        let host = memory::own_name().await?;
+        let url = memory::refused_repository().await;
         stage.cluster.create_migrated("apart").await;
         let apart = stage.cluster.url("apart");
         let all = Box::pin(stage.serve("all", &[])).await;
         let serves = Box::pin(stage.serve_on(&apart, "api", &[])).await;
         Box::pin(stage.serve_on(&apart, "worker", &[])).await;
         let api = |server: usize| Api::new(stage.ground.pki.client(), stage.servers[server].base(), stage.token(PRINCIPAL));
-        Ok(Self { apis: [api(all), api(serves)], dbs: [stage.db.clone(), Db::new(apart)], url: format!("https://{host}/org/repo.git") })
+        Ok(Self { apis: [api(all), api(serves)], dbs: [stage.db.clone(), Db::new(apart)], url })
     }
 
     /// So many operations at a modest rate.
