@@ -78,8 +78,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
     ];
     let about = format!(
         "An `up` with `Prefer: wait` through HTTPS next to a script (ready.sh) that does ls-remote, init, fetch of one commit, checkout, \
-         install, start and probe with the same git, server, commands and program, in bubblewrap as a sandbox is but for its control \
-         groups and filters of system calls; and not confined. {} rounds of {RUNS} in turn, fsync on.",
+         install, start and probe with the same git, server, commands and program, in bubblewrap as a sandbox is but for its limits \
+         and filters of system calls; and not confined. {} rounds of {RUNS} in turn, fsync on.",
         options.rounds
     );
     Ok(Section { name: "ready", about, rows })

@@ -110,7 +110,7 @@ impl Side {
             .one(&format!(
                 "SELECT array_agg('ses_' || replace(session_id::text, '-', '') || ' ' || principal_id) FROM (
                      SELECT session_id, principal_id FROM sessions WHERE tenant_id = '{TENANT}' ORDER BY hashint8(hashtext(session_id::text)) LIMIT {LOOKED_AT}
-                 ) AS some"
+                 ) AS looked_at"
             ))
             .await;
         let sessions = found.iter().filter_map(|text| text.split_once(' ')).map(|(id, owner)| (id.to_owned(), owner.to_owned())).collect();
