@@ -23,7 +23,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
     rows.extend(Box::pin(whole::rows(&stage, &engines, options)).await?);
     rows.extend(Box::pin(claims::rows(&stage, options)).await?);
     let about = format!(
-        "{} rounds in turn, fsync on, all on one machine. Starts: 4 at once, about 50 a second. Engines: each with the settings that its \
+        "{} rounds in turn, fsync on, all on one machine. Starts: 4 at once, about 20 a second. Engines: each with the settings that its \
          documentation has for speed, jobs that do nothing, enqueued one by one.",
         options.rounds
     );

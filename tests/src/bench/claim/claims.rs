@@ -32,6 +32,11 @@ const LEAST: f64 = 0.9;
 /// Operations a second of the steady load: about half of what the machine can.
 const STEADY: u32 = 64;
 
+/// An id as programs make them: of this time, so that new ones stand together in the indexes.
+fn id(at: &str) -> String {
+    format!("(lpad(to_hex((extract(epoch FROM {at}) * 1000)::bigint), 12, '0') || '7' || substr(md5(random()::text), 1, 19))::uuid")
+}
+
 struct Table {
     db: Db,
     work: Work,
@@ -80,13 +85,14 @@ impl Table {
 
     /// Each of a session of its own, which is stopped.
     async fn finish_many(&self, count: u32) {
+        let id = id("at");
         self.db
             .meddle(&format!(
                 "INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, transition_seq,
                      target_commit_sha, durable_object_id, created_at, updated_at, stopped_at, persisted_at)
-                 SELECT '{TENANT}', gen_random_uuid(), 'p' || i % 1000, '{REPO}', 'main', true, 'stopped', gen_random_uuid(), 8,
+                 SELECT '{TENANT}', {id}, 'p' || i % 1000, '{REPO}', 'main', true, 'stopped', {id}, 8,
                      repeat('ab', 20), 'd' || i, at, at, at, at
-                 FROM generate_series(1, {count}) i, LATERAL (SELECT now() - i * interval '1 s' AS at) AS age;
+                 FROM generate_series({count}, 1, -1) i, LATERAL (SELECT now() - i * interval '1 s' AS at) AS age;
                  INSERT INTO leases (tenant_id, session_id, fence) SELECT tenant_id, session_id, 2 FROM sessions;
                  INSERT INTO operations (tenant_id, operation_id, session_id, kind, status, phase, actor, available_at, deadline_at, created_at,
                      started_at, finished_at)
@@ -96,10 +102,13 @@ impl Table {
             ))
             .await;
         self.db.execute("VACUUM ANALYZE").await;
+        // What is written here is not written while claims are measured.
+        self.db.execute("CHECKPOINT").await;
     }
 
     /// So many that wait, and nothing that is claimed.
     async fn fill(&self) {
+        let id = id("clock_timestamp()");
         if self.empty {
             // Its pages stay, as they do in tables in use: new ones would cost more than they should.
             let gone = "SELECT FROM operations o WHERE o.session_id = t.session_id AND o.status <> 'queued'";
@@ -118,7 +127,7 @@ impl Table {
                  WHERE (l.tenant_id, l.session_id) = (gone.tenant_id, gone.session_id);
                  WITH queued AS (
                      INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, actor, deadline_at)
-                     SELECT '{TENANT}', gen_random_uuid(), gen_random_uuid(), 'up', 'resolve', '{PRINCIPAL}', now() + interval '1 day'
+                     SELECT '{TENANT}', {id}, {id}, 'up', 'resolve', '{PRINCIPAL}', now() + interval '1 day'
                      FROM generate_series(1, {QUEUE} - (SELECT count(*) FROM operations WHERE status = 'queued'))
                      RETURNING tenant_id, operation_id, session_id
                  ), lease AS (

@@ -24,7 +24,7 @@ use crate::{
 
 const AT_ONCE: usize = 4;
 /// Milliseconds between two requests of one who asks.
-const PAUSE: [u64; 2] = [40, 120];
+const PAUSE: [u64; 2] = [120, 280];
 /// Milliseconds: where it is accepted, and at another replica.
 const MOST: [f64; 2] = [5.0, 50.0];
 const WHERE: [&str; 2] = ["the accepting process", "another replica"];
