@@ -108,9 +108,11 @@ impl Ask<'_> {
         let transient = |error: std::io::Error| PhaseError::transient(self.step, format!("git cannot be run: {error}"));
         let command = self.command(settings, &settings.program.display().to_string()).await?;
         let scratch = Scratch::new().map_err(transient)?;
-        let mut child = process(settings, &command, &scratch.0).spawn().map_err(transient)?;
-        // Git's helpers may hold its pipes after it is gone: the whole group ends with this future.
-        let _group = Group(child.id());
+        let mut process = process(settings, &command, &scratch.0);
+        // Git's helpers may hold its pipes after it is gone: the whole group ends with this future. To start a process takes
+        // milliseconds in which its thread does nothing else: not one of those that serve requests.
+        let started = tokio::task::spawn_blocking(move || process.spawn().map(|child| (Group(child.id()), child)));
+        let (_group, mut child) = started.await.map_err(std::io::Error::other).flatten().map_err(transient)?;
         let feed = async {
             if let (Some(mut stdin), Some(bytes)) = (child.stdin.take(), &command.stdin) {
                 // One that ends early says why by itself.
