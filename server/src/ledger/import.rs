@@ -46,9 +46,11 @@ impl TenantLedger {
     pub async fn import(&self, by: &Caller, import: &ImportSession) -> Result<Imported, Error> {
         self.ledger.permit(by, "session.import", self.tenant.as_str(), import::may_import(by)).await?;
         let sha256 = import::digest(import)?;
+        // The database takes no NUL in a text, to look for it either.
+        let original = import::original_id(import)?;
         loop {
             let mut tx = self.ledger.pools.api.transactions.begin().await?;
-            let (now, earlier) = self.earlier(&mut tx, &import.session.session_id).await?;
+            let (now, earlier) = self.earlier(&mut tx, original).await?;
             if let Some(earlier) = earlier {
                 tx.rollback().await?;
                 return already(import, earlier, &sha256);

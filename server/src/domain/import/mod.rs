@@ -159,15 +159,22 @@ pub fn plan(import: &ImportSession, now: DateTime<Utc>) -> Result<Plan, BadImpor
     })
 }
 
+/// The id that the session had, if it is fit to be looked for.
+pub fn original_id(import: &ImportSession) -> Result<&str, BadImport> {
+    let given = &import.session.session_id;
+    check_id("session.session_id", given).map(|()| given.as_str())
+}
+
+fn check_id(place: &str, id: &str) -> Result<(), BadImport> {
+    let good = (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) && without_credentials(id).is_none();
+    if good { Ok(()) } else { Err(BadImport::at(place, "an id is 1 to 200 visible ASCII characters, and no URL with credentials")) }
+}
+
 /// What is wrong whatever the values mean.
 fn check_form(import: &ImportSession, now: DateTime<Utc>) -> Result<(), BadImport> {
     let session = &import.session;
-    let id = |place: &str, id: &str| {
-        let good = (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) && without_credentials(id).is_none();
-        if good { Ok(()) } else { Err(BadImport::at(place, "an id is 1 to 200 visible ASCII characters, and no URL with credentials")) }
-    };
-    id("session.session_id", &session.session_id)?;
-    session.durable_object_id.as_deref().map_or(Ok(()), |text| id("session.durable_object_id", text))?;
+    original_id(import)?;
+    session.durable_object_id.as_deref().map_or(Ok(()), |text| check_id("session.durable_object_id", text))?;
     if session.target_commit_sha.as_deref().is_some_and(|sha| !is_commit(sha)) {
         return Err(BadImport::at("session.target_commit_sha", "a commit is 40 or 64 hexadecimal digits"));
     }
@@ -182,7 +189,7 @@ fn check_form(import: &ImportSession, now: DateTime<Utc>) -> Result<(), BadImpor
     }
     for (index, operation) in import.operations.iter().enumerate() {
         let place = format!("operations[{index}].operation_id");
-        id(&place, &operation.operation_id)?;
+        check_id(&place, &operation.operation_id)?;
         if import.operations[..index].iter().any(|earlier| earlier.operation_id == operation.operation_id) {
             return Err(BadImport::at(&place, "it is there twice"));
         }
