@@ -7,11 +7,11 @@ use std::{
     process::Stdio,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, setpriority_process};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::Command as Process,
+    process::{Child, Command as Process},
 };
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ use crate::{
 };
 
 const OUTPUT_LIMIT: u64 = 1024 * 1024;
-const NICE: [&str; 2] = ["/usr/bin/nice", "/bin/nice"];
+const LEAST_PRIORITY: i32 = 19;
 
 /// What is asked of a remote: `words` are fixed, `names` may come from outside.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +111,11 @@ impl Ask<'_> {
         let mut process = process(settings, &command, &scratch.0);
         // Git's helpers may hold its pipes after it is gone: the whole group ends with this future. To start a process takes
         // milliseconds in which its thread does nothing else: not one of those that serve requests.
-        let started = tokio::task::spawn_blocking(move || process.spawn().map(|child| (Group(child.id()), child)));
+        let started = tokio::task::spawn_blocking(move || {
+            let child = process.spawn()?;
+            after_the_server(&child);
+            Ok((Group(child.id()), child))
+        });
         let (_group, mut child) = started.await.map_err(std::io::Error::other).flatten().map_err(transient)?;
         let feed = async {
             if let (Some(mut stdin), Some(bytes)) = (child.stdin.take(), &command.stdin) {
@@ -132,7 +136,7 @@ pub(super) fn git_span(command: &str, url: Option<&RepoUrl>) -> Span {
 
 fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process {
     let (program, arguments) = command.argv.split_first().map_or(("git", &[][..]), |(program, rest)| (program.as_str(), rest));
-    let mut process = after_the_server(program);
+    let mut process = Process::new(program);
     process
         .args(arguments)
         .current_dir("/")
@@ -151,17 +155,12 @@ fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process
     process
 }
 
-/// A process that gets what the control plane leaves, as sandboxes do: of two hundred `up`s at once each begins with one, and they kept
-/// the others from being accepted for seconds.
-fn after_the_server(program: &str) -> Process {
-    match NICE.iter().find(|nice| Path::new(nice).exists()) {
-        Some(nice) => {
-            let mut process = Process::new(nice);
-            process.args(["-n", "19", program]);
-            process
-        }
-        None => Process::new(program),
-    }
+/// It gets what the control plane leaves, as sandboxes do: of two hundred `up`s at once each begins with one, and they kept
+/// the others from being accepted for seconds. What it starts inherits that.
+fn after_the_server(child: &Child) {
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    // It may be gone already, and without this it is no worse than before.
+    let _ = pid.map(|pid| setpriority_process(Some(pid), LEAST_PRIORITY));
 }
 
 /// OpenSSH reads no key with Windows' ends of lines or without an end of the last.
