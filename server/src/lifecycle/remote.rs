@@ -30,7 +30,8 @@ use crate::{
 };
 
 const OUTPUT_LIMIT: u64 = 1024 * 1024;
-const LEAST_PRIORITY: i32 = 19;
+/// A third of the time that a process of the usual priority gets beside it.
+const PRIORITY: i32 = 5;
 
 /// What is asked of a remote: `words` are fixed, `names` may come from outside.
 #[derive(Debug, Clone, Copy)]
@@ -155,12 +156,12 @@ fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process
     process
 }
 
-/// It gets what the control plane leaves, as sandboxes do: of two hundred `up`s at once each begins with one, and they kept
+/// It comes after the control plane, as sandboxes do: of two hundred `up`s at once each begins with one, and they kept
 /// the others from being accepted for seconds. What it starts inherits that.
 fn after_the_server(child: &Child) {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     // It may be gone already, and without this it is no worse than before.
-    let _ = pid.map(|pid| setpriority_process(Some(pid), LEAST_PRIORITY));
+    let _ = pid.map(|pid| setpriority_process(Some(pid), PRIORITY));
 }
 
 /// OpenSSH reads no key with Windows' ends of lines or without an end of the last.
