@@ -1,7 +1,7 @@
 //! A pool that tells how long its connections are waited for, and keeps at hand those that are in use all the time.
 //!
-//! sqlx asks the database once more each time that a connection comes back to its pool (a `Sync`, and its answer): half of what a short
-//! statement costs. A connection that has just done a whole statement well needs no such look; it is kept here and given to the next, as
+//! sqlx asks the database once more each time that a connection comes back to its pool (a `Sync`, and its answer): a second round trip
+//! for each statement. A connection that has just done a whole statement well needs no such look; it is kept here and given to the next, as
 //! long as nobody waits at the pool itself. One that rests, has been kept for long, failed, or was left half way goes back to sqlx.
 
 use std::{
