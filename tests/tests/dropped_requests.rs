@@ -15,7 +15,7 @@ use alpine_server::{
     ledger::{Ledger, NewDown, NewUp, PoolSettings, Pools, Sealer},
     metrics::Metrics,
 };
-use alpine_tests::{REPO, World, api, cluster, db::Db};
+use alpine_tests::{REPO, World, api, cluster, db::Db, until};
 use reqwest::Method;
 use serde_json::json;
 
@@ -25,7 +25,7 @@ const OPEN: &str = "pg_stat_activity WHERE datname = current_database() AND stat
 /// Between two statements a transaction that is at work is idle too, but soon no more.
 async fn no_transaction_stays_open(db: &Db) {
     let none = || async { (db.count(OPEN).await == 0).then_some(()) };
-    alpine_tests::until("no transaction is open", Duration::from_secs(5), none).await;
+    until("no transaction is open", Duration::from_secs(5), none).await;
 }
 
 fn ann() -> Principal {
@@ -134,7 +134,8 @@ async fn statements_that_are_dropped_anywhere_disturb_nobody_and_nobody_waits_fo
     }
     assert!((20..280).contains(&dropped), "{dropped} dropped");
     let connections = || db.one::<i64>("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'alpine-server'");
-    assert!(connections().await <= 2);
+    // The database still lists one that was torn until it has noticed that nobody is there.
+    until("no more than two connections", Duration::from_secs(10), async || (connections().await <= 2).then_some(())).await;
 
     // Many at once, who stop and come again: each is served long before the time after which a pool gives up.
     let crowd = (0..60).map(|task| {
@@ -153,7 +154,8 @@ async fn statements_that_are_dropped_anywhere_disturb_nobody_and_nobody_waits_fo
     }
     assert_eq!(db.count("idempotency_keys WHERE key LIKE 'c%'").await, 1200);
     let (open, idle) = ledger.pools().usage();
-    assert_eq!((open as usize, connections().await), (idle, 2), "what is at hand is not in use");
+    assert_eq!(open as usize, idle, "what is at hand is not in use");
+    until("both connections are kept", Duration::from_secs(10), async || (connections().await == 2).then_some(())).await;
 
     // What rests is looked at before it is used again.
     db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'alpine-server'").await;
@@ -162,7 +164,7 @@ async fn statements_that_are_dropped_anywhere_disturb_nobody_and_nobody_waits_fo
         tenant.accept_up(up(&format!("after{n}"))).await.unwrap();
     }
     tokio::time::timeout(Duration::from_secs(5), ledger.pools().close()).await.expect("what is at hand is closed too");
-    assert_eq!(connections().await, 0);
+    until("no connection", Duration::from_secs(10), async || (connections().await == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
