@@ -102,6 +102,19 @@ wait_until_ready() {
   die "the server was not ready within ten minutes" "read $log"
 }
 
+# Where the caller chose the folder, every command of this script needs to be told again.
+chosen=
+[ -z "${ALPINE_DATA_DIR:-}" ] || chosen="ALPINE_DATA_DIR=$data "
+
+how_to_go_on() {
+  cat <<END
+Go on     export PATH="$bin:\$PATH" ALPINE_PROFILE=dev ALPINE_PRINCIPAL_ID=$ALPINE_PRINCIPAL_ID
+          alpine list
+END
+  [ $# -eq 0 ] || printf '          %s\n' "$@"
+  echo "Stop      ${chosen}deploy/try.sh stop     (the sessions stay, and the next start finds them)"
+}
+
 field() { printf '%s' "$1" | grep -o "\"$2\": *\"[^\"]*\"" | head -n 1 | sed 's/^[^:]*: *"\(.*\)"$/\1/'; }
 
 case ${1:-} in
@@ -127,7 +140,7 @@ step "Starting the server"
 mkdir -p "$try" 2>/dev/null || die "$try cannot be made" "choose a directory of yours: ALPINE_DATA_DIR=... deploy/try.sh"
 make_sample
 if server_pid >/dev/null && answers; then
-  say "it runs already (process $(server_pid)); to have it read new settings: deploy/try.sh stop, then this again"
+  say "it runs already (process $(server_pid)); to have it read new settings: ${chosen}deploy/try.sh stop, then this again"
 else
   : >"$log"
   start
@@ -139,7 +152,8 @@ step "alpine up $repo --branch $branch --public"
 export ALPINE_PRINCIPAL_ID=${ALPINE_PRINCIPAL_ID:-$(id -un)}
 export ALPINE_PROFILE=dev
 result=$("$bin/alpine" up "$repo" --branch "$branch" --public --no-browser --json) || {
-  printf '%s\n' "$result" >&2
+  printf '%s\n\n' "$result" >&2
+  how_to_go_on >&2
   die "$(field "$result" cause)" "$(field "$result" next_step)"
 }
 session=$(field "$result" session_id)
@@ -159,9 +173,5 @@ cat <<END
 Session   $session
 Open      $url
 
-Go on     export PATH="$bin:\$PATH" ALPINE_PROFILE=dev ALPINE_PRINCIPAL_ID=$ALPINE_PRINCIPAL_ID
-          alpine list
-          alpine status $session
-          alpine down $session
-Stop      deploy/try.sh stop     (the sessions stay, and the next start finds them)
 END
+how_to_go_on "alpine status $session" "alpine down $session"

@@ -101,20 +101,23 @@ pub fn parse(argv: Vec<OsString>) -> Parsed {
     };
     if error.kind() == ErrorKind::UnknownArgument
         && name.as_deref() == Some(OsStr::new("up"))
-        && let Some(cli) = up_with_hyphen_url(argv, rest)
+        && let Some(cli) = up_with_hyphen_url(argv, &rest)
     {
         return Parsed::Command(Box::new(cli));
     }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Parsed::Help(error.render().to_string()),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Parsed::Failed(CliError::NoCommand { help: error.render().to_string() }),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let help = error.render().to_string();
+            Parsed::Failed(CliError::NoCommand { help, next_step: format!("run {}", help_of(name.as_deref(), &rest)) })
+        }
         // `--branch` with nothing after it names no branch, as `--branch ''` does.
         ErrorKind::InvalidValue
             if name.as_deref() == Some(OsStr::new("up")) && context(&error, ContextKind::InvalidArg).starts_with("--branch ") =>
         {
             Parsed::Failed(BranchError::Missing.into())
         }
-        _ => Parsed::Failed(usage(&error, name.as_deref().and_then(OsStr::to_str))),
+        _ => Parsed::Failed(usage(&error, &help_of(name.as_deref(), &rest))),
     }
 }
 
@@ -157,7 +160,7 @@ pub fn globals(line: &[OsString]) -> Globals {
 
 /// `alpine up -x --branch main`: where the URL belongs stands something with a hyphen. It is judged as the
 /// URL that it stands for, unless another argument is the URL.
-fn up_with_hyphen_url(mut argv: Vec<OsString>, rest: Vec<OsString>) -> Option<Cli> {
+fn up_with_hyphen_url(mut argv: Vec<OsString>, rest: &[OsString]) -> Option<Cli> {
     let in_place_of_url = rest.first()?.clone();
     if !in_place_of_url.as_encoded_bytes().starts_with(b"-") || in_place_of_url == "--" {
         return None;
@@ -168,8 +171,21 @@ fn up_with_hyphen_url(mut argv: Vec<OsString>, rest: Vec<OsString>) -> Option<Cl
     matches!(&cli.command, Command::Up(up) if up.branch.is_some()).then_some(cli)
 }
 
+/// The help of the command that was meant, as far as its name goes: `alpine token create --help`.
+fn help_of(name: Option<&OsStr>, rest: &[OsString]) -> String {
+    let mut help = "alpine".to_owned();
+    let mut command = &Cli::command();
+    // Options may stand between a command and what is below it.
+    for word in name.into_iter().chain(rest.iter().map(OsString::as_os_str)) {
+        let Some(below) = word.to_str().and_then(|word| command.find_subcommand(word)) else { continue };
+        help = format!("{help} {}", below.get_name());
+        command = below;
+    }
+    format!("{help} --help")
+}
+
 /// A usage error in our words. Values are never repeated: they may be a URL with a secret in it.
-fn usage(error: &clap::Error, command: Option<&str>) -> CliError {
+fn usage(error: &clap::Error, help: &str) -> CliError {
     let named = |kind| Some(context(error, kind)).filter(|text| !text.is_empty());
     let arg = context(error, ContextKind::InvalidArg);
     let cause = match error.kind() {
@@ -197,10 +213,6 @@ fn usage(error: &clap::Error, command: Option<&str>) -> CliError {
         ErrorKind::ArgumentConflict => format!("{arg} was given more than once or against another option"),
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
         _ => "the arguments are not valid".to_owned(),
-    };
-    let help = match command.filter(|name| Cli::command().find_subcommand(name).is_some()) {
-        Some(name) => format!("alpine {name} --help"),
-        None => "alpine --help".to_owned(),
     };
     let suggestion = named(ContextKind::SuggestedArg).or_else(|| named(ContextKind::SuggestedSubcommand));
     let next_step = match suggestion {

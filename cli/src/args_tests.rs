@@ -315,3 +315,18 @@ fn the_help_texts() {
         insta::assert_snapshot!(format!("help_credential_{name}"), help);
     }
 }
+
+#[tokio::test]
+async fn help_is_named_of_the_very_command_that_was_meant() {
+    for (args, help) in [
+        (&["token", "create", "--json"][..], "alpine token create --help"),
+        (&["token", "create", "--name", "x", "--scope", "root", "--json"], "alpine token create --help"),
+        (&["--json", "token"], "alpine token --help"),
+        (&["down", "--json"], "alpine down --help"),
+        (&["bogus", "--json"], "alpine --help"),
+    ] {
+        let run = bare(args).await;
+        let next = serde_json::from_str::<serde_json::Value>(&run.out).unwrap()["next_step"].as_str().unwrap().to_owned();
+        assert!(next.ends_with(&format!("run {help}")), "{args:?}: {next}");
+    }
+}

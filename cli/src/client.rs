@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     config::Settings,
-    http,
+    http::{self, Tls},
     token::Identity,
     ui::Ui,
     wire::{EventPage, Operation, Session, SessionPage, WhoAmI},
@@ -188,7 +188,7 @@ impl Client {
         match (again, self.identity.renew(&bearer).await?) {
             (Some(request), Some(fresh)) => self.sent(ui, request.bearer_auth(fresh)).await,
             _ => {
-                refused.token_ended = self.identity.ended();
+                (refused.token_ended, refused.token_from) = (self.identity.ended(), self.identity.given_by());
                 Err(ClientError::Refused(refused))
             }
         }
@@ -225,7 +225,13 @@ impl Client {
 
     fn lost(&self, source: reqwest::Error) -> ClientError {
         let server = self.server.clone();
-        if http::is_distrust(&source) { ClientError::Untrusted { server, source } } else { ClientError::Unreachable { server, source } }
+        match http::fault(&source) {
+            Some(Tls::Distrust) => ClientError::Untrusted { server, source },
+            Some(Tls::NotSpoken) => ClientError::NotTls { server, source },
+            // It took the connection, so that something is there.
+            None if server.scheme() == "http" && !source.is_connect() && !source.is_timeout() => ClientError::NotHttp { server, source },
+            None => ClientError::Unreachable { server, source },
+        }
     }
 }
 

@@ -77,8 +77,8 @@ async fn a_token_that_has_ended_is_said_to_have_and_one_that_is_none_is_not_sent
     };
     for (token, next) in [
         (jwt(1_764_000_000), "the token ended at 2025-11-24 16:00:00 UTC: run alpine login"),
-        (jwt(i64::MAX / 4), "sign in"),
-        ("opaque".into(), "sign in"),
+        (jwt(i64::MAX / 4), "ALPINE_TOKEN was not accepted: sign in"),
+        ("opaque".into(), "ALPINE_TOKEN was not accepted: sign in"),
     ] {
         let server = fake(refused()).await;
         let run = alpine(&["list", "--json"], &with(&token, &server)).await;

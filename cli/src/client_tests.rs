@@ -256,7 +256,10 @@ async fn codes_that_this_program_does_not_know_are_told_by_their_status() {
 
 #[tokio::test]
 async fn no_server_is_said_with_its_address_and_how_to_start_one() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Held without listening: a port that is free is another test's the next moment.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let free = held.local_addr().unwrap();
     let env =
         Environment::of(&[("ALPINE_SERVER", &format!("http://{free}")), ("ALPINE_TOKEN", "t"), ("ALPINE_CONFIG_DIR", "/nonexistent")]);
     let run = alpine(&["list", "--json"], &env).await;

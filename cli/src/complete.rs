@@ -94,7 +94,7 @@ fn offered(current: &OsStr, fits: impl Fn(&SessionSummary) -> bool) -> Vec<Compl
 fn identity(settings: &Settings) -> Option<Identity> {
     let credential = &settings.credential;
     if credential.token.is_none() && credential.key_file.is_none() {
-        return Some(Identity::fixed(settings.token_at_hand(clock::now)?, clock::now));
+        return Some(Identity::fixed(settings.token_at_hand(clock::now)?, "the login", clock::now));
     }
     Identity::new(credential.clone(), clock::now).ok()
 }

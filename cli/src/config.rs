@@ -238,8 +238,10 @@ impl Settings {
         // A stored token is for the server it stands beside, not for whichever one a flag names.
         let elsewhere = own.is_some_and(|own| server_url(own).map_or(true, |own| own.origin() != server.origin()));
         let stored = profile.token.as_deref().map(str::trim).filter(|token| !token.is_empty() && !elsewhere);
+        let given = env.get("ALPINE_TOKEN");
         let credential = Credential {
-            token: env.get("ALPINE_TOKEN").or(stored).map(str::to_owned),
+            token: given.or(stored).map(str::to_owned),
+            token_from: if given.is_some() { "ALPINE_TOKEN" } else { "the profile's token" },
             key_file: profile.dev_signing_key_file.clone().filter(|_| name == DEV_PROFILE),
             principal: principal(env),
             tenant: env.get("ALPINE_TENANT").unwrap_or("dev").to_owned(),

@@ -34,7 +34,7 @@ pub enum CliError {
     #[error("{cause}")]
     Usage { cause: String, next_step: String },
     #[error("a command is required")]
-    NoCommand { help: String },
+    NoCommand { help: String, next_step: String },
     #[error("alpine {old} was replaced by {new}")]
     Replaced { old: &'static str, new: &'static str },
     #[error(transparent)]
@@ -114,11 +114,11 @@ impl CliError {
             Self::RepoUrl(why) => {
                 Report::new(ErrorCode::InvalidRepoUrl, self, format!("{why}, for example https://github.com/org/repo.git"))
             }
-            Self::NoSuchSession => Report::new(ErrorCode::SessionNotFound, self, "run alpine list to see your sessions"),
+            Self::NoSuchSession => Report::new(ErrorCode::SessionNotFound, self, "check the id with alpine list"),
             Self::NoSuchToken => Report::new(ErrorCode::NotFound, self, "run alpine token list to see the ids of your tokens"),
             Self::NoSuchCredential => Report::new(ErrorCode::NotFound, self, "run alpine credential list to see your credentials"),
             Self::Usage { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),
-            Self::NoCommand { .. } => Report::new(ErrorCode::InvalidRequest, self, "run alpine --help"),
+            Self::NoCommand { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),
             Self::Replaced { new, .. } => Report::new(ErrorCode::CommandReplaced, self, format!("run {new}")),
             Self::Config(error) => error.report(),
             Self::Token(error) => error.report(),

@@ -61,18 +61,28 @@ pub fn client(ca_file: Option<&Path>, to: &Url) -> Result<reqwest::Client, HttpE
     builder.build().map_err(HttpError::SetUp)
 }
 
-/// Whether the server's certificate was refused; trying again would not change that.
-pub fn is_distrust(error: &reqwest::Error) -> bool {
+/// Why there is no TLS; trying again would not change that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// The server's certificate was refused.
+    Distrust,
+    /// What came is no TLS.
+    NotSpoken,
+}
+
+pub fn fault(error: &reqwest::Error) -> Option<Tls> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return true;
+        match error.downcast_ref() {
+            Some(rustls::Error::InvalidCertificate(_)) => return Some(Tls::Distrust),
+            Some(rustls::Error::InvalidMessage(_)) => return Some(Tls::NotSpoken),
+            _ => {}
         }
         // An I/O error leaves the error that it wraps out of its sources, and one may wrap another.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         cause = wrapped.map(|error| error as &(dyn std::error::Error + 'static)).or_else(|| error.source());
     }
-    false
+    None
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {

@@ -62,3 +62,31 @@ async fn a_certificate_that_is_not_trusted_is_said_at_once_and_its_file_mends_it
         assert_eq!(alpine(&["list", "--json"], &with(path)).await.json_error().0, "ERR_INVALID_REQUEST");
     }
 }
+
+/// Each with the other one's address: it is said which of the two it is, not that nobody is there.
+#[tokio::test]
+async fn a_server_that_speaks_tls_or_does_not_is_told_from_one_that_is_away() {
+    let (with_tls, _) = server();
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let without = plain.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in plain.incoming() {
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0; 1]).ok();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").ok();
+        }
+    });
+    let said = async |address: &str| {
+        let env = [("ALPINE_CONFIG_DIR", "/nonexistent"), ("ALPINE_TOKEN", "t"), ("ALPINE_SERVER", address)];
+        let run = alpine(&["list", "--json"], &Environment::of(&env)).await;
+        (run.json_error(), run.out)
+    };
+    let asked = Instant::now();
+    let ((code, cause, exit), out) = said(&format!("https://{without}")).await;
+    assert_eq!((code.as_str(), exit), ("ERR_UNAVAILABLE", 2));
+    assert!(cause.contains("does not speak TLS") && out.contains("\"retryable\":false"), "{out}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "it was tried again");
+    let ((code, cause, exit), out) = said(&with_tls.replace("https", "http")).await;
+    assert_eq!((code.as_str(), exit), ("ERR_UNAVAILABLE", 2));
+    assert!(cause.contains("did not answer in plain HTTP") && out.contains(&format!("give its address as {with_tls}")), "{out}");
+}

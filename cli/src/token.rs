@@ -28,6 +28,8 @@ const RENEWAL: TimeDelta = TimeDelta::minutes(2);
 pub struct Credential {
     /// A token that is sent as it is; wins over the rest.
     pub token: Option<String>,
+    /// Where it was found, for people.
+    pub token_from: &'static str,
     /// The key that signs development tokens.
     pub key_file: Option<PathBuf>,
     pub principal: Option<String>,
@@ -92,7 +94,10 @@ enum Source {
     /// For what anybody may ask.
     Nobody,
     Login(Box<Saved>),
-    Fixed(String),
+    Fixed {
+        token: String,
+        from: &'static str,
+    },
     Dev {
         key: EncodingKey,
         principal: String,
@@ -125,8 +130,8 @@ impl Identity {
         Self { source: Source::Nobody, now }
     }
 
-    pub fn fixed(token: String, now: Now) -> Self {
-        Self { source: Source::Fixed(token), now }
+    pub fn fixed(token: String, from: &'static str, now: Now) -> Self {
+        Self { source: Source::Fixed { token, from }, now }
     }
 
     pub fn login(saved: Saved, now: Now) -> Self {
@@ -135,10 +140,10 @@ impl Identity {
 
     /// From a token or the development key.
     pub fn new(credential: Credential, now: Now) -> Result<Self, TokenError> {
-        let Credential { token, key_file, principal, tenant, roles } = credential;
+        let Credential { token, token_from: from, key_file, principal, tenant, roles } = credential;
         if let Some(token) = token {
             let fits = token.bytes().all(|byte| byte.is_ascii_graphic());
-            return if fits { Ok(Self { source: Source::Fixed(token), now }) } else { Err(TokenError::Malformed) };
+            return if fits { Ok(Self { source: Source::Fixed { token, from }, now }) } else { Err(TokenError::Malformed) };
         }
         let path = key_file.ok_or(TokenError::NoCredential)?;
         let principal = principal.ok_or(TokenError::NoPrincipal)?;
@@ -155,8 +160,16 @@ impl Identity {
         match &self.source {
             Source::Nobody => Ok(None),
             Source::Login(saved) => Ok(Some(saved.bearer().await?)),
-            Source::Fixed(token) => Ok(Some(token.clone())),
+            Source::Fixed { token, .. } => Ok(Some(token.clone())),
             Source::Dev { .. } => self.signed().map(Some),
+        }
+    }
+
+    /// Where a token that was given was found.
+    pub fn given_by(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Fixed { from, .. } => Some(from),
+            _ => None,
         }
     }
 
@@ -166,7 +179,7 @@ impl Identity {
         struct End {
             exp: i64,
         }
-        let Source::Fixed(token) = &self.source else { return None };
+        let Source::Fixed { token, .. } = &self.source else { return None };
         let End { exp } = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
         DateTime::from_timestamp(exp, 0).filter(|end| *end <= (self.now)())
     }
@@ -175,14 +188,14 @@ impl Identity {
     pub async fn renew(&self, refused: &str) -> Result<Option<String>, TokenError> {
         match &self.source {
             Source::Login(saved) => Ok(Some(saved.renew(refused).await?)),
-            Source::Nobody | Source::Fixed(_) | Source::Dev { .. } => Ok(None),
+            Source::Nobody | Source::Fixed { .. } | Source::Dev { .. } => Ok(None),
         }
     }
 
     /// A token that is signed here.
     fn signed(&self) -> Result<String, TokenError> {
         let (key, principal, tenant, roles, last) = match &self.source {
-            Source::Nobody | Source::Login(_) | Source::Fixed(_) => return Err(TokenError::NoCredential),
+            Source::Nobody | Source::Login(_) | Source::Fixed { .. } => return Err(TokenError::NoCredential),
             Source::Dev { key, principal, tenant, roles, last } => (key, principal, tenant, roles, last),
         };
         let now = (self.now)();

@@ -15,7 +15,7 @@ use anstream::AutoStream;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, elapsed, fields, table, width};
+pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, elapsed, fields, table, time, width};
 use self::{live::Live, text::escaped};
 use crate::{
     args::Look,
@@ -199,9 +199,12 @@ impl Ui {
     }
 
     /// A result that is written over by the next one; as much of it as fits, and under it what is to be said of it.
-    pub fn repaint(&self, text: &str, foot: Option<String>) {
+    pub fn repaint(&self, answer: &impl Answer, foot: Option<String>) {
         let (columns, rows) = self.size(io::stdout());
         let room = rows.saturating_sub(1 + usize::from(foot.is_some())).max(1);
+        // Lines that are written over leave the last column free.
+        let style = Style { columns: Some(columns.saturating_sub(1)), ..self.style() };
+        let text = answer.for_people(style, clock::now());
         self.stdout.show(text.lines().take(room).map(str::to_owned).chain(foot).collect(), columns);
     }
 
@@ -303,7 +306,7 @@ impl Ui {
             self.json_line(&Told { report: &report, summary }, self.terminal.stdout);
         } else if self.look.json {
             self.json_line(&report, self.terminal.stdout);
-        } else if let CliError::NoCommand { help } = error {
+        } else if let CliError::NoCommand { help, .. } = error {
             self.err(help);
         } else {
             self.err(&people_error(&report, self.error_style()));

@@ -74,7 +74,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
     let plan = Plan {
         role: args.role,
         listener: assemble::listen(args.listen)?,
-        tls: args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| http::TlsFiles { cert, key }),
+        tls: assemble::tls(&args),
         pools: pool_settings(&args.database, args.role),
         issuers: assemble::issuers(&args.auth)?,
         sealer: assemble::sealer(&args.credentials)?,
@@ -166,17 +166,17 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
     })
 }
 
-/// The issuers that would be trusted, a line each; what is wrong with them is said as `serve` would.
-pub fn check_issuers(args: &ServeArgs) -> Result<Vec<String>, AppError> {
+/// What `serve` would refuse before it asks the database or looks at its machine is refused as there; the issuers that would be
+/// trusted, a line each.
+pub fn check(args: &ServeArgs) -> Result<Vec<String>, AppError> {
+    crate::telemetry::check(&telemetry::settings(&args.common.telemetry)?)?;
+    assemble::sealer(&args.credentials)?;
+    assemble::hosts(&args.common.git)?;
+    assemble::tls(args).as_ref().map_or(Ok(()), http::TlsFiles::check)?;
     let issuers = assemble::issuers(&args.auth)?;
     let lines = issuers.iter().map(ToString::to_string).collect();
     Authenticator::new(issuers, Arc::new(SystemClock), Arc::new(Metrics::new()))?;
     Ok(lines)
-}
-
-/// Whether logs and traces could be set up so.
-pub fn check_telemetry(args: &ServeArgs) -> Result<(), AppError> {
-    Ok(crate::telemetry::check(&telemetry::settings(&args.common.telemetry)?)?)
 }
 
 /// The schema brought up to date; what was done is in the log.

@@ -168,10 +168,10 @@ pub struct AuthArgs {
     #[arg(long, env = "ALPINE_JWT_AUDIENCE", default_value = "alpine")]
     pub jwt_audience: String,
     /// The one algorithm that is accepted: RS256, ES256, EdDSA or HS256. Goes with ALPINE_JWT_ISSUER.
-    #[arg(long, env = "ALPINE_JWT_ALGORITHM", requires = "jwt_key_file")]
+    #[arg(long, env = "ALPINE_JWT_ALGORITHM", required_unless_present = "issuers_file", requires = "jwt_key_file")]
     pub jwt_algorithm: Option<String>,
     /// The key: a PEM public key or a JWKS; for HS256 the secret's bytes. Goes with ALPINE_JWT_ISSUER.
-    #[arg(long, env = "ALPINE_JWT_KEY_FILE", requires = "jwt_issuer")]
+    #[arg(long, env = "ALPINE_JWT_KEY_FILE", required_unless_present = "issuers_file", requires = "jwt_issuer")]
     pub jwt_key_file: Option<PathBuf>,
     /// The claim that names the tenant.
     #[arg(long, env = "ALPINE_JWT_TENANT_CLAIM", default_value = "tenant")]

@@ -42,8 +42,7 @@ async fn main() -> ExitCode {
         Command::VerifyRelease(args) => return verify_release(*args).await,
         Command::CheckConfig(args) => {
             let settings = matches.subcommand_matches("check-config").map(describe).unwrap_or_default();
-            let checked = || app::check_telemetry(&args).and_then(|()| print(&app::check_issuers(&args)?.join("\n")));
-            print(&settings.join("\n")).and_then(|()| checked())
+            print(&settings.join("\n")).and_then(|()| print(&app::check(&args)?.join("\n")))
         }
     };
     match outcome {

@@ -12,6 +12,7 @@ use crate::{
     error::{Report, with_where_to_look},
     http::HttpError,
     token::TokenError,
+    ui::time,
     wire::{Problem, Word},
 };
 
@@ -25,6 +26,11 @@ pub enum ClientError {
     Unreachable { server: Url, source: reqwest::Error },
     #[error("the certificate of the server at {server} is not trusted")]
     Untrusted { server: Url, source: reqwest::Error },
+    #[error("the server at {server} does not speak TLS")]
+    NotTls { server: Url, source: reqwest::Error },
+    /// It took the connection, and hung up or said something else.
+    #[error("the server at {server} did not answer in plain HTTP")]
+    NotHttp { server: Url, source: reqwest::Error },
     /// It took the connection and says nothing.
     #[error("the server at {server} does not answer")]
     Silent { server: Url },
@@ -49,6 +55,8 @@ pub struct Refusal {
     version: Option<String>,
     /// When the token that it refused had ended, where the token says so.
     pub token_ended: Option<DateTime<Utc>>,
+    /// Where that token was found, if it was given as it is.
+    pub token_from: Option<&'static str>,
 }
 
 /// The server's version, if it is another than this program's.
@@ -66,7 +74,7 @@ impl ClientError {
     pub fn is_transient(&self, patience: Patience) -> bool {
         match self {
             _ if matches!(patience, Patience::Once) => false,
-            Self::Unreachable { .. } | Self::Silent { .. } => true,
+            Self::Unreachable { .. } | Self::NotHttp { .. } | Self::Silent { .. } => true,
             Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
             Self::Refused(refusal) => {
@@ -119,6 +127,14 @@ impl ClientError {
                     "name the certificate authority's PEM file with ALPINE_CA_FILE, or as ca_file in the profile",
                 )
             },
+            Self::NotTls { .. } => Report {
+                retryable: false,
+                ..Report::new(ErrorCode::Unavailable, self, "check the port; an address of this machine may begin with http://")
+            },
+            Self::NotHttp { server, .. } => {
+                let rest = server.as_str().trim_start_matches("http").trim_end_matches('/');
+                Report::new(ErrorCode::Unavailable, self, format!("give its address as https{rest}, or check the port"))
+            }
             Self::Unreadable { source, version, .. } => {
                 let at = format!("{self}: not of the expected form (column {})", source.column());
                 let next = "check that the address is an Alpine server's and that alpine is as new as it";
@@ -137,7 +153,7 @@ impl Refusal {
         let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
         let said = [&problem.cause, &problem.detail, &problem.title].into_iter().flatten().find(|text| !text.is_empty());
         let cause = said.cloned().unwrap_or_else(|| format!("the server answered {status}"));
-        Self { cause, status, problem, retry_after, version, token_ended: None }
+        Self { cause, status, problem, retry_after, version, token_ended: None, token_from: None }
     }
 
     fn code(&self) -> Word<ErrorCode> {
@@ -170,6 +186,7 @@ impl Refusal {
             cause: self.cause.clone(),
             next_step: match self.token_ended {
                 Some(end) => format!("the token ended at {}: run alpine login, or set ALPINE_TOKEN to a new one", time(end)),
+                None if let Some(from) = self.token_from => format!("{from} was not accepted: {next_step}"),
                 None if stranger => format!("{next_step}{}", versions(self.version.as_deref())),
                 None => match self.problem.session_id {
                     Some(session) => with_where_to_look(&self.cause, &next_step, session),
@@ -183,8 +200,4 @@ impl Refusal {
             error_code: code,
         }
     }
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

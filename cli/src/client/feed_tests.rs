@@ -51,7 +51,11 @@ async fn server(script: impl Fn(usize, i64) -> String + Send + Sync + 'static) -
     });
     let env = Environment::of(&[("ALPINE_CONFIG_DIR", "/nonexistent"), ("ALPINE_SERVER", &address)]);
     let settings = Settings::load(&Globals::default(), &env).unwrap();
-    Server { client: Client::new(&settings, Identity::fixed("t".to_owned(), clock::now)).unwrap(), ui: silent(), connections }
+    Server {
+        client: Client::new(&settings, Identity::fixed("t".to_owned(), "ALPINE_TOKEN", clock::now)).unwrap(),
+        ui: silent(),
+        connections,
+    }
 }
 
 async fn serve(mut stream: TcpStream, n: usize, script: Script) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     Context, complete,
     error::CliError,
-    ui::{Answer, Style, fields},
+    ui::{Answer, Style, fields, time},
     wait,
     wire::{Operation, Word},
 };
@@ -80,7 +80,7 @@ impl Answer for Stopped {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
         let stored = self.persisted_at.map(|at| {
             let verified = if self.persistence_verified { "stored and verified" } else { "stored, not verified" };
-            format!("{verified} at {}", at.format("%Y-%m-%d %H:%M:%S UTC"))
+            format!("{verified} at {}", time(at))
         });
         let rows = [
             ("session", Some(self.session_id.to_string())),

@@ -38,7 +38,7 @@ impl<'a> Teller<'a> {
 
     fn look(&mut self) {
         let lost = self.contact.lost_for().is_some_and(|lost| lost >= LOST);
-        if lost != self.told && self.ui.stderr_is_terminal() {
+        if lost != self.told {
             self.ui.info(if lost { "no connection to the server; reconnecting" } else { "connected again" });
         }
         self.told = lost;

@@ -104,7 +104,7 @@ impl List {
             let asking = self.rows(context, client, patience);
             let (rows, _) = unless_away(context, shown.as_ref(), asking).await?;
             if context.ui.repaints_results() {
-                context.ui.repaint(&context.ui.for_people(&rows), None);
+                context.ui.repaint(&rows, None);
             } else if shown.as_ref() != Some(&rows) {
                 context.ui.answer_line(&rows);
             }
@@ -138,7 +138,7 @@ async fn unless_away<T>(
         let Some(shown) = shown.filter(|_| asked.elapsed() >= LOST) else { continue };
         if context.ui.repaints_results() {
             let foot = format!("no connection for {} s", asked.elapsed().as_secs());
-            context.ui.repaint(&context.ui.for_people(shown), Some(foot));
+            context.ui.repaint(shown, Some(foot));
         } else if !told {
             context.ui.info("no connection to the server; reconnecting");
         }
@@ -250,6 +250,19 @@ mod tests {
         let seconds: Vec<&str> = shown.out.lines().filter(|line| line.starts_with("no connection for ")).collect();
         assert_eq!(seconds.first(), Some(&"no connection for 5 s"), "{shown:?}");
         assert_eq!((seconds.len(), shown.err.as_str()), (2, ""), "each second anew: {shown:?}");
+    }
+
+    #[test]
+    fn what_is_written_over_is_cut_once() {
+        let terminal = Terminal { stdout: true, repaints: true, columns: Some(100), ..Terminal::default() };
+        let (out, look) = (Buffer::default(), crate::args::Look { no_color: true, ..crate::args::Look::default() });
+        let ui = Ui::new(Box::new(out.clone()), Box::new(Buffer::default()), look, terminal);
+        ui.repaint(&rows(false), None);
+        let lines: Vec<String> = out.text().lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        for line in &lines[1..] {
+            assert!(crate::ui::width(line) <= 99 && line.ends_with("org/repo") && line.matches('…').count() <= 2, "{line}");
+        }
     }
 
     #[test]

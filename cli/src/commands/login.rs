@@ -13,7 +13,7 @@ use crate::{
     error::CliError,
     login::{Device, Issuer, LoginError, Place, Tokens},
     token::Identity,
-    ui::{Answer, Style, clean, elapsed, fields},
+    ui::{Answer, Style, clean, elapsed, fields, time},
     wire::WhoAmI,
 };
 
@@ -131,7 +131,7 @@ fn choose(said: ProtectedResource, issuer: Option<&str>) -> Result<LoginHint, Lo
 
 /// Whom the server takes the new token for. A login that it does not accept is none, and is not kept.
 async fn who(context: &Context, settings: &Settings, tokens: &Tokens) -> Result<Option<WhoAmI>, ClientError> {
-    let client = Client::new(settings, Identity::fixed(tokens.access_token.clone(), clock::now))?;
+    let client = Client::new(settings, Identity::fixed(tokens.access_token.clone(), "this login", clock::now))?;
     match client.whoami(&context.ui).await {
         Ok(who) => Ok(Some(who)),
         Err(error) if error.is_unauthorized() => Err(error),
@@ -167,7 +167,7 @@ impl Answer for LoggedIn {
             ("server", Some(format!("{} (profile {})", self.server, self.profile))),
             ("issuer", Some(self.issuer.clone())),
             ("kept", Some(kept.to_owned())),
-            ("until", self.expires_at.filter(|_| !self.renewable).map(|end| end.to_rfc3339())),
+            ("until", self.expires_at.filter(|_| !self.renewable).map(time)),
         ];
         fields(&rows, style)
     }

@@ -12,8 +12,8 @@ use crate::{
     Context,
     client::Patience,
     complete,
-    error::CliError,
-    ui::{Answer, Style, ago, fields},
+    error::{CliError, with_where_to_look},
+    ui::{Answer, Style, ago, fields, time},
     wire::{Failure, Session, Word},
 };
 
@@ -65,6 +65,11 @@ struct State {
 
 impl From<Session> for State {
     fn from(session: Session) -> Self {
+        let failed = session.last_error.as_ref().filter(|_| session.state == Word::Known(SessionState::Failed));
+        let next_step = match failed {
+            Some(error) => with_where_to_look(&error.cause, &error.next_step, session.session_id),
+            None => session.next_step,
+        };
         Self {
             session_id: session.session_id,
             state: session.state,
@@ -80,14 +85,14 @@ impl From<Session> for State {
             updated_at: session.updated_at,
             operation_id: session.operation_id,
             last_error: session.last_error,
-            next_step: session.next_step,
+            next_step,
         }
     }
 }
 
 impl Answer for State {
     fn for_people(&self, style: Style, now: DateTime<Utc>) -> String {
-        let when = |at: DateTime<Utc>| format!("{} ({})", at.format("%Y-%m-%d %H:%M:%S UTC"), ago(at, now));
+        let when = |at: DateTime<Utc>| format!("{} ({})", time(at), ago(at, now));
         let rows = [
             ("session", Some(self.session_id.to_string())),
             ("state", Some(self.state.to_string())),
@@ -102,6 +107,7 @@ impl Answer for State {
             ("persisted", self.persisted_at.map(when)),
             ("updated", Some(when(self.updated_at))),
             ("error", self.last_error.as_ref().map(|error| format!("{} [{}]", error.cause, error.error_code))),
+            ("operation", self.operation_id.map(|id| id.to_string())),
             ("next", Some(self.next_step.clone())),
         ];
         fields(&rows, style)

@@ -6,7 +6,7 @@ use clap::Args;
 use crate::{
     Context,
     error::CliError,
-    ui::{Answer, Style, fields},
+    ui::{Answer, Style, fields, time},
     wire::WhoAmI,
 };
 
@@ -31,7 +31,7 @@ impl Answer for WhoAmI {
             ("roles", words(&self.roles)),
             ("scopes", words(&self.scopes)),
             ("proved by", Some(self.method.replace('_', " ")).filter(|method| !method.is_empty())),
-            ("until", self.expires_at.map(|end| end.to_rfc3339())),
+            ("until", self.expires_at.map(time)),
         ];
         fields(&rows, style)
     }

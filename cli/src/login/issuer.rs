@@ -14,7 +14,10 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{About, LoginError, Tokens};
-use crate::{clock::Now, http};
+use crate::{
+    clock::Now,
+    http::{self, Tls},
+};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Logging out does not wait for an issuer that is away.
@@ -211,7 +214,7 @@ enum WireError {
 
 impl WireError {
     fn at(&self, at: &Url) -> LoginError {
-        let untrusted = matches!(self, Self::Send(error) if http::is_distrust(error));
+        let untrusted = matches!(self, Self::Send(error) if http::fault(error) == Some(Tls::Distrust));
         LoginError::Unreachable { at: at.clone(), untrusted }
     }
 }

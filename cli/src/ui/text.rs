@@ -143,6 +143,11 @@ pub fn fields(rows: &[(&str, Option<String>)], style: Style) -> String {
     rows.iter().filter_map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// `2026-11-22 10:00:00 UTC`.
+pub fn time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// `3 min ago`.
 pub fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     match (now - then).max(TimeDelta::zero()) {

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
-    config::{AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, SandboxArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs},
+    config::{
+        AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, SandboxArgs, ServeArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs,
+    },
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
@@ -114,6 +116,10 @@ fn issuer_of(args: &AuthArgs, issuer: &str, algorithm: &str, key_file: &Path) ->
 pub fn dev_issuer(secret: &[u8]) -> Issuer {
     let keys = KeySource::Secret(SecretSlice::from(secret.to_vec()));
     Issuer { operators: true, ..Issuer::new("alpine-dev", "alpine", Algorithm::Hs256, keys) }
+}
+
+pub fn tls(args: &ServeArgs) -> Option<http::TlsFiles> {
+    args.tls_cert.clone().zip(args.tls_key.clone()).map(|(cert, key)| http::TlsFiles { cert, key })
 }
 
 /// The key that seals, and those that only open.

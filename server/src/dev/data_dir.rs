@@ -10,6 +10,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::{account, error::DevError, files};
+use crate::sandbox::local::HIDDEN;
 
 /// Raised when an older Alpine could no longer use the directory.
 const VERSION: u32 = 1;
@@ -27,6 +28,7 @@ impl DataDir {
     /// Create or check the directory, and take its lock.
     pub fn open(path: &Path) -> Result<Self, DevError> {
         let path = std::path::absolute(path).map_err(DevError::io("cannot resolve", path))?;
+        refuse_hidden(&path)?;
         create(&path)?;
         refuse_foreign(&path)?;
         check_version(&path)?;
@@ -41,6 +43,15 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Before anything is made or fetched: the provider would refuse it at the end.
+fn refuse_hidden(path: &Path) -> Result<(), DevError> {
+    let real = path.ancestors().find_map(|parent| parent.canonicalize().ok()).unwrap_or_default();
+    match HIDDEN.into_iter().find(|below| path.starts_with(below) || real.starts_with(below)) {
+        Some(below) => Err(DevError::DataDirHidden { path: path.to_owned(), below }),
+        None => Ok(()),
     }
 }
 
@@ -146,9 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_sandboxes_hide_is_refused_before_it_is_made() {
+        let base = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = base.path().join("data");
+        let error = DataDir::open(&path).unwrap_err();
+        assert!(error.to_string().contains("below /var/tmp") && error.next_step().contains("ALPINE_DATA_DIR"), "{error}");
+        assert!(!path.exists());
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(base.path(), elsewhere.path().join("link")).unwrap();
+        assert!(DataDir::open(&elsewhere.path().join("link/data")).is_err(), "by another name");
+    }
+
+    #[test]
     fn a_directory_that_cannot_be_made_is_named() {
-        let error = DataDir::open(Path::new("/proc/alpine/data")).unwrap_err();
-        assert_eq!(error.to_string(), "the data directory /proc/alpine/data cannot be written");
+        let error = DataDir::open(Path::new("/sys/alpine/data")).unwrap_err();
+        assert_eq!(error.to_string(), "the data directory /sys/alpine/data cannot be written");
         assert!(std::error::Error::source(&error).is_some());
         assert!(error.next_step().contains("ALPINE_DATA_DIR"));
     }

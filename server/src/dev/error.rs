@@ -12,6 +12,8 @@ pub enum DevError {
         #[source]
         source: io::Error,
     },
+    #[error("the data directory {} is below {below}, where each sandbox has a folder of its own: none could see its tools", path.display())]
+    DataDirHidden { path: PathBuf, below: &'static str },
     #[error("{} holds files that are not Alpine's ({example}, for one)", path.display())]
     DataDirForeign { path: PathBuf, example: String },
     #[error("the data directory {} was made by a newer Alpine (its version is {found}, this one knows {known})", path.display())]
@@ -80,7 +82,7 @@ impl DevError {
     pub fn next_step(&self) -> String {
         const OTHER_DIR: &str = "choose another data directory with --data-dir or ALPINE_DATA_DIR";
         match self {
-            Self::DataDirNotADirectory { .. } | Self::DataDirForeign { .. } => OTHER_DIR.to_owned(),
+            Self::DataDirNotADirectory { .. } | Self::DataDirHidden { .. } | Self::DataDirForeign { .. } => OTHER_DIR.to_owned(),
             Self::DataDirNotWritable { path, .. } => {
                 format!("make {} writable for this user, or {OTHER_DIR}", path.display())
             }

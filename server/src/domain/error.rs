@@ -1,5 +1,7 @@
 //! Refusals, free of transport: a public cause, and what the caller can do. Details stay in the logs.
 
+use std::borrow::Cow;
+
 use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, Scope, SessionId, SessionState};
 
 /// Why the domain refuses a request.
@@ -118,11 +120,13 @@ impl Fault {
     }
 
     #[must_use]
-    pub const fn next_step(&self) -> &'static str {
-        match self {
+    pub fn next_step(&self) -> Cow<'static, str> {
+        let next = match self {
             Self::NotOwner => "ask the session's owner or an admin of your tenant",
             Self::NotAdmin => "list your own sessions, or ask an admin of your tenant",
-            Self::ScopeMissing(_) => "use a token with that scope: alpine token create --scope",
+            Self::ScopeMissing(scope) => {
+                return format!("use a token with that scope: alpine token create --name <name> --scope {scope}").into();
+            }
             Self::SignInRequired => "sign in, and send no access token: unset ALPINE_TOKEN",
             Self::RoleMissing(_) => "ask somebody who has that role",
             Self::TenantUnknown => "ask an operator to make your tenant known",
@@ -151,7 +155,8 @@ impl Fault {
             Self::NotImportable(_) => "correct that entry; docs/import.md has the form",
             Self::ImportedOtherwise { .. } => "nothing is overwritten: compare with alpine status <session-id>",
             Self::IllegalTransition { .. } => "run alpine status <session-id>",
-        }
+        };
+        next.into()
     }
 
     #[must_use]
@@ -176,13 +181,20 @@ pub mod failure {
 
     #[must_use]
     pub fn branch_absent(branch: &Branch) -> Failure {
-        up(ErrorCode::SandboxProvisionFailed, format!("resolve: branch {branch} does not exist on the remote"))
+        let cause = format!("branch {branch} does not exist on the remote");
+        after("check the branch's name (git ls-remote --heads <repo-url> shows all)", step("resolve", &cause))
     }
 
     /// A step of `up` failed; the cause begins with the step's name.
     #[must_use]
     pub fn step(step: &str, cause: &str) -> Failure {
         up(ErrorCode::SandboxProvisionFailed, format!("{step}: {cause}"))
+    }
+
+    /// The same, of which the caller does something before the next try.
+    #[must_use]
+    pub fn after(first: &str, failure: Failure) -> Failure {
+        Failure { next_step: format!("{first}, then {}", failure.next_step), ..failure }
     }
 
     /// What was there when the `up` was accepted has been removed since.

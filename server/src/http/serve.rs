@@ -29,6 +29,13 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+impl TlsFiles {
+    /// Whether TLS could be served with them.
+    pub fn check(&self) -> Result<(), ServeError> {
+        server_config(self, chain(self)?).map(drop)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("the listener cannot be used")]

@@ -12,6 +12,7 @@ const STEP: &str = "resolve";
 /// Where a proxy finds the hosts, there need be no DNS, and waiting for it is waste.
 const LOOK_UP_BESIDE_A_PROXY: Duration = Duration::from_secs(3);
 const LOOK_UP: Duration = Duration::from_secs(15);
+const CHECK: &str = "check the host in the repository's URL";
 
 /// How git gets to the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +46,17 @@ pub async fn check(settings: &GitSettings, url: &RepoUrl) -> Result<Route, Phase
 
 async fn look_up(url: &RepoUrl, proxied: bool) -> Result<Vec<IpAddr>, PhaseError> {
     let looked = tokio::net::lookup_host((url.host(), url.port()));
-    let late = |_| PhaseError::transient(STEP, "the host cannot be looked up in time");
+    let late = |_| PhaseError::transient(STEP, "the host cannot be looked up in time").check(CHECK);
     let found = tokio::time::timeout(if proxied { LOOK_UP_BESIDE_A_PROXY } else { LOOK_UP }, looked).await.map_err(late)?;
-    let found = found.map_err(|error| PhaseError::transient(STEP, format!("the host cannot be looked up: {error}")))?;
+    let found =
+        found.map_err(|error| PhaseError::transient(STEP, format!("the host {} cannot be looked up: {error}", url.host())).check(CHECK))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in found {
         if !addresses.contains(&address.ip()) {
             addresses.push(address.ip());
         }
     }
-    if addresses.is_empty() { Err(PhaseError::transient(STEP, "the host has no address")) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(PhaseError::transient(STEP, "the host has no address").check(CHECK)) } else { Ok(addresses) }
 }
 
 fn refused(fault: Fault) -> PhaseError {

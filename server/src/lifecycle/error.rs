@@ -12,10 +12,10 @@ use crate::{
 pub enum PhaseError {
     /// Worth another try.
     #[error("{step}: {cause}")]
-    Transient { step: &'static str, cause: String },
+    Transient { step: &'static str, cause: String, check: Option<&'static str> },
     /// Another try would end the same.
     #[error("{step}: {cause}")]
-    Permanent { step: &'static str, cause: String },
+    Permanent { step: &'static str, cause: String, check: Option<&'static str> },
     /// Already the operation's failure, word for word.
     #[error("{}", .0.cause)]
     Failed(Failure),
@@ -28,11 +28,20 @@ pub enum PhaseError {
 
 impl PhaseError {
     pub fn permanent(step: &'static str, cause: impl Into<String>) -> Self {
-        Self::Permanent { step, cause: cause.into() }
+        Self::Permanent { step, cause: cause.into(), check: None }
     }
 
     pub fn transient(step: &'static str, cause: impl Into<String>) -> Self {
-        Self::Transient { step, cause: cause.into() }
+        Self::Transient { step, cause: cause.into(), check: None }
+    }
+
+    /// What the caller had better look at before the next try.
+    #[must_use]
+    pub fn check(mut self, what: &'static str) -> Self {
+        if let Self::Transient { check, .. } | Self::Permanent { check, .. } = &mut self {
+            *check = Some(what);
+        }
+        self
     }
 
     #[must_use]
@@ -64,7 +73,10 @@ impl PhaseError {
     #[must_use]
     pub fn up_failure(&self) -> Failure {
         match self {
-            Self::Transient { step, cause } | Self::Permanent { step, cause } => failure::step(step, cause),
+            Self::Transient { step, cause, check: Some(check) } | Self::Permanent { step, cause, check: Some(check) } => {
+                failure::after(check, failure::step(step, cause))
+            }
+            Self::Transient { step, cause, check: None } | Self::Permanent { step, cause, check: None } => failure::step(step, cause),
             Self::Failed(failure) => failure.clone(),
             Self::Unstorable { cause, .. } => failure::step("persist", cause),
             Self::Ledger(_) => failure::step("ledger", "the control plane could not record a step"),

@@ -210,6 +210,10 @@ impl Drop for Group {
     }
 }
 
+const URL: &str = "check the repository's URL";
+const REPOSITORY: &str = "check the repository's URL, and for a private one the token or deploy key (alpine credential list)";
+const CREDENTIALS: &str = "check the token or deploy key for this host (alpine credential list)";
+
 /// What git said of the remote, told apart by whether another try can help.
 pub fn remote_error(step: &'static str, said: &str) -> PhaseError {
     let lower = said.to_lowercase();
@@ -227,19 +231,16 @@ pub fn remote_error(step: &'static str, said: &str) -> PhaseError {
     } else if says(&["host key verification failed"]) {
         PhaseError::permanent(step, "the host's key is not among the pinned host keys")
     } else if says(&credentials) {
-        PhaseError::permanent(step, format!("the remote asks for credentials, or refuses those given: {said}"))
+        PhaseError::permanent(step, format!("the remote asks for credentials, or refuses those given: {said}")).check(CREDENTIALS)
     } else if says(&["returned error: 30"]) {
-        PhaseError::permanent(step, "the remote redirects to elsewhere, and redirects are not followed")
-    } else if says(&[
-        "not found",
-        "does not exist",
-        "does not appear to be a git repository",
-        "not allowed",
-        "unable to update url base from redirection",
-        "deploy key cannot be read",
-        "dumb http transport",
-    ]) {
-        PhaseError::permanent(step, said.to_owned())
+        PhaseError::permanent(step, "the remote redirects to elsewhere, and redirects are not followed").check(URL)
+    } else if says(&["not found", "does not exist", "does not appear to be a git repository", "returned error: 404"]) {
+        // Git names the address after rewriting, which is the operator's; what the remote itself says is the caller's to read.
+        let remote: Vec<&str> = said.split("; ").filter_map(|line| line.strip_prefix("remote: ")).collect();
+        let remote = if remote.is_empty() { String::new() } else { format!(": {}", remote.join(" ")) };
+        PhaseError::permanent(step, format!("the remote has no such repository, or shows it to others only{remote}")).check(REPOSITORY)
+    } else if says(&["not allowed", "unable to update url base from redirection", "deploy key cannot be read", "dumb http transport"]) {
+        PhaseError::permanent(step, said.to_owned()).check(URL)
     } else {
         PhaseError::transient(step, said.to_owned())
     }
@@ -269,6 +270,27 @@ mod tests {
         assert_eq!(command.argv[3..], ["git", "git", "ls-remote", "--quiet", "--", "git@h:r", "refs/heads/main"]);
         assert_eq!(command.stdin.as_deref(), Some(&b"s3cret\n"[..]));
         assert!(!format!("{command:?}").contains("s3cret") && !format!("{command:?}").contains("115, 51"));
+    }
+
+    #[test]
+    fn what_the_caller_can_mend_is_named_and_the_operators_mirror_is_not() {
+        let absent = "fatal: '/srv/mirror/x.git' does not appear to be a git repository; fatal: Could not read from remote repository.";
+        let hosted = "remote: Repository not found.; fatal: repository 'https://mirror/x/' not found";
+        for (said, cause, check) in [
+            (absent, "the remote has no such repository, or shows it to others only", REPOSITORY),
+            (hosted, "the remote has no such repository, or shows it to others only: Repository not found.", REPOSITORY),
+            ("fatal: Authentication failed for 'https://h/r/'", "the remote asks for credentials", CREDENTIALS),
+            ("error: The requested URL returned error: 302", "the remote redirects to elsewhere", URL),
+        ] {
+            let error = remote_error("resolve", said);
+            let failure = error.up_failure();
+            assert!(!error.is_transient() && failure.cause.starts_with(&format!("resolve: {cause}")), "{}", failure.cause);
+            assert_eq!(failure.next_step, format!("{check}, then run alpine up again with a NEW client-request-id"));
+            assert!(!failure.cause.contains("mirror"), "{}", failure.cause);
+        }
+        let error = remote_error("resolve", "fatal: the remote end hung up unexpectedly");
+        assert!(error.is_transient());
+        assert_eq!(error.up_failure().next_step, "run alpine up again with a NEW client-request-id");
     }
 
     #[test]

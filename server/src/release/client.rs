@@ -92,6 +92,9 @@ fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
+    if text.contains("invalid peer certificate") {
+        text.push_str("; --ca-file names an authority to trust");
+    }
     text
 }
 

@@ -21,9 +21,15 @@ const STATE: Column = Column { heading: "STATE", cell: |row, _| row.state.to_str
 const UPDATED: Column = Column { heading: "UPDATED", cell: |row, now| ago(row.updated_at, now), shrink: None };
 const BRANCH: Column = Column { heading: "BRANCH", cell: |row, _| row.branch.clone(), shrink: Some(cut) };
 /// The end of an address says more than its beginning.
-const REPOSITORY: Column = Column { heading: "REPOSITORY", cell: |row, _| row.repo_url.clone(), shrink: Some(cut_front) };
+const REPOSITORY: Column = Column { heading: "REPOSITORY", cell: |row, _| row.repo_url.clone(), shrink: Some(shortened) };
 const OWNER: Column = Column { heading: "OWNER", cell: |row, _| row.owner_principal_id.clone(), shrink: Some(cut) };
 const URL: Column = Column { heading: "URL", cell: |row, _| row.opencode_url.clone().unwrap_or_default(), shrink: None };
+
+/// What most addresses share goes first.
+fn shortened(url: &str, columns: usize) -> String {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    cut_front(rest.strip_suffix(".git").unwrap_or(rest), columns)
+}
 
 pub fn table(rows: &Rows, style: Style, now: DateTime<Utc>) -> String {
     let owners = rows.owners || rows.wide;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::{
     Context,
     error::CliError,
-    ui::{Answer, Style, fields},
+    ui::{Answer, Style, fields, time},
 };
 
 /// See tenants and set their limits (operators, administrators)
@@ -94,7 +94,7 @@ impl Answer for Shown {
         let TenantQuotas { max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal } = *quotas;
         let rows = [
             ("tenant", Some(tenant_id.clone())),
-            ("created", Some(created_at.format("%Y-%m-%d %H:%M:%S UTC").to_string())),
+            ("created", Some(time(*created_at))),
             ("active sessions", Some(of(usage.active_sessions, max_active_sessions))),
             ("  for each principal", Some(most(max_active_sessions_per_principal))),
             ("operations in flight", Some(of(usage.operations, max_operations))),

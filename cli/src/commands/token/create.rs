@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     Context,
     error::CliError,
-    ui::{Answer, Style, fields},
+    ui::{Answer, Style, fields, time},
     wire::{self, Word},
 };
 
@@ -88,7 +88,7 @@ impl Created {
             ("id", Some(self.token_id.to_string())),
             ("name", Some(self.name.clone())),
             ("scopes", Some(scopes)),
-            ("expires", Some(self.expires_at.format("%Y-%m-%d %H:%M:%S UTC").to_string())),
+            ("expires", Some(time(self.expires_at))),
         ];
         fields(&rows, style)
     }

@@ -418,9 +418,10 @@ const fn words(status: u16, code: ErrorCode) -> (&'static str, &'static str) {
             "set GITHUB_TOKEN or GH_TOKEN, store a token with alpine credential set, or pass --public for a public repository",
         ),
         (_, C::OperationConflict) => ("cancelled by down", "run alpine up again with a NEW client-request-id"),
-        (_, C::SandboxProvisionFailed) => {
-            ("resolve: branch main does not exist on the remote", "run alpine up again with a NEW client-request-id")
-        }
+        (_, C::SandboxProvisionFailed) => (
+            "resolve: branch main does not exist on the remote",
+            "check the branch's name (git ls-remote --heads <repo-url> shows all), then run alpine up again with a NEW client-request-id",
+        ),
         (_, C::PersistenceVerificationFailed) => ("session is stopped but not persisted", "run alpine down <session-id> --retry-persist"),
         (_, C::PersistPayloadTooLarge) => ("the record is too large", "run alpine down <session-id> --retry-persist"),
         (_, C::QuotaExceeded) => {

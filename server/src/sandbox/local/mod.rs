@@ -44,7 +44,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-pub use self::settings::{Limits, Settings};
+pub use self::settings::{HIDDEN, Limits, Settings};
 use self::{
     cgroup::Cgroups,
     fences::{Act, Fence},

@@ -99,6 +99,9 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// Below these every sandbox has its own, and nothing of the host's is seen.
+pub const HIDDEN: [&str; 5] = [GUEST_HOME, GUEST_WORKSPACE, GUEST_TMP, "/proc", "/dev"];
+
 impl Settings {
     /// Refuses visible paths that would show other sessions, or hide what every sandbox has.
     pub(super) fn check_visible(&self, root: &Path) -> Result<(), ProviderError> {
@@ -111,9 +114,7 @@ impl Settings {
                 "is not absolute"
             } else if covers(root) || real.starts_with(root) {
                 "would show one session's files to another"
-            } else if own.iter().any(|own| covers(own))
-                || [GUEST_HOME, GUEST_WORKSPACE, GUEST_TMP, "/proc", "/dev"].iter().any(|o| inside(o))
-            {
+            } else if own.iter().any(|own| covers(own)) || HIDDEN.iter().any(|outer| inside(outer)) {
                 "is in the way of what every sandbox has there"
             } else {
                 continue;
