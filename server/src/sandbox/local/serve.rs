@@ -77,7 +77,13 @@ fn record(inner: &Inner, sandbox: &Sandbox, meta: &mut Meta, child: &mut Child, 
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
     let at_once = || {
         let log = sandbox.log_tail(SHOWN).unwrap_or_default();
-        transient(format!("the served program ended at once: {}", log.trim()))
+        let (log, what) = (log.trim(), "the server process ended before it answered");
+        // The program's own end is its answer, as it is a moment later; where it did not even begin, it may the next time.
+        if log.lines().any(|line| line.starts_with("bwrap: ")) {
+            return transient(format!("{what}: {log}"));
+        }
+        let said = if log.is_empty() { "it wrote nothing" } else { log };
+        ProviderError::Permanent { what: format!("{what}: {said}"), source: None }
     };
     let found = pid.map(Started::find).transpose().map_err(io("looking at the served program"))?;
     let process = found.flatten().ok_or_else(at_once)?;
