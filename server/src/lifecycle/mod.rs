@@ -63,6 +63,7 @@ pub struct Engine {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     probe: reqwest::Client,
+    starts: Arc<remote::Starts>,
 }
 
 impl Engine {
@@ -74,7 +75,7 @@ impl Engine {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { ledger, provider, settings: Arc::new(settings), metrics, probe })
+        Ok(Self { ledger, provider, settings: Arc::new(settings), metrics, probe, starts: Arc::default() })
     }
 
     #[must_use]

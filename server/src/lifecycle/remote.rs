@@ -2,9 +2,12 @@
 
 use std::{
     fs,
+    num::NonZero,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    pin::pin,
     process::Stdio,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process_group, setpriority_process};
@@ -12,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command as Process},
+    sync::{Semaphore, SemaphorePermit},
 };
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
@@ -32,6 +36,27 @@ use crate::{
 const OUTPUT_LIMIT: u64 = 1024 * 1024;
 /// A third of the time that a process of the usual priority gets beside it.
 const PRIORITY: i32 = 5;
+
+/// How long a git process is taken to begin: to load itself and TLS, which costs a core. From then on it waits for the remote.
+const BEGINS: Duration = Duration::from_millis(50);
+
+/// How many git processes begin at once. Of two hundred `up`s at the same time each starts with one, and so many that are ready
+/// to run keep the control plane from its requests whatever their priority is. One that hangs is in nobody's way.
+#[derive(Debug)]
+pub struct Starts(Semaphore);
+
+impl Default for Starts {
+    fn default() -> Self {
+        Self(Semaphore::new(std::thread::available_parallelism().map_or(2, NonZero::get) * 2))
+    }
+}
+
+impl Starts {
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.acquire().await.ok()
+    }
+}
 
 /// What is asked of a remote: `words` are fixed, `names` may come from outside.
 #[derive(Debug, Clone, Copy)]
@@ -101,15 +126,16 @@ impl Ask<'_> {
     }
 
     /// Runs it on this host; what it wrote to standard output.
-    pub async fn run_here(&self, settings: &GitSettings) -> Result<String, PhaseError> {
-        self.run(settings).instrument(self.span()).await
+    pub async fn run_here(&self, settings: &GitSettings, starts: &Starts) -> Result<String, PhaseError> {
+        self.run(settings, starts).instrument(self.span()).await
     }
 
-    async fn run(&self, settings: &GitSettings) -> Result<String, PhaseError> {
+    async fn run(&self, settings: &GitSettings, starts: &Starts) -> Result<String, PhaseError> {
         let transient = |error: std::io::Error| PhaseError::transient(self.step, format!("git cannot be run: {error}"));
         let command = self.command(settings, &settings.program.display().to_string()).await?;
         let scratch = Scratch::new().map_err(transient)?;
         let mut process = process(settings, &command, &scratch.0);
+        let turn = starts.turn().await;
         // Git's helpers may hold its pipes after it is gone: the whole group ends with this future. To start a process takes
         // milliseconds in which its thread does nothing else: not one of those that serve requests.
         let started = tokio::task::spawn_blocking(move || {
@@ -118,13 +144,21 @@ impl Ask<'_> {
             Ok((Group(child.id()), child))
         });
         let (_group, mut child) = started.await.map_err(std::io::Error::other).flatten().map_err(transient)?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let feed = async {
-            if let (Some(mut stdin), Some(bytes)) = (child.stdin.take(), &command.stdin) {
+            if let (Some(mut stdin), Some(bytes)) = (stdin, &command.stdin) {
                 // One that ends early says why by itself.
                 let _ = stdin.write_all(bytes).await;
             }
         };
-        let ((), stdout, stderr) = tokio::join!(feed, bounded(child.stdout.take()), bounded(child.stderr.take()));
+        let mut told = pin!(async { tokio::join!(feed, bounded(stdout), bounded(stderr)) });
+        let ((), stdout, stderr) = match tokio::time::timeout(BEGINS, &mut told).await {
+            Ok(told) => told,
+            Err(_) => {
+                drop(turn);
+                told.await
+            }
+        };
         let status = child.wait().await.map_err(transient)?;
         if status.success() { Ok(stdout) } else { Err(remote_error(self.step, &printable(&stderr, self.token()))) }
     }

@@ -17,7 +17,7 @@ impl Engine {
         let credential = self.credential(job).await?;
         let (url, wanted) = (&job.session.repo_url, branch.full_ref());
         let ask = Ask { step: STEP, url, words: &["ls-remote", "--quiet"], names: &[&wanted], credential: credential.as_ref() };
-        let listing = ask.run_here(&self.settings.git).await?;
+        let listing = ask.run_here(&self.settings.git, &self.starts).await?;
         let Some(commit) = commit_of(&listing, branch) else {
             return Err(PhaseError::Failed(failure::branch_absent(branch)));
         };

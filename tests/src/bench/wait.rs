@@ -64,8 +64,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
     let (sessions, waiters) = if options.short { (8, 20) } else { (200, 1000) };
     let two = Arc::new(Box::pin(Two::set()).await);
     let gated = two.begin_gated().await;
+    // The hub's listener is one, whoever waits.
+    let without = two.connections_in_use().await;
     let beside = two.wait_beside(&gated.operation, waiters).await;
-    let held = two.connections_in_use().await;
+    let held = two.connections_in_use().await - without;
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut all = JoinSet::new();
     for number in 0..sessions {
@@ -101,7 +103,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
         Row::of_pairs(format!("{waiters} told at once, p95"), "ms", "one at a time", &[(at_once.part(0.95), waited.part(0.95))])
             .detail(at_once.told()),
         Row::within(format!("memory of the replica that {waiters} wait at"), "MB", resident, MOST_MEMORY),
-        Row::none(format!("database connections that {waiters} waiting hold"), held).detail("in use while all wait and nothing happens"),
+        Row::none(format!("database connections that {waiters} waiting hold"), held)
+            .detail(format!("in use while all wait and nothing happens, beyond the {without:.0} without them")),
     ];
     let about = format!(
         "From the commit of `ready` to the waiting client: {sessions} sessions, {AT_ONCE} at once, {waiters} more who wait beside, at another replica \

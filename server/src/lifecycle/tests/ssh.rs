@@ -8,7 +8,7 @@ use crate::{
     domain::{credential::GitCredential, hosts::HostPolicy, principal::TenantId, repo::RepoUrl},
     lifecycle::{
         git::GitSettings,
-        remote::{Ask, remote_error},
+        remote::{Ask, Starts, remote_error},
         resolve::commit_of,
     },
     sandbox::{
@@ -53,7 +53,7 @@ impl World {
     async fn list(&self, credential: &GitCredential, pattern: &str) -> Result<String, String> {
         let (url, names) = (self.url(), [pattern]);
         let ask = Ask { step: "resolve", url: &url, words: LS_REMOTE, names: &names, credential: Some(credential) };
-        ask.run_here(&self.settings).await.map_err(|error| {
+        ask.run_here(&self.settings, &Starts::default()).await.map_err(|error| {
             assert!(!error.is_transient(), "another try would end the same: {error}");
             error.to_string()
         })
@@ -201,8 +201,9 @@ async fn while_git_runs_the_key_is_in_no_command_line_environment_or_file_and_it
         agents
     };
     let ask = Ask { step: "resolve", url: &url, words: LS_REMOTE, names: &["refs/heads/main"], credential: Some(&key) };
+    let starts = Starts::default();
     let agents = tokio::select! {
-        ended = ask.run_here(&world.settings) => panic!("{ended:?}"),
+        ended = ask.run_here(&world.settings, &starts) => panic!("{ended:?}"),
         agents = look => agents,
     };
     // The future is dropped, as when a lease is lost: this test's agent, at least, is gone with it.

@@ -48,7 +48,7 @@ pub async fn rows(stage: &Stage, engines: &[Engine; 2], options: &Options) -> an
     }
     Ok(vec![
         row(&rounds, engines, "", |round| &round.batched).target(Target::AtLeast(LEAST)),
-        row(&rounds, engines, ", each job fetched and finished by itself", |round| &round.each).target(Target::AtLeast(LEAST)),
+        row(&rounds, engines, ", against jobs fetched and finished each by itself", |round| &round.each).target(Target::AtLeast(LEAST)),
     ])
 }
 
@@ -126,13 +126,13 @@ fn row(rounds: &[Round], engines: &[Engine; 2], form: &str, of: fn(&Round) -> &[
     // Commit for commit: an engine that made as many for a job as an operation takes would do so many fewer.
     let scaled = |round: &Round| of(round)[better].per_second / (round.ours.commits / of(round)[better].commits);
     let pairs: Vec<(f64, f64)> = rounds.iter().map(|round| (round.ours.per_second, scaled(round))).collect();
-    let against =
-        format!("{}'s jobs{form}, by commits: its jobs a second ÷ (commits an operation ÷ its commits a job)", engines[better].name);
+    let against = format!("{}'s jobs, by commits: its jobs a second ÷ (commits an operation ÷ its commits a job)", engines[better].name);
     let told = engines.iter().enumerate().map(|(engine, named)| {
         let (per_second, commits) = (middle(&|round| of(round)[engine].per_second), middle(&|round| of(round)[engine].commits));
         format!("{}: {} jobs/s of {commits:.2} commits", named.name, figure(per_second))
     });
     let told: Vec<String> = told.collect();
     let ours = middle(&|round| round.ours.commits);
-    Row::of_pairs("whole no-op operations", "1/s", against, &pairs).detail(format!("{ours:.2} commits an operation; {}", told.join("; ")))
+    Row::of_pairs(format!("whole no-op operations{form}"), "1/s", against, &pairs)
+        .detail(format!("{ours:.2} commits an operation; {}", told.join("; ")))
 }
