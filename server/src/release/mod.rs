@@ -97,14 +97,17 @@ async fn readings(client: &reqwest::Client, settings: &Settings, scrapes: &mut V
 /// Two readings of each replica; what came in between.
 async fn twice(client: &reqwest::Client, settings: &Settings) -> Vec<Check> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
-    let first = readings(client, settings, &mut before).await;
+    let mut first = readings(client, settings, &mut before).await;
     let urls = metrics_urls(settings);
+    let unread = || WATCHED.iter().map(|watched| Check::unknown(watched.code.as_str(), "not every replica could be read", watched.runbook));
     if before.len() < urls.len() {
+        first.extend(unread());
         return first;
     }
     tokio::time::sleep(settings.window).await;
     let mut checks = readings(client, settings, &mut after).await;
     if after.len() < urls.len() {
+        checks.extend(unread());
         return checks;
     }
     let readings: Vec<(Scrape, Scrape)> = before.into_iter().zip(after).collect();

@@ -72,7 +72,11 @@ struct Said {
 pub async fn checks(client: &reqwest::Client, url: &Url, environment: Option<&str>) -> Vec<Check> {
     match ask(client, url, environment).await {
         Ok(said) => said.checks(),
-        Err(why) => vec![Check::unknown("alerts", format!("Prometheus cannot be asked: {why}"), ABSENT).at(&client::shown(url))],
+        Err(why) => {
+            let why = format!("Prometheus cannot be asked: {why}");
+            let unknown = |check| Check::unknown(check, &why, ABSENT).at(&client::shown(url));
+            WATCHED.iter().map(|watched| watched.code.as_str()).chain(["gates", "alerts"]).map(unknown).collect()
+        }
     }
 }
 
