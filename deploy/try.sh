@@ -104,13 +104,13 @@ wait_until_ready() {
 
 # Where the caller chose the folder, every command of this script needs to be told again.
 chosen=
-[ -z "${ALPINE_DATA_DIR:-}" ] || chosen="ALPINE_DATA_DIR=$data "
+[ -z "${ALPINE_DATA_DIR:-}" ] || printf -v chosen 'ALPINE_DATA_DIR=%q ' "$data"
 
 how_to_go_on() {
-  cat <<END
-Go on     export PATH="$bin:\$PATH" ALPINE_PROFILE=dev ALPINE_PRINCIPAL_ID=$ALPINE_PRINCIPAL_ID
-          alpine list
-END
+  # shellcheck disable=SC2016
+  printf 'Go on     export PATH=%q:"$PATH" ALPINE_PROFILE=dev ALPINE_PRINCIPAL_ID=%q' "$bin" "$ALPINE_PRINCIPAL_ID"
+  [ -z "${ALPINE_CONFIG_DIR:-}" ] || printf ' ALPINE_CONFIG_DIR=%q' "$ALPINE_CONFIG_DIR"
+  printf '\n          alpine list\n'
   [ $# -eq 0 ] || printf '          %s\n' "$@"
   echo "Stop      ${chosen}deploy/try.sh stop     (the sessions stay, and the next start finds them)"
 }

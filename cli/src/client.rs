@@ -228,8 +228,7 @@ impl Client {
         match http::fault(&source) {
             Some(Tls::Distrust) => ClientError::Untrusted { server, source },
             Some(Tls::NotSpoken) => ClientError::NotTls { server, source },
-            // It took the connection, so that something is there.
-            None if server.scheme() == "http" && !source.is_connect() && !source.is_timeout() => ClientError::NotHttp { server, source },
+            None if server.scheme() == "http" && http::is_unreadable(&source) => ClientError::NotHttp { server, source },
             None => ClientError::Unreachable { server, source },
         }
     }

@@ -76,7 +76,7 @@ async fn a_token_that_has_ended_is_said_to_have_and_one_that_is_none_is_not_sent
         Environment::of(&[("ALPINE_CONFIG_DIR", "/nonexistent"), ("ALPINE_SERVER", &address), ("ALPINE_TOKEN", token)])
     };
     for (token, next) in [
-        (jwt(1_764_000_000), "the token ended at 2025-11-24 16:00:00 UTC: run alpine login"),
+        (jwt(1_764_000_000), "ALPINE_TOKEN ended at 2025-11-24 16:00:00 UTC: put a new one there"),
         (jwt(i64::MAX / 4), "ALPINE_TOKEN was not accepted: sign in"),
         ("opaque".into(), "ALPINE_TOKEN was not accepted: sign in"),
     ] {

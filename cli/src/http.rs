@@ -85,6 +85,18 @@ pub fn fault(error: &reqwest::Error) -> Option<Tls> {
     None
 }
 
+/// Whether an answer came that is none, and not that the connection was lost over it.
+pub fn is_unreadable(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<io::Error>() {
+            return false;
+        }
+        cause = error.source();
+    }
+    error.is_request() && !error.is_timeout() && innermost(error).contains("invalid HTTP")
+}
+
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

@@ -235,12 +235,14 @@ async fn a_server_starts_without_its_issuer_and_knows_its_people_when_it_comes()
 }
 
 /// `alpine-server check-config` with these settings; whether it likes them, and all that it says.
-fn check(settings: &[(&str, &str)]) -> (bool, String) {
+fn check(ground: &Ground, settings: &[(&str, &str)]) -> (bool, String) {
+    let key = ground.dir.join("credential.key");
+    std::fs::write(&key, [7; 32]).unwrap();
     let mut command = Command::new(bins::path("alpine-server"));
     for name in server::foreign_settings() {
         command.env_remove(name);
     }
-    command.arg("check-config").env("DATABASE_URL", "postgres://u@h/d").env("ALPINE_CREDENTIAL_KEY_FILE", "/c");
+    command.arg("check-config").env("DATABASE_URL", "postgres://u@h/d").env("ALPINE_CREDENTIAL_KEY_FILE", key);
     let output = command.envs(settings.iter().copied()).output().unwrap();
     (output.status.success(), [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat())
 }
@@ -252,14 +254,30 @@ fn check_config_shows_the_issuers_and_refuses_to_have_none() {
     std::fs::write(ground.dir.join("hs.key"), SECRET).unwrap();
     let issuer = "[[issuer]]\nissuer = \"ci\"\naudience = \"alpine\"\nalgorithms = \"HS256\"\nkey_file = \"hs.key\"\n".to_owned();
     let file = ground.file(std::slice::from_ref(&issuer));
-    let (fine, said) = check(&[("ALPINE_ISSUERS_FILE", &file)]);
+    let good = format!("{file}.good");
+    std::fs::copy(&file, &good).unwrap();
+    let [cert, key] = [&ground.pki.cert, &ground.pki.key].map(|path| path.display().to_string());
+    let (fine, said) = check(&ground, &[("ALPINE_ISSUERS_FILE", &file)]);
     assert!(fine && said.contains("issuer ci: audience=alpine algorithms=HS256 keys=[redacted]"), "{said}");
     assert!(said.contains(&format!("ALPINE_ISSUERS_FILE={file} (environment)")) && !said.contains("s3cr3t"), "{said}");
-    let (fine, said) = check(&[]);
+    let (fine, said) = check(&ground, &[]);
     assert!(!fine && said.contains("--jwt-issuer"), "{said}");
-    let (fine, said) = check(&[("ALPINE_JWT_ISSUER", "i")]);
+    let (fine, said) = check(&ground, &[("ALPINE_JWT_ISSUER", "i")]);
     assert!(!fine && said.contains("--jwt-algorithm"), "{said}");
     let file = ground.file(&[issuer, format!("secret = \"{SECRET}\"\n")]);
-    let (fine, said) = check(&[("ALPINE_ISSUERS_FILE", &file)]);
+    let (fine, said) = check(&ground, &[("ALPINE_ISSUERS_FILE", &file)]);
     assert!(!fine && said.contains("there is no field `secret` in issuer 1") && !said.contains("s3cr3t"), "{said}");
+    for (name, value, why) in [
+        ("ALPINE_CREDENTIAL_KEY_FILE", "/nonexistent/key", "/nonexistent/key"),
+        ("ALPINE_CREDENTIAL_OLD_KEY_FILES", "/nonexistent/old", "/nonexistent/old"),
+        ("ALPINE_TLS_CERT", "/nonexistent/cert", "/nonexistent/cert"),
+        ("ALPINE_GIT_DENY_HOSTS", "https://x", "ALPINE_GIT_DENY_HOSTS"),
+        ("ALPINE_GIT_REWRITE", "x", "ALPINE_GIT_REWRITE"),
+    ] {
+        let settings = [("ALPINE_ISSUERS_FILE", good.as_str()), ("ALPINE_TLS_CERT", &cert), ("ALPINE_TLS_KEY", &key), (name, value)];
+        let (fine, said) = check(&ground, &settings);
+        assert!(!fine && said.contains(&format!("error: {why}")) || said.contains(&format!("because: {why}")), "{name}: {said}");
+    }
+    let (fine, said) = check(&ground, &[("ALPINE_ISSUERS_FILE", &good), ("ALPINE_TLS_CERT", &cert), ("ALPINE_TLS_KEY", &key)]);
+    assert!(fine, "{said}");
 }

@@ -28,7 +28,7 @@ pub enum ClientError {
     Untrusted { server: Url, source: reqwest::Error },
     #[error("the server at {server} does not speak TLS")]
     NotTls { server: Url, source: reqwest::Error },
-    /// It took the connection, and hung up or said something else.
+    /// It took the connection, and said something else.
     #[error("the server at {server} did not answer in plain HTTP")]
     NotHttp { server: Url, source: reqwest::Error },
     /// It took the connection and says nothing.
@@ -74,7 +74,7 @@ impl ClientError {
     pub fn is_transient(&self, patience: Patience) -> bool {
         match self {
             _ if matches!(patience, Patience::Once) => false,
-            Self::Unreachable { .. } | Self::NotHttp { .. } | Self::Silent { .. } => true,
+            Self::Unreachable { .. } | Self::Silent { .. } => true,
             Self::Token(error) => error.is_transient(),
             // What is only being waited for is not given up because too many ask.
             Self::Refused(refusal) => {
@@ -133,7 +133,8 @@ impl ClientError {
             },
             Self::NotHttp { server, .. } => {
                 let rest = server.as_str().trim_start_matches("http").trim_end_matches('/');
-                Report::new(ErrorCode::Unavailable, self, format!("give its address as https{rest}, or check the port"))
+                let report = Report::new(ErrorCode::Unavailable, self, format!("give its address as https{rest}, or check the port"));
+                Report { retryable: false, ..report }
             }
             Self::Unreadable { source, version, .. } => {
                 let at = format!("{self}: not of the expected form (column {})", source.column());
@@ -185,7 +186,10 @@ impl Refusal {
         Report {
             cause: self.cause.clone(),
             next_step: match self.token_ended {
-                Some(end) => format!("the token ended at {}: run alpine login, or set ALPINE_TOKEN to a new one", time(end)),
+                Some(end) => {
+                    let from = self.token_from.unwrap_or("the token");
+                    format!("{from} ended at {}: put a new one there, or take it away and run alpine login", time(end))
+                }
                 None if let Some(from) = self.token_from => format!("{from} was not accepted: {next_step}"),
                 None if stranger => format!("{next_step}{}", versions(self.version.as_deref())),
                 None => match self.problem.session_id {

@@ -67,7 +67,7 @@ impl From<Session> for State {
     fn from(session: Session) -> Self {
         let failed = session.last_error.as_ref().filter(|_| session.state == Word::Known(SessionState::Failed));
         let next_step = match failed {
-            Some(error) => with_where_to_look(&error.cause, &error.next_step, session.session_id),
+            Some(error) => with_where_to_look(&error.cause, &session.next_step, session.session_id),
             None => session.next_step,
         };
         Self {
@@ -127,6 +127,7 @@ mod tests {
         let failed = State::from(Session {
             state: Word::Known(SessionState::Failed),
             opencode_url: None,
+            next_step: "try again".to_owned(),
             ready_at: None,
             stopped_at: Some(at("2026-11-22T11:30:00Z")),
             last_error: Some(Failure {

@@ -46,8 +46,12 @@ impl DataDir {
     }
 }
 
-/// Before anything is made or fetched: the provider would refuse it at the end.
+/// Before anything is made or fetched: with bubblewrap the provider would refuse it at the end. One that was taken before may have
+/// served well without.
 fn refuse_hidden(path: &Path) -> Result<(), DevError> {
+    if path.join("version").is_file() {
+        return Ok(());
+    }
     let real = path.ancestors().find_map(|parent| parent.canonicalize().ok()).unwrap_or_default();
     match HIDDEN.into_iter().find(|below| path.starts_with(below) || real.starts_with(below)) {
         Some(below) => Err(DevError::DataDirHidden { path: path.to_owned(), below }),
@@ -166,6 +170,9 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(base.path(), elsewhere.path().join("link")).unwrap();
         assert!(DataDir::open(&elsewhere.path().join("link/data")).is_err(), "by another name");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("version"), "1\n").unwrap();
+        DataDir::open(&path).expect("it was taken before");
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl TenantLedger {
         .await?
         .ok_or(Fault::SessionNotFound)?;
         self.judge(by, "session.read", id, &row.principal_id).await?;
-        let state = read(&row.state)?;
+        let (state, last_error) = (read(&row.state)?, read_failure(row.last_error)?);
         let last_transition = TransitionRow {
             seq: row.seq,
             from_state: row.from_state,
@@ -181,8 +181,11 @@ impl TenantLedger {
             durable_object_id: row.durable_object_id,
             operation_id: OperationId::from_uuid(row.operation_id),
             last_transition: last_transition.try_into()?,
-            last_error: read_failure(row.last_error)?,
-            next_step: next_step(id, state),
+            next_step: match &last_error {
+                Some(error) if state == SessionState::Failed => error.next_step.clone(),
+                _ => next_step(id, state),
+            },
+            last_error,
         })
     }
 

@@ -46,17 +46,17 @@ pub async fn check(settings: &GitSettings, url: &RepoUrl) -> Result<Route, Phase
 
 async fn look_up(url: &RepoUrl, proxied: bool) -> Result<Vec<IpAddr>, PhaseError> {
     let looked = tokio::net::lookup_host((url.host(), url.port()));
-    let late = |_| PhaseError::transient(STEP, "the host cannot be looked up in time").check(CHECK);
+    let late = |_| PhaseError::transient(STEP, "the host cannot be looked up in time").first(CHECK);
     let found = tokio::time::timeout(if proxied { LOOK_UP_BESIDE_A_PROXY } else { LOOK_UP }, looked).await.map_err(late)?;
     let found =
-        found.map_err(|error| PhaseError::transient(STEP, format!("the host {} cannot be looked up: {error}", url.host())).check(CHECK))?;
+        found.map_err(|error| PhaseError::transient(STEP, format!("the host {} cannot be looked up: {error}", url.host())).first(CHECK))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in found {
         if !addresses.contains(&address.ip()) {
             addresses.push(address.ip());
         }
     }
-    if addresses.is_empty() { Err(PhaseError::transient(STEP, "the host has no address").check(CHECK)) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(PhaseError::transient(STEP, "the host has no address").first(CHECK)) } else { Ok(addresses) }
 }
 
 fn refused(fault: Fault) -> PhaseError {

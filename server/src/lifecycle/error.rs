@@ -12,10 +12,10 @@ use crate::{
 pub enum PhaseError {
     /// Worth another try.
     #[error("{step}: {cause}")]
-    Transient { step: &'static str, cause: String, check: Option<&'static str> },
+    Transient { step: &'static str, cause: String, first: Option<&'static str> },
     /// Another try would end the same.
     #[error("{step}: {cause}")]
-    Permanent { step: &'static str, cause: String, check: Option<&'static str> },
+    Permanent { step: &'static str, cause: String, first: Option<&'static str> },
     /// Already the operation's failure, word for word.
     #[error("{}", .0.cause)]
     Failed(Failure),
@@ -28,18 +28,18 @@ pub enum PhaseError {
 
 impl PhaseError {
     pub fn permanent(step: &'static str, cause: impl Into<String>) -> Self {
-        Self::Permanent { step, cause: cause.into(), check: None }
+        Self::Permanent { step, cause: cause.into(), first: None }
     }
 
     pub fn transient(step: &'static str, cause: impl Into<String>) -> Self {
-        Self::Transient { step, cause: cause.into(), check: None }
+        Self::Transient { step, cause: cause.into(), first: None }
     }
 
-    /// What the caller had better look at before the next try.
+    /// What the caller had better do before the next try.
     #[must_use]
-    pub fn check(mut self, what: &'static str) -> Self {
-        if let Self::Transient { check, .. } | Self::Permanent { check, .. } = &mut self {
-            *check = Some(what);
+    pub fn first(mut self, what: &'static str) -> Self {
+        if let Self::Transient { first, .. } | Self::Permanent { first, .. } = &mut self {
+            *first = Some(what);
         }
         self
     }
@@ -73,10 +73,10 @@ impl PhaseError {
     #[must_use]
     pub fn up_failure(&self) -> Failure {
         match self {
-            Self::Transient { step, cause, check: Some(check) } | Self::Permanent { step, cause, check: Some(check) } => {
-                failure::after(check, failure::step(step, cause))
+            Self::Transient { step, cause, first: Some(first) } | Self::Permanent { step, cause, first: Some(first) } => {
+                failure::after(first, failure::step(step, cause))
             }
-            Self::Transient { step, cause, check: None } | Self::Permanent { step, cause, check: None } => failure::step(step, cause),
+            Self::Transient { step, cause, first: None } | Self::Permanent { step, cause, first: None } => failure::step(step, cause),
             Self::Failed(failure) => failure.clone(),
             Self::Unstorable { cause, .. } => failure::step("persist", cause),
             Self::Ledger(_) => failure::step("ledger", "the control plane could not record a step"),

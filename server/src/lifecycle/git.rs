@@ -74,6 +74,23 @@ impl GitSettings {
         self.rewrites.iter().filter(|r| url.as_str().starts_with(&r.from)).max_by_key(|r| r.from.len())
     }
 
+    /// What git says, with the addresses as they were before rewriting.
+    #[must_use]
+    pub fn as_asked(&self, said: &str) -> String {
+        let mut said = said.to_owned();
+        for Rewrite { from, to } in &self.rewrites {
+            // Git names files by their path alone, and hosts without what follows.
+            let (path, host) = (to.strip_prefix("file://").unwrap_or(to), to.split_once("://").map_or("", |(_, rest)| rest));
+            let host = host.split('/').next().unwrap_or_default();
+            let shown = from.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or(from);
+            said = said.replace(to, from).replace(path, from);
+            if !host.is_empty() {
+                said = said.replace(host, shown);
+            }
+        }
+        said
+    }
+
     #[must_use]
     pub fn transport(&self, url: &RepoUrl) -> Transport {
         let to = self.rewrite(url).map(|rewrite| rewrite.to.as_str());

@@ -40,8 +40,8 @@ const PRIORITY: i32 = 5;
 /// How long a git process is taken to begin: to load itself and TLS, which costs a core. From then on it waits for the remote.
 const BEGINS: Duration = Duration::from_millis(50);
 
-/// How many git processes begin at once. Of two hundred `up`s at the same time each starts with one, and so many that are ready
-/// to run keep the control plane from its requests whatever their priority is. One that hangs is in nobody's way.
+/// How many git processes may begin within [`BEGINS`]. Of two hundred `up`s at the same time each starts with one, and so many
+/// that are ready to run keep the control plane from its requests whatever their priority is. One that hangs is in nobody's way.
 #[derive(Debug)]
 pub struct Starts(Semaphore);
 
@@ -152,15 +152,14 @@ impl Ask<'_> {
             }
         };
         let mut told = pin!(async { tokio::join!(feed, bounded(stdout), bounded(stderr)) });
-        let ((), stdout, stderr) = match tokio::time::timeout(BEGINS, &mut told).await {
+        let early = tokio::time::timeout(BEGINS, &mut told).await;
+        drop(turn);
+        let ((), stdout, stderr) = match early {
             Ok(told) => told,
-            Err(_) => {
-                drop(turn);
-                told.await
-            }
+            Err(_) => told.await,
         };
         let status = child.wait().await.map_err(transient)?;
-        if status.success() { Ok(stdout) } else { Err(remote_error(self.step, &printable(&stderr, self.token()))) }
+        if status.success() { Ok(stdout) } else { Err(remote_error(self.step, settings, &printable(&stderr, self.token()))) }
     }
 }
 
@@ -190,8 +189,7 @@ fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process
     process
 }
 
-/// It comes after the control plane, as sandboxes do: of two hundred `up`s at once each begins with one, and they kept
-/// the others from being accepted for seconds. What it starts inherits that.
+/// It comes after the control plane, as sandboxes do. What it starts inherits that.
 fn after_the_server(child: &Child) {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     // It may be gone already, and without this it is no worse than before.
@@ -244,46 +242,58 @@ impl Drop for Group {
     }
 }
 
-const URL: &str = "check the repository's URL";
-const REPOSITORY: &str = "check the repository's URL, and for a private one the token or deploy key (alpine credential list)";
-const CREDENTIALS: &str = "check the token or deploy key for this host (alpine credential list)";
+const CHECK_URL: &str = "check the repository's URL";
+const CHECK_REPOSITORY: &str =
+    "check the repository's URL, and for a private one its token or deploy key (GITHUB_TOKEN, GH_TOKEN, alpine credential list)";
+const CHECK_CREDENTIALS: &str = "check the token or deploy key for this host (GITHUB_TOKEN, GH_TOKEN, alpine credential list)";
 
 /// What git said of the remote, told apart by whether another try can help.
-pub fn remote_error(step: &'static str, said: &str) -> PhaseError {
+pub fn remote_error(step: &'static str, settings: &GitSettings, said: &str) -> PhaseError {
+    tracing::info!(step, said, "git failed");
+    // Where a rewrite leads is the operator's alone.
+    let said = &settings.as_asked(said);
     let lower = said.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let credentials = [
-        "authentication failed",
-        "could not read username",
-        "could not read password",
-        "returned error: 403",
-        "returned error: 401",
-        "permission denied (",
-    ];
+    let credentials = ["authentication failed", "returned error: 403", "returned error: 401", "permission denied ("];
     if says(&["has changed and you have requested strict checking"]) {
         PhaseError::permanent(step, "the host's key is not the pinned one: it was changed, or this is another host")
     } else if says(&["host key verification failed"]) {
         PhaseError::permanent(step, "the host's key is not among the pinned host keys")
     } else if says(&credentials) {
-        PhaseError::permanent(step, format!("the remote asks for credentials, or refuses those given: {said}")).check(CREDENTIALS)
+        PhaseError::permanent(step, format!("the remote asks for credentials, or refuses those given: {said}")).first(CHECK_CREDENTIALS)
+    } else if says(&["could not read username", "could not read password"]) {
+        // As large hosts answer for what is not there.
+        PhaseError::permanent(step, format!("the remote asks for credentials, or has no such repository: {said}")).first(CHECK_REPOSITORY)
     } else if says(&["returned error: 30"]) {
-        PhaseError::permanent(step, "the remote redirects to elsewhere, and redirects are not followed").check(URL)
-    } else if says(&["not found", "does not exist", "does not appear to be a git repository", "returned error: 404"]) {
-        // Git names the address after rewriting, which is the operator's; what the remote itself says is the caller's to read.
-        let remote: Vec<&str> = said.split("; ").filter_map(|line| line.strip_prefix("remote: ")).collect();
+        PhaseError::permanent(step, "the remote redirects to elsewhere, and redirects are not followed").first(CHECK_URL)
+    } else if says(&["does not exist", "does not appear to be a git repository", "returned error: 404"]) || is_absent(&lower) {
+        let remote: Vec<&str> = said.split("; ").filter_map(remotes_own).collect();
         let remote = if remote.is_empty() { String::new() } else { format!(": {}", remote.join(" ")) };
-        PhaseError::permanent(step, format!("the remote has no such repository, or shows it to others only{remote}")).check(REPOSITORY)
+        PhaseError::permanent(step, format!("the remote has no such repository, or shows it to others only{remote}"))
+            .first(CHECK_REPOSITORY)
     } else if says(&["not allowed", "unable to update url base from redirection", "deploy key cannot be read", "dumb http transport"]) {
-        PhaseError::permanent(step, said.to_owned()).check(URL)
+        PhaseError::permanent(step, said.to_owned()).first(CHECK_URL)
     } else {
         PhaseError::transient(step, said.to_owned())
     }
 }
 
+/// Not any program that is not found.
+fn is_absent(said: &str) -> bool {
+    said.split("; ").any(|line| line.contains("repository") && line.contains("not found"))
+}
+
+/// A line that the remote itself wrote.
+fn remotes_own(line: &str) -> Option<&str> {
+    ["remote: ", "ERROR: ", "fatal: remote error: "].into_iter().find_map(|mark| line.strip_prefix(mark))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::hosts::HostPolicy;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use crate::{domain::hosts::HostPolicy, lifecycle::Rewrite};
 
     fn ask(url: &str, credential: Option<&GitCredential>) -> Result<Command, String> {
         let settings = GitSettings::with_hosts(HostPolicy::default());
@@ -308,23 +318,53 @@ mod tests {
 
     #[test]
     fn what_the_caller_can_mend_is_named_and_the_operators_mirror_is_not() {
+        let rewrites = [("https://h/", "https://mirror/"), ("https://f/", "file:///srv/mirror/")];
+        let rewrites = rewrites.map(|(from, to)| Rewrite { from: from.into(), to: to.into() }).to_vec();
+        let settings = GitSettings { rewrites, ..GitSettings::with_hosts(HostPolicy::default()) };
         let absent = "fatal: '/srv/mirror/x.git' does not appear to be a git repository; fatal: Could not read from remote repository.";
         let hosted = "remote: Repository not found.; fatal: repository 'https://mirror/x/' not found";
-        for (said, cause, check) in [
-            (absent, "the remote has no such repository, or shows it to others only", REPOSITORY),
-            (hosted, "the remote has no such repository, or shows it to others only: Repository not found.", REPOSITORY),
-            ("fatal: Authentication failed for 'https://h/r/'", "the remote asks for credentials", CREDENTIALS),
-            ("error: The requested URL returned error: 302", "the remote redirects to elsewhere", URL),
+        for (said, cause, first) in [
+            (absent, "the remote has no such repository, or shows it to others only", CHECK_REPOSITORY),
+            (hosted, "the remote has no such repository, or shows it to others only: Repository not found.", CHECK_REPOSITORY),
+            ("ERROR: Repository not found.", "the remote has no such repository, or shows it to others only: Repo", CHECK_REPOSITORY),
+            ("fatal: could not read Username for 'https://mirror': no", "the remote asks for credentials, or has no", CHECK_REPOSITORY),
+            ("fatal: Authentication failed for 'https://mirror/r/'", "the remote asks for credentials, or refuses", CHECK_CREDENTIALS),
+            ("fatal: unable to access 'https://mirror/': returned error: 403", "the remote asks for credentials", CHECK_CREDENTIALS),
+            ("fatal: unable to access 'https://mirror/r/': The requested URL returned error: 302", "the remote redirects", CHECK_URL),
         ] {
-            let error = remote_error("resolve", said);
+            let error = remote_error("resolve", &settings, said);
             let failure = error.up_failure();
             assert!(!error.is_transient() && failure.cause.starts_with(&format!("resolve: {cause}")), "{}", failure.cause);
-            assert_eq!(failure.next_step, format!("{check}, then run alpine up again with a NEW client-request-id"));
+            assert_eq!(failure.next_step, format!("{first}, then run alpine up again with a NEW client-request-id"));
             assert!(!failure.cause.contains("mirror"), "{}", failure.cause);
         }
-        let error = remote_error("resolve", "fatal: the remote end hung up unexpectedly");
-        assert!(error.is_transient());
-        assert_eq!(error.up_failure().next_step, "run alpine up again with a NEW client-request-id");
+        for said in ["fatal: unable to access 'https://mirror/r/': Could not resolve host: mirror", "sh: 1: exec: git: not found"] {
+            let error = remote_error("resolve", &settings, said);
+            assert!(error.is_transient() && !error.to_string().contains("mirror"), "{error}");
+            assert_eq!(error.up_failure().next_step, "run alpine up again with a NEW client-request-id");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_git_that_hangs_keeps_no_other_from_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("git");
+        fs::write(&program, "#!/bin/sh\necho begun >> \"$0.begun\"\nexec sleep 30\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let settings = GitSettings { program, ..GitSettings::with_hosts(HostPolicy::default()) };
+        let starts = Starts(Semaphore::new(1));
+        let url = "https://1.1.1.1/r".parse().unwrap();
+        let ask = Ask { step: "resolve", url: &url, words: &["ls-remote"], names: &[], credential: None };
+        let begun = || fs::read_to_string(dir.path().join("git.begun")).unwrap_or_default().lines().count();
+        let turn = starts.turn().await;
+        let waits = tokio::time::timeout(Duration::from_millis(300), ask.run_here(&settings, &starts)).await;
+        assert!(waits.is_err() && begun() == 0, "it has no turn");
+        drop(turn);
+        let three =
+            async { tokio::join!(ask.run_here(&settings, &starts), ask.run_here(&settings, &starts), ask.run_here(&settings, &starts)) };
+        assert!(tokio::time::timeout(Duration::from_secs(3), three).await.is_err(), "they hang");
+        assert_eq!(begun(), 3);
+        assert!(starts.0.try_acquire().is_ok(), "and who gave up has given the turn back");
     }
 
     #[test]

@@ -54,11 +54,11 @@ impl Engine {
             return Ok(());
         }
         if !said.to_lowercase().contains("unadvertised object") {
-            return Err(remote_error(STEP, &said));
+            return Err(remote_error(STEP, &self.settings.git, &said));
         }
         let name = job.session.branch.full_ref();
         let (by_branch, said) = self.fetch_ref(job, handle, BY_BRANCH, &name, credential.as_ref()).await?;
-        if by_branch.exit.success() { Ok(()) } else { Err(remote_error(STEP, &said)) }
+        if by_branch.exit.success() { Ok(()) } else { Err(remote_error(STEP, &self.settings.git, &said)) }
     }
 
     async fn fetch_ref(

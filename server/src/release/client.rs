@@ -92,7 +92,7 @@ fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    if text.contains("invalid peer certificate") {
+    if text.contains("UnknownIssuer") {
         text.push_str("; --ca-file names an authority to trust");
     }
     text

@@ -99,7 +99,7 @@ async fn twice(client: &reqwest::Client, settings: &Settings) -> Vec<Check> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     let mut first = readings(client, settings, &mut before).await;
     let urls = metrics_urls(settings);
-    let unread = || WATCHED.iter().map(|watched| Check::unknown(watched.code.as_str(), "not every replica could be read", watched.runbook));
+    let unread = || WATCHED.iter().map(|watched| watched.unknown("not every replica could be read"));
     if before.len() < urls.len() {
         first.extend(unread());
         return first;

@@ -74,8 +74,8 @@ pub async fn checks(client: &reqwest::Client, url: &Url, environment: Option<&st
         Ok(said) => said.checks(),
         Err(why) => {
             let why = format!("Prometheus cannot be asked: {why}");
-            let unknown = |check| Check::unknown(check, &why, ABSENT).at(&client::shown(url));
-            WATCHED.iter().map(|watched| watched.code.as_str()).chain(["gates", "alerts"]).map(unknown).collect()
+            let others = ["gates", "alerts"].map(|check| Check::unknown(check, &why, ABSENT));
+            WATCHED.iter().map(|watched| watched.unknown(&why)).chain(others).map(|check| check.at(&client::shown(url))).collect()
         }
     }
 }

@@ -32,6 +32,11 @@ impl Watched {
         (self.floor * window.as_secs_f64() / FLOOR_TIME.as_secs_f64()).max(AT_LEAST)
     }
 
+    /// It cannot be told, and why not.
+    pub fn unknown(&self, why: &str) -> Check {
+        Check::unknown(self.code.as_str(), why, self.runbook)
+    }
+
     /// What was counted between two readings of each replica.
     pub fn between(&self, readings: &[(Scrape, Scrape)], window: Duration) -> Check {
         let counted = |scrape: &Scrape| scrape.sum("alpine_errors_total", &[("error_code", self.code.as_str())]);

@@ -67,7 +67,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
     // The hub's listener is one, whoever waits.
     let without = two.connections_in_use().await;
     let beside = two.wait_beside(&gated.operation, waiters).await;
-    let held = two.connections_in_use().await - without;
+    let held = two.connections_in_use().await;
+    anyhow::ensure!(held.is_finite() && without.is_finite(), "the connections in use are not told");
+    let held = (held - without).max(0.0);
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut all = JoinSet::new();
     for number in 0..sessions {

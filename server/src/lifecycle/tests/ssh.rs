@@ -162,7 +162,7 @@ async fn a_commit_is_fetched_over_ssh_in_a_sandbox_and_the_key_stays_nowhere() {
     let ask = Ask { credential: Some(&wrong), ..ask };
     let (exit, said) = sandboxes.run(ask.command(&world.settings, "git").await.unwrap()).await;
     assert_ne!(exit, Exit::Code(0));
-    assert!(remote_error("sync", &said).to_string().contains("not the pinned one"), "{said}");
+    assert!(remote_error("sync", &world.settings, &said).to_string().contains("not the pinned one"), "{said}");
     sandboxes.provider.destroy(sandboxes.session, 1).await.unwrap();
 }
 

@@ -19,6 +19,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::settings::Limits;
 
+/// With which `ENTER` ends where a group cannot be entered.
+pub(super) const NOT_ENTERED: i32 = 125;
 /// Enters the groups whose `cgroup.procs` come before `--`, and becomes what comes after it.
 pub(super) const ENTER: &str = r#"while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@""#;
 /// Of 1024, for all sessions together: what niceness 19 weighs.

@@ -10,10 +10,11 @@ use alpine_api::SessionId;
 use tokio::process::Child;
 
 use super::{
-    Inner,
+    Inner, cgroup,
     fences::{Act, Fence},
     io,
     layout::{Meta, Sandbox, Served},
+    limits,
     processes::{SERVE_MARK, Started, Which, boot_id},
     slots::Slots,
     sockets, stop,
@@ -23,7 +24,8 @@ use crate::sandbox::{Command, Endpoint, ProviderError};
 const HOST: &str = "127.0.0.1";
 /// For bubblewrap to make its namespaces.
 const START: Duration = Duration::from_secs(5);
-const SHOWN: usize = 2_000;
+/// Bytes of its log.
+const SHOWN: usize = 600;
 
 pub(super) fn endpoint(port: u16) -> Endpoint {
     Endpoint { host: HOST.to_owned(), port }
@@ -47,9 +49,10 @@ pub(super) fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, command: &C
 
     // Raised once already: whoever stops the session under a higher fence stops this too, or it does not begin.
     let held = fence.hold(Act::Run)?;
+    let from = sandbox.log_length().unwrap_or_default();
     let mut child = spawn(inner, sandbox, &meta, command, port)?;
     drop(held);
-    let recorded = record(inner, sandbox, &mut meta, &mut child, port);
+    let recorded = record(inner, sandbox, &mut meta, &mut child, port, from);
     if recorded.is_err() {
         let _ = child.start_kill();
         stop::end(&inner.host, meta.owner(), &Which::Served)?;
@@ -73,24 +76,45 @@ fn spawn(inner: &Inner, sandbox: &Sandbox, meta: &Meta, command: &Command, port:
     tokio::process::Command::from(process).spawn().map_err(io("starting the served program"))
 }
 
-fn record(inner: &Inner, sandbox: &Sandbox, meta: &mut Meta, child: &mut Child, port: u16) -> Result<(), ProviderError> {
+fn record(inner: &Inner, sandbox: &Sandbox, meta: &mut Meta, child: &mut Child, port: u16, from: u64) -> Result<(), ProviderError> {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-    let at_once = || {
-        let log = sandbox.log_tail(SHOWN).unwrap_or_default();
-        let (log, what) = (log.trim(), "the server process ended before it answered");
-        // The program's own end is its answer, as it is a moment later; where it did not even begin, it may the next time.
-        if log.lines().any(|line| line.starts_with("bwrap: ")) {
-            return transient(format!("{what}: {log}"));
-        }
-        let said = if log.is_empty() { "it wrote nothing" } else { log };
-        ProviderError::Permanent { what: format!("{what}: {said}"), source: None }
-    };
     let found = pid.map(Started::find).transpose().map_err(io("looking at the served program"))?;
-    let process = found.flatten().ok_or_else(at_once)?;
-    let init = if inner.launcher.isolates() { Some(await_init(inner, process, child)?.ok_or_else(at_once)?) } else { None };
+    let init = match found.flatten() {
+        Some(process) if inner.launcher.isolates() => await_init(inner, process, child)?.map(|init| (process, Some(init))),
+        found => found.map(|process| (process, None)),
+    };
+    let Some((process, init)) = init else { return Err(ended_at_once(inner, sandbox, meta, child, from)) };
     let boot = boot_id().map_err(io("reading the boot's id"))?;
     meta.served = Some(Served { port, boot, process, init });
     sandbox.write_meta(meta).map_err(io("recording the served program"))
+}
+
+/// Why a program that was started is not there to be recorded. Its own end is its answer, as it would be a moment later; where it
+/// did not even begin, it may the next time. `from`: where its part of the log begins.
+fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, child: &mut Child, from: u64) -> ProviderError {
+    if let Some(why) = inner.ended(meta.label.session, sandbox) {
+        return limits::ended(why);
+    }
+    let written = sandbox.log_length().unwrap_or_default().saturating_sub(from);
+    let log = sandbox.log_tail(SHOWN.min(usize::try_from(written).unwrap_or(SHOWN))).unwrap_or_default();
+    let log = if log.trim().is_empty() { "it wrote nothing" } else { log.trim() };
+    let what = format!("the server process ended before it answered: {log}");
+    let not_begun = inner.launcher.isolates() && log.lines().any(|line| line.starts_with("bwrap: "));
+    match exit_code(child) {
+        Some(code) if code != cgroup::NOT_ENTERED && !not_begun => ProviderError::Permanent { what, source: None },
+        _ => transient(what),
+    }
+}
+
+/// None of one that a signal has ended, or that does not end.
+fn exit_code(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
+            ended => return ended.ok().flatten()?.code(),
+        }
+    }
 }
 
 /// The first process of the new pid namespace; `None` if bubblewrap ended without making one.

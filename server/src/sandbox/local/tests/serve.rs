@@ -106,7 +106,8 @@ async fn a_program_that_cannot_be_started_is_not_recorded_as_running() {
         let world = World::new(mode);
         let handle = world.session().await;
         match world.provider.serve(&handle, FENCE, argv(&["no-such-program"])).await {
-            Err(error) => assert!(error.to_string().contains("no-such-program"), "{error}"),
+            // Not to be tried again.
+            Err(error) => assert!(matches!(&error, ProviderError::Permanent { what, .. } if what.contains("no-such-program")), "{error}"),
             // It took longer to find out than to record it.
             Ok(_) => eventually("it has ended", async || world.provider.inspect(handle.session).await.unwrap() == Status::Idle).await,
         }
