@@ -177,10 +177,9 @@ fn work(spans: &[Span]) {
     for (name, above) in [
         ("git.ls-remote", "phase.resolve"),
         ("sandbox.ensure", "phase.provision"),
-        ("git.init", "phase.sync"),
         ("git.fetch", "phase.sync"),
         ("git.checkout", "phase.sync"),
-        ("git.rev-parse", "phase.sync"),
+        ("git.rev-parse", "phase.start"),
         ("sandbox.serve", "phase.start"),
         ("session.answers", "phase.start"),
         ("ledger.commit", "operation.up"),

@@ -1,6 +1,9 @@
 //! Leases: who works on what. A claim raises the fence; everything that a worker writes later carries it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use alpine_api::{Failure, OperationId, OperationKind, SessionId, SessionState};
 use uuid::Uuid;
@@ -45,6 +48,8 @@ pub struct Job {
     /// Of its progress.
     pub pace: Pace,
     pub session: JobSession,
+    /// What the repository says of itself, once this worker has read it: not on record, whoever takes over reads it again.
+    pub repository: Arc<OnceLock<String>>,
 }
 
 impl Job {
@@ -263,6 +268,7 @@ impl Row {
             waited: Duration::from_secs_f64(self.waited.max(0.0)),
             pace: Pace::default(),
             session,
+            repository: Arc::default(),
         })
     }
 }

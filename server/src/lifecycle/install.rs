@@ -12,6 +12,8 @@ use crate::{
 };
 
 const STEP: &str = "install";
+/// What a repository says of itself: `.alpine.toml`, and the names of the files at its top. A NUL ends the first part; TOML has none.
+pub(super) const READ: &str = "set -e; test ! -e .alpine.toml || head -c 65536 .alpine.toml | tr -d '\\000'; printf '\\000'; ls -1A";
 
 impl Engine {
     pub(super) async fn install(&self, job: &Job) -> Result<Done, PhaseError> {
@@ -33,15 +35,14 @@ impl Engine {
 
     /// The repository's `.alpine.toml`, if it has one, and the names of the files at its top.
     pub(super) async fn project(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<(Project, String), PhaseError> {
-        // A NUL ends the first part; TOML has none.
-        let script = "set -e; test ! -e .alpine.toml || head -c 65536 .alpine.toml | tr -d '\\000'; printf '\\000'; ls -1A";
-        let argv = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
-        let ran = self.exec(step, job, handle, Command { argv, ..Command::default() }).await?;
-        if !ran.exit.success() {
-            return Err(PhaseError::permanent(step, format!(".alpine.toml cannot be read ({}): {}", ran.outcome(), ran.tail(None))));
-        }
-        let text = ran.text();
-        let (project, listing) = text.split_once('\0').unwrap_or((&text, ""));
+        let text = match job.repository.get() {
+            Some(text) => text,
+            None => {
+                let text = self.read_project(step, job, handle).await?;
+                job.repository.get_or_init(|| text)
+            }
+        };
+        let (project, listing) = text.split_once('\0').unwrap_or((text, ""));
         let project: Project =
             toml::from_str(project).map_err(|error| PhaseError::permanent(step, format!(".alpine.toml: {}", error.message())))?;
         if let Some(port) = project.port {
@@ -50,5 +51,14 @@ impl Engine {
             return Err(PhaseError::permanent(step, cause));
         }
         Ok((project, listing.to_owned()))
+    }
+
+    async fn read_project(&self, step: &'static str, job: &Job, handle: &Handle) -> Result<String, PhaseError> {
+        let argv = vec!["sh".to_owned(), "-c".to_owned(), READ.to_owned()];
+        let ran = self.exec(step, job, handle, Command { argv, ..Command::default() }).await?;
+        if ran.exit.success() {
+            return Ok(ran.text());
+        }
+        Err(PhaseError::permanent(step, format!(".alpine.toml cannot be read ({}): {}", ran.outcome(), ran.tail(None))))
     }
 }

@@ -1,10 +1,13 @@
 //! Sync: the repository in the workspace, at the pinned commit and nowhere else.
+//!
+//! Two commands in the sandbox and no more: to enter it takes longer than most of what git does there.
 
 use alpine_api::LogSource;
 use tracing::Instrument as _;
 
 use super::{
     Done, Engine, PhaseError,
+    install::READ,
     remote::{Ask, git_span, remote_error},
     run::Ran,
 };
@@ -26,39 +29,46 @@ git init --quiet .
 git config remote.origin.url "$1"
 git config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
 git config "branch.$2.remote" origin
-git config "branch.$2.merge" "refs/heads/$2""#;
+git config "branch.$2.merge" "refs/heads/$2"
+shift 3
+exec "$@""#;
 const BY_COMMIT: &[&str] =
     &["fetch", "--progress", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance", "--depth=1"];
 const BY_BRANCH: &[&str] = &["fetch", "--progress", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"];
-const CHECK_OUT: &str = r#"git checkout --quiet --progress --force -B "$1" "$2" --"#;
+/// Proves it, and says what the repository says of itself.
+const CHECK_OUT: &str = r#"git checkout --quiet --progress --force -B "$1" "$2" -- || exit
+head=$(git rev-parse --verify --quiet HEAD)
+[ "$head" = "$2" ] || { echo "HEAD is ${head:-unreadable}, not the pinned commit $2" >&2; exit 1; }
+("#;
 
 impl Engine {
     pub(super) async fn sync(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
-        let (url, branch) = (job.session.repo_url.as_str(), job.session.branch.as_str());
-        if self.local_git("init", job, &handle, PREPARE, &[url, branch, target.as_str()]).await? == THERE {
+        if self.fetch(job, &handle, target).await? == THERE {
             return Ok(Done::because(format!("cloned at {target} already")));
         }
-        self.fetch(job, &handle, target).await?;
-        self.local_git("checkout", job, &handle, CHECK_OUT, &[branch, target.as_str()]).await?;
-        self.verify_head(job, &handle, target).await?;
+        self.check_out(job, &handle, target).await?;
         Ok(Done::because(format!("cloned at {target}")))
     }
 
-    /// The pinned commit alone; if the server gives no commit by its id, the branch.
-    async fn fetch(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
+    /// The pinned commit alone; if the server gives no commit by its id, the branch. How it ended well.
+    async fn fetch(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<Exit, PhaseError> {
         let credential = self.credential(job).await?;
         let (by_commit, said) = self.fetch_ref(job, handle, BY_COMMIT, target.as_str(), credential.as_ref()).await?;
-        if by_commit.exit.success() {
-            return Ok(());
+        if by_commit.exit.success() || by_commit.exit == THERE {
+            return Ok(by_commit.exit);
         }
         if !said.to_lowercase().contains("unadvertised object") {
             return Err(remote_error(STEP, &self.settings.git, &said));
         }
         let name = job.session.branch.full_ref();
         let (by_branch, said) = self.fetch_ref(job, handle, BY_BRANCH, &name, credential.as_ref()).await?;
-        if by_branch.exit.success() { Ok(()) } else { Err(remote_error(STEP, &self.settings.git, &said)) }
+        if by_branch.exit.success() || by_branch.exit == THERE {
+            Ok(by_branch.exit)
+        } else {
+            Err(remote_error(STEP, &self.settings.git, &said))
+        }
     }
 
     async fn fetch_ref(
@@ -70,8 +80,11 @@ impl Engine {
         credential: Option<&GitCredential>,
     ) -> Result<(Ran, String), PhaseError> {
         let ask = Ask { step: STEP, url: &job.session.repo_url, words, names: &[name], credential };
+        let (branch, target) = (job.session.branch.as_str(), job.session.target.as_ref().map_or("", CommitSha::as_str));
+        let prepare = ["sh", "-c", PREPARE, "git", ask.url.as_str(), branch, target];
         let run = async {
-            let command = ask.command(&self.settings.git, "git").await?;
+            let mut command = ask.command(&self.settings.git, "git").await?;
+            command.argv.splice(0..0, prepare.map(str::to_owned));
             self.exec_told(STEP, job, handle, command, LogSource::Git).await
         };
         let ran = run.instrument(ask.span()).await?;
@@ -79,31 +92,21 @@ impl Engine {
         Ok((ran, said))
     }
 
-    /// Git that stays in the workspace; how it ended well. `script` is fixed; what comes from outside is `$1` and so on.
-    async fn local_git(
-        &self,
-        what: &'static str,
-        job: &Job,
-        handle: &Handle,
-        script: &str,
-        arguments: &[&str],
-    ) -> Result<Exit, PhaseError> {
-        let argv = ["sh", "-c", script, "git"].iter().chain(arguments).map(|arg| (*arg).to_owned()).collect();
-        let env = self.settings.git.local();
-        let command = Command { argv, env, ..Command::default() };
-        let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).instrument(git_span(what, None)).await?;
-        if ran.exit.success() || ran.exit == THERE {
-            return Ok(ran.exit);
+    async fn check_out(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
+        // What comes from outside is `$1` and `$2`. Whether the repository's own words can be read is for the next phase to say.
+        let script = format!("{CHECK_OUT}{READ}) 2>/dev/null || :");
+        let argv = ["sh", "-c", &script, "git", job.session.branch.as_str(), target.as_str()].map(str::to_owned).to_vec();
+        let command = Command { argv, env: self.settings.git.local(), ..Command::default() };
+        let ran = self.exec_told(STEP, job, handle, command, LogSource::Git).instrument(git_span("checkout", None)).await?;
+        if !ran.exit.success() {
+            return Err(PhaseError::permanent(STEP, format!("git: {} ({})", ran.git_tail(None), ran.outcome())));
         }
-        Err(PhaseError::permanent(STEP, format!("git: {} ({})", ran.git_tail(None), ran.outcome())))
-    }
-
-    async fn verify_head(&self, job: &Job, handle: &Handle, target: &CommitSha) -> Result<(), PhaseError> {
-        let argv = ["git", "rev-parse", "--verify", "--quiet", "HEAD"].map(str::to_owned).to_vec();
-        let env = self.settings.git.local();
-        let command = Command { argv, env, ..Command::default() };
-        let ran = self.exec(STEP, job, handle, command).instrument(git_span("rev-parse", None)).await?;
-        is_at(STEP, ran.exit.success().then(|| ran.text()).as_deref(), target)
+        let said = ran.text();
+        if said.contains('\0') {
+            // The first reading counts.
+            let _ = job.repository.set(said);
+        }
+        Ok(())
     }
 }
 

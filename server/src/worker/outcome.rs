@@ -157,6 +157,7 @@ mod tests {
             waited: Duration::ZERO,
             pace: Default::default(),
             session,
+            repository: Default::default(),
         }
     }
 

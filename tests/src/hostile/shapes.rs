@@ -62,12 +62,15 @@ impl Known {
         }
     }
 
-    /// A shell of ours: its script is one of two that are fixed, and outside data is `$1` and `$2`.
+    /// A shell of ours: its script is fixed, and outside data is `$1` and so on.
     fn is_script(&self, argv: &[&str]) -> bool {
         let known = |word: &str| self.url(word) || self.branch(word) || is_commit(word);
         match argv {
             ["sh", "-c", script, "git", rest @ ..] => {
-                !script.contains(MARK) && script.contains("git ") && rest.iter().all(|word| known(word))
+                // The last of these takes a command and becomes it.
+                let (data, command) = rest.split_at(rest.iter().position(|word| *word == "git").unwrap_or(rest.len()));
+                let becomes = command.is_empty() || data.len() == 3 && self.is_git(&command[1..]);
+                !script.contains(MARK) && script.contains("git ") && data.iter().all(|word| known(word)) && becomes
             }
             _ => false,
         }

@@ -65,6 +65,10 @@ impl<'a> Reporter<'a> {
 
     pub fn take_in(&self, output: &Output) {
         let mut state = self.lock();
+        // Git tells people on standard error; the rest is for whoever has asked.
+        if state.digest.source() == LogSource::Git && matches!(output, Output::Stdout(_)) {
+            return;
+        }
         state.digest.take_in(output);
         if state.since.is_none() && state.digest.has_log() {
             state.since = Some(Instant::now());

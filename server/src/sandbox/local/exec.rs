@@ -90,10 +90,15 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
     // From here on nothing begins under a lower fence; what has begun ends. Only then is it this one's turn,
     // unless a higher one came in between.
     drop(fence.hold(Act::Run)?);
-    stop::end(&inner.host, meta.owner(), &Which::Execs(fence.value()))?;
+    let session = meta.label.session;
+    // Once is enough: under a lower one nothing begins any more.
+    if !inner.is_cleared(session, fence.value()) {
+        stop::end(&inner.host, meta.owner(), &Which::Execs(fence.value()))?;
+        inner.cleared(session, fence.value());
+    }
     let run = format!("{}.{}", fence.value(), Uuid::now_v7().simple());
     let groups = inner.enter(&meta, sandbox)?;
-    let kills = inner.cgroups.memory_kills(meta.label.session);
+    let kills = inner.cgroups.memory_kills(session);
     let mut process = inner.launcher.process(sandbox, &meta, &command, &groups, &[(EXEC_MARK, &run)])?;
     let stdin = command.stdin.take();
     process.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());

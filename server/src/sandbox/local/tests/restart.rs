@@ -39,7 +39,7 @@ async fn a_server_killed_at_once_leaves_its_programs_running_for_the_next() {
         let listening = async || matches!(world.provider.inspect(session).await.unwrap(), Status::Serving { listening: true, .. });
         eventually("the program answers", listening).await;
         let handle = world.provider.ensure(&spec(session)).await.unwrap();
-        assert!(has_argument(&world, &handle, "1020") && has_argument(&world, &handle, "1021"));
+        eventually("both go on", async || has_argument(&world, &handle, "1020") && has_argument(&world, &handle, "1021")).await;
         assert_eq!(world.sh(&handle, "true").await.0, Exit::Code(0));
         assert!(!has_argument(&world, &handle, "1020") && !has_argument(&world, &handle, "1021"));
         assert!(listening().await);
