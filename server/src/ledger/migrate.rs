@@ -84,6 +84,8 @@ pub async fn migrate(database_url: &SecretString, settings: &MigrateSettings) ->
         ("lock_timeout", milliseconds(settings.lock)),
         ("statement_timeout", milliseconds(settings.statement)),
         ("idle_in_transaction_session_timeout", milliseconds(settings.statement)),
+        // That sqlx's own table is there already is no news.
+        ("client_min_messages", "warning".to_owned()),
     ]);
     let (begun, mut pause) = (Instant::now(), PAUSE);
     loop {

@@ -21,8 +21,10 @@ const STEP: &str = "sync";
 /// The end of `PREPARE` where the workspace is at the commit already.
 const THERE: Exit = Exit::Code(77);
 /// As `git clone` would leave it, so that pull and push work. From an empty directory: git that was killed
-/// leaves locks which nobody would ever lift.
+/// leaves locks which nobody would ever lift. Then it becomes the command that follows, which alone gets the token.
 const PREPARE: &str = r#"set -e
+secret=${ALPINE_GIT_TOKEN-}
+unset ALPINE_GIT_TOKEN
 if [ -e .git ] && [ "$(git rev-parse --verify --quiet HEAD)" = "$3" ]; then exit 77; fi
 find . -mindepth 1 -delete
 git init --quiet .
@@ -31,6 +33,7 @@ git config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
 git config "branch.$2.remote" origin
 git config "branch.$2.merge" "refs/heads/$2"
 shift 3
+[ -z "$secret" ] || export ALPINE_GIT_TOKEN="$secret"
 exec "$@""#;
 const BY_COMMIT: &[&str] =
     &["fetch", "--progress", "--force", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance", "--depth=1"];
@@ -116,5 +119,32 @@ pub(super) fn is_at(step: &'static str, head: Option<&str>, target: &CommitSha) 
         Some(head) if head == target.as_str() => Ok(()),
         Some(head) => Err(PhaseError::permanent(step, format!("HEAD is {head}, not the pinned commit {target}"))),
         None => Err(PhaseError::permanent(step, format!("HEAD cannot be read; the pinned commit is {target}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+
+    use super::PREPARE;
+
+    #[test]
+    fn what_prepares_the_workspace_has_no_token_and_what_comes_after_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bin, workspace) = (dir.path().join("bin"), dir.path().join("workspace"));
+        for dir in [&bin, &workspace] {
+            fs::create_dir(dir).unwrap();
+        }
+        fs::write(workspace.join("left over"), "").unwrap();
+        let git = bin.join("git");
+        fs::write(&git, "#!/bin/sh\necho \"$1 ${ALPINE_GIT_TOKEN-none}\" >> \"${0%/*}/seen\"\n").unwrap();
+        fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut prepare = Command::new("sh");
+        prepare.args(["-c", PREPARE, "git", "https://h/r", "main", "abc", "sh", "-c", "echo \"$ALPINE_GIT_TOKEN $1\"", "sh", "last"]);
+        prepare.current_dir(&workspace).env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("ALPINE_GIT_TOKEN", "s3 cret");
+        assert_eq!(String::from_utf8_lossy(&prepare.output().unwrap().stdout), "s3 cret last\n");
+        let seen = fs::read_to_string(bin.join("seen")).unwrap();
+        assert_eq!(seen, "init none\nconfig none\nconfig none\nconfig none\nconfig none\n");
+        assert!(!workspace.join("left over").exists());
     }
 }

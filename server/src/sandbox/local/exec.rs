@@ -1,8 +1,10 @@
 //! Commands: run to their end, with nothing left behind.
 
 use std::{
+    collections::HashMap,
     os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -37,15 +39,39 @@ const LINGER: Duration = Duration::from_secs(1);
 /// git's own) for exit codes.
 const SIGNALS: [i32; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15];
 
+/// The fence under which no earlier command of the session runs any more: under a lower one nothing begins, and under this one each
+/// command has ended before the next. To look for them each time would cost a look at all processes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cleared(Arc<Mutex<HashMap<SessionId, i64>>>);
+
+impl Cleared {
+    pub fn is(&self, session: SessionId, fence: i64) -> bool {
+        self.known().get(&session) == Some(&fence)
+    }
+
+    fn note(&self, session: SessionId, fence: i64) {
+        self.known().insert(session, fence);
+    }
+
+    /// One may still run.
+    pub fn forget(&self, session: SessionId) {
+        self.known().remove(&session);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<SessionId, i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(super) async fn run(
-    inner: std::sync::Arc<Inner>,
+    inner: Arc<Inner>,
     sandbox: Sandbox,
     fence: Fence,
     command: Command,
     output: mpsc::Sender<Output>,
 ) -> Result<Exit, ProviderError> {
     let isolates = inner.launcher.isolates();
-    let (after, place) = (std::sync::Arc::clone(&inner), sandbox.clone());
+    let (after, place) = (Arc::clone(&inner), sandbox.clone());
     let program = command.argv.first().cloned().unwrap_or_default();
     let Some(Started { mut child, stdin, guard, kills }) = blocking(move || start(&inner, &sandbox, &fence, command)).await? else {
         let _ = output.send(Output::Stderr(format!("{program}: not found\n").into_bytes())).await;
@@ -91,10 +117,9 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
     // unless a higher one came in between.
     drop(fence.hold(Act::Run)?);
     let session = meta.label.session;
-    // Once is enough: under a lower one nothing begins any more.
-    if !inner.is_cleared(session, fence.value()) {
+    if !inner.cleared.is(session, fence.value()) {
         stop::end(&inner.host, meta.owner(), &Which::Execs(fence.value()))?;
-        inner.cleared(session, fence.value());
+        inner.cleared.note(session, fence.value());
     }
     let run = format!("{}.{}", fence.value(), Uuid::now_v7().simple());
     let groups = inner.enter(&meta, sandbox)?;
@@ -109,7 +134,8 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !inner.launcher.isolates() => return Ok(None),
         Err(error) => return Err(io("starting a command")(error)),
     };
-    let guard = Guard { host: inner.host.clone(), owner: meta.owner(), run, pid: child.id(), armed: true };
+    let cleared = inner.cleared.clone();
+    let guard = Guard { host: inner.host.clone(), owner: meta.owner(), run, pid: child.id(), armed: true, cleared };
     drop(held);
     Ok(Some(Started { child, stdin, guard, kills }))
 }
@@ -178,6 +204,7 @@ struct Guard {
     run: String,
     pid: Option<u32>,
     armed: bool,
+    cleared: Cleared,
 }
 
 impl Drop for Guard {
@@ -185,6 +212,7 @@ impl Drop for Guard {
         if !self.armed {
             return;
         }
+        self.cleared.forget(self.owner.session);
         if let Some(pid) = self.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = rustix::process::kill_process(pid, Signal::KILL);

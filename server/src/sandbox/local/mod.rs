@@ -80,8 +80,7 @@ struct Inner {
     limits: Limits,
     /// Why sessions were ended: a full disk may not take the file that says it.
     verdicts: Mutex<HashMap<SessionId, String>>,
-    /// The fence below which no command of the session runs any more.
-    cleared: Mutex<HashMap<SessionId, i64>>,
+    cleared: exec::Cleared,
     /// When old fences were last looked for.
     forgot: Mutex<Option<Instant>>,
     /// The server can give each session a user of its own.
@@ -143,7 +142,7 @@ impl LocalProvider {
                 cgroups,
                 limits,
                 verdicts: Mutex::default(),
-                cleared: Mutex::default(),
+                cleared: exec::Cleared::default(),
                 forgot: Mutex::default(),
                 users: rustix::process::geteuid().is_root(),
             }),
@@ -212,14 +211,6 @@ impl Inner {
             return Err(limits::ended(why));
         }
         self.cgroups.make(meta.label.session).map_err(io("making the session's control groups"))
-    }
-
-    fn is_cleared(&self, session: SessionId, fence: i64) -> bool {
-        self.cleared.lock().unwrap_or_else(PoisonError::into_inner).get(&session) == Some(&fence)
-    }
-
-    fn cleared(&self, session: SessionId, fence: i64) {
-        self.cleared.lock().unwrap_or_else(PoisonError::into_inner).insert(session, fence);
     }
 
     /// Why this session was ended, if it was.

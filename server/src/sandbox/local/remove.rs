@@ -53,7 +53,7 @@ fn turn(inner: &Inner, session: SessionId, fence: i64) -> Result<bool, ProviderE
     inner.slots.release(session).map_err(failed("releasing the slot"))?;
     drop(held);
     inner.verdicts.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
-    inner.cleared.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
+    inner.cleared.forget(session);
     Ok(inner.status(session)? == Status::Absent)
 }
 

@@ -115,6 +115,7 @@ async fn dropping_the_future_ends_the_command_and_its_grandchildren() {
             ended = world.provider.exec(&handle, FENCE, command, sender) => panic!("{ended:?}"),
             () = started => {}
         }
+        assert!(!world.provider.inner.cleared.is(handle.session, FENCE), "the next one looks for what is left");
         // A plain process that dropped its environment is not known for this command's, but for the session's.
         let expected: &[&str] = if mode == Mode::Plain && walls { &["1000", "1001"] } else { &["1000", "1001", "1002"] };
         eventually("they are gone", async || !expected.iter().any(|wanted| has_argument(&world, &handle, wanted))).await;
@@ -131,6 +132,7 @@ async fn children_left_in_the_background_end_with_the_command() {
         assert_eq!(world.sh(&handle, "setsid sleep 1000 & sleep 1001 & echo done").await, (Exit::Code(0), "done\n".to_owned()));
         assert!(before.elapsed() < Duration::from_secs(5));
         assert_eq!(world.running(&handle), 0);
+        assert!(world.provider.inner.cleared.is(handle.session, FENCE), "nothing is left");
     }
 }
 
