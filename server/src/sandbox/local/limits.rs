@@ -31,6 +31,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Growth of the file system after which the sessions are measured.
 const STEP: u64 = 32 * 1024 * 1024;
 const STEP_FILES: u64 = 20_000;
+/// A session has grown by so much since it was seen to grow last, or it has not: where the file system puts its own blocks for
+/// what was written long ago is not growth.
+const GREW: u64 = MB;
+const GREW_FILES: u64 = 100;
 /// A round of measuring, and how much longer than the last one took the next one waits.
 const ROUND: Duration = Duration::from_secs(1);
 const REST: u32 = 3;
@@ -148,6 +152,8 @@ struct Seen {
     processes: Pressure,
     memory: Pressure,
     usage: Option<Usage>,
+    /// What it held when it was seen to grow last.
+    base: Option<Usage>,
     grew: bool,
     measured: Option<Instant>,
     /// Its processes' when it was measured last.
@@ -305,7 +311,11 @@ impl Watch {
             let seen = self.sessions.entry(*session).or_default();
             seen.activity = activity;
             // Who is seen for the first time, after a restart say, has not been seen to grow.
-            seen.grew = seen.usage.is_some_and(|before| usage.bytes > before.bytes || usage.files > before.files);
+            let base = seen.base.get_or_insert(usage);
+            seen.grew = usage.bytes >= base.bytes + GREW || usage.files >= base.files + GREW_FILES;
+            if seen.grew || usage.bytes < base.bytes || usage.files < base.files {
+                *base = usage;
+            }
             (seen.usage, seen.measured) = (Some(usage), Some(Instant::now()));
             if let Some(excess) = over {
                 end(inner, *session, &sandbox, excess);
