@@ -107,6 +107,7 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
     let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
     let settings = dev::DevSettings {
         data_dir: args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings)),
+        hidden: &crate::sandbox::local::HIDDEN,
         listen: args.listen,
         postgres_bin: args.postgres_bin.clone(),
         cli_config_dir: args.cli_config_dir.clone().map_or_else(|| assemble::cli_config_dir(&surroundings), Ok)?,

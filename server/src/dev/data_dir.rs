@@ -10,7 +10,6 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::{account, error::DevError, files};
-use crate::sandbox::local::HIDDEN;
 
 /// Raised when an older Alpine could no longer use the directory.
 const VERSION: u32 = 1;
@@ -25,10 +24,10 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Create or check the directory, and take its lock.
-    pub fn open(path: &Path) -> Result<Self, DevError> {
+    /// Create or check the directory, and take its lock. `hidden`: below these every sandbox has its own.
+    pub fn open(path: &Path, hidden: &[&'static str]) -> Result<Self, DevError> {
         let path = std::path::absolute(path).map_err(DevError::io("cannot resolve", path))?;
-        refuse_hidden(&path)?;
+        refuse_hidden(&path, hidden)?;
         create(&path)?;
         refuse_foreign(&path)?;
         check_version(&path)?;
@@ -48,12 +47,12 @@ impl DataDir {
 
 /// Before anything is made or fetched: with bubblewrap the provider would refuse it at the end. One that was taken before may have
 /// served well without.
-fn refuse_hidden(path: &Path) -> Result<(), DevError> {
+fn refuse_hidden(path: &Path, hidden: &[&'static str]) -> Result<(), DevError> {
     if path.join("version").is_file() {
         return Ok(());
     }
     let real = path.ancestors().find_map(|parent| parent.canonicalize().ok()).unwrap_or_default();
-    match HIDDEN.into_iter().find(|below| path.starts_with(below) || real.starts_with(below)) {
+    match hidden.iter().find(|below| path.starts_with(below) || real.starts_with(below)) {
         Some(below) => Err(DevError::DataDirHidden { path: path.to_owned(), below }),
         None => Ok(()),
     }
@@ -135,17 +134,19 @@ fn lock(path: &Path) -> Result<File, DevError> {
 mod tests {
     use super::*;
 
+    const HIDDEN: &[&str] = &["/var/tmp"];
+
     #[test]
     fn a_second_server_on_one_directory_is_told_the_first_ones_pid() {
         let base = tempfile::tempdir().unwrap();
-        let first = DataDir::open(base.path()).unwrap();
-        let error = DataDir::open(base.path()).unwrap_err();
+        let first = DataDir::open(base.path(), HIDDEN).unwrap();
+        let error = DataDir::open(base.path(), HIDDEN).unwrap_err();
         let pid = std::process::id();
         assert!(error.to_string().contains("another alpine-server dev runs"), "{error}");
         assert!(error.to_string().contains(&format!("pid {pid}")), "{error}");
         assert!(error.next_step().contains(&format!("kill {pid}")), "{}", error.next_step());
         drop(first);
-        DataDir::open(base.path()).unwrap();
+        DataDir::open(base.path(), HIDDEN).unwrap();
     }
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
         let file = base.path().join("file");
         fs::write(&file, "x").unwrap();
         for path in [file.clone(), file.join("below")] {
-            let error = DataDir::open(&path).unwrap_err();
+            let error = DataDir::open(&path, HIDDEN).unwrap_err();
             assert!(matches!(&error, DevError::DataDirNotADirectory { path } if *path == file), "{error:?}");
             assert!(error.next_step().contains("ALPINE_DATA_DIR"));
         }
@@ -164,20 +165,20 @@ mod tests {
     fn a_directory_that_sandboxes_hide_is_refused_before_it_is_made() {
         let base = tempfile::tempdir_in("/var/tmp").unwrap();
         let path = base.path().join("data");
-        let error = DataDir::open(&path).unwrap_err();
+        let error = DataDir::open(&path, HIDDEN).unwrap_err();
         assert!(error.to_string().contains("below /var/tmp") && error.next_step().contains("ALPINE_DATA_DIR"), "{error}");
         assert!(!path.exists());
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(base.path(), elsewhere.path().join("link")).unwrap();
-        assert!(DataDir::open(&elsewhere.path().join("link/data")).is_err(), "by another name");
+        assert!(DataDir::open(&elsewhere.path().join("link/data"), HIDDEN).is_err(), "by another name");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("version"), "1\n").unwrap();
-        DataDir::open(&path).expect("it was taken before");
+        DataDir::open(&path, HIDDEN).expect("it was taken before");
     }
 
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
-        let error = DataDir::open(Path::new("/sys/alpine/data")).unwrap_err();
+        let error = DataDir::open(Path::new("/sys/alpine/data"), HIDDEN).unwrap_err();
         assert_eq!(error.to_string(), "the data directory /sys/alpine/data cannot be written");
         assert!(std::error::Error::source(&error).is_some());
         assert!(error.next_step().contains("ALPINE_DATA_DIR"));
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn parents_that_were_missing_can_be_passed() {
         let base = tempfile::tempdir().unwrap();
-        let data_dir = DataDir::open(&base.path().join("new/deep/data")).unwrap();
+        let data_dir = DataDir::open(&base.path().join("new/deep/data"), HIDDEN).unwrap();
         for parent in ["new", "new/deep"] {
             assert_eq!(fs::metadata(base.path().join(parent)).unwrap().mode() & 0o100, 0o100);
             assert_ne!(fs::metadata(base.path().join(parent)).unwrap().mode() & 0o077, 0);
@@ -200,7 +201,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(base.path().join("thesis.txt"), "x").unwrap();
-        let error = DataDir::open(base.path()).unwrap_err();
+        let error = DataDir::open(base.path(), HIDDEN).unwrap_err();
         assert!(error.to_string().contains("thesis.txt"), "{error}");
         assert_eq!(fs::metadata(base.path()).unwrap().mode() & 0o777, 0o755);
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
@@ -210,7 +211,7 @@ mod tests {
     fn a_newer_directory_is_refused_and_untouched() {
         let base = tempfile::tempdir().unwrap();
         fs::write(base.path().join("version"), "2\n").unwrap();
-        let error = DataDir::open(base.path()).unwrap_err();
+        let error = DataDir::open(base.path(), HIDDEN).unwrap_err();
         assert!(error.to_string().contains("newer Alpine (its version is 2, this one knows 1)"), "{error}");
         assert_eq!(fs::read(base.path().join("version")).unwrap(), b"2\n");
     }

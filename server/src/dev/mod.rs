@@ -32,6 +32,8 @@ const DATABASE: &str = "alpine";
 #[derive(Debug, Clone)]
 pub struct DevSettings {
     pub data_dir: PathBuf,
+    /// Folders below which nothing can be seen in a sandbox.
+    pub hidden: &'static [&'static str],
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
     pub postgres_bin: Option<PathBuf>,
@@ -64,7 +66,7 @@ pub struct DevEnvironment {
 
 /// Everything that needs no PostgreSQL comes first, so that most errors leave none running.
 pub async fn prepare(settings: DevSettings) -> Result<DevEnvironment, DevError> {
-    let data_dir = DataDir::open(&settings.data_dir)?;
+    let data_dir = DataDir::open(&settings.data_dir, settings.hidden)?;
     let dir = data_dir.path();
     if let Some(account) = account::stand_in(&dir.join("postgres/data"))? {
         account::check_reach(dir, &account)?;

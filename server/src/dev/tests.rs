@@ -14,6 +14,7 @@ fn settings(base: &TempDir) -> DevSettings {
         postgres_bin: None,
         cli_config_dir: base.path().join("config/alpine"),
         path: SYSTEM_PATH.to_owned(),
+        hidden: &[],
         need_opencode: false,
     }
 }
