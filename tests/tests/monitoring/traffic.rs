@@ -18,8 +18,10 @@ use reqwest::Method;
 use serde_json::json;
 
 const UPS: usize = 22;
-/// Nobody begins later, on however slow a machine: an hour of the rules is a minute, and the gate of a release's first hour is to be seen.
+/// Nobody but the fewest begins later, on however slow a machine: an hour of the rules is a minute, and the gate of a release's first hour is to be seen.
 const GOOD: Duration = Duration::from_secs(25);
+/// Half of them end: of so many there are enough.
+const FEWEST: usize = 10;
 const AT_ONCE: usize = 4;
 /// Between two misdeeds of a kind.
 const PACE: Duration = Duration::from_secs(1);
@@ -71,8 +73,10 @@ async fn session(world: &World, apis: &[Api], number: usize) -> (String, bool) {
 pub async fn good(world: &World, apis: &[Api]) -> Left {
     world.git.with_files("org/slow", &[(".alpine.toml", "install = \"sleep 6\"")]);
     let begun = Instant::now();
-    let numbers = stream::iter((0..UPS).take_while(|_| begun.elapsed() < GOOD));
+    let numbers = stream::iter((0..UPS).take_while(|number| *number < FEWEST || begun.elapsed() < GOOD));
     let sessions: Vec<_> = numbers.map(|number| session(world, apis, number)).buffer_unordered(AT_ONCE).collect().await;
+    // What is a spike is told by the average of all times so far: a machine that is done sooner has as many of them.
+    tokio::time::sleep(GOOD.saturating_sub(begun.elapsed())).await;
     let (stopped, ready): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|(_, ends)| *ends);
     let ids = |sessions: Vec<(String, bool)>| sessions.into_iter().map(|(session, _)| session).collect();
     Left { ready: ids(ready), stopped: ids(stopped) }
