@@ -225,7 +225,7 @@ impl Client {
 
     fn lost(&self, source: reqwest::Error) -> ClientError {
         let server = self.server.clone();
-        match http::fault(&source) {
+        match http::tls_fault(&source) {
             Some(Tls::Distrust) => ClientError::Untrusted { server, source },
             Some(Tls::NotSpoken) => ClientError::NotTls { server, source },
             None if server.scheme() == "http" && http::is_unreadable(&source) => ClientError::NotHttp { server, source },

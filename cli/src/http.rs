@@ -70,7 +70,7 @@ pub enum Tls {
     NotSpoken,
 }
 
-pub fn fault(error: &reqwest::Error) -> Option<Tls> {
+pub fn tls_fault(error: &reqwest::Error) -> Option<Tls> {
     let mut cause = error.source();
     while let Some(error) = cause {
         match error.downcast_ref() {

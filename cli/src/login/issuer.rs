@@ -214,7 +214,7 @@ enum WireError {
 
 impl WireError {
     fn at(&self, at: &Url) -> LoginError {
-        let untrusted = matches!(self, Self::Send(error) if http::fault(error) == Some(Tls::Distrust));
+        let untrusted = matches!(self, Self::Send(error) if http::tls_fault(error) == Some(Tls::Distrust));
         LoginError::Unreachable { at: at.clone(), untrusted }
     }
 }

@@ -77,15 +77,15 @@ impl GitSettings {
     /// What git says, with the addresses as they were before rewriting.
     #[must_use]
     pub fn as_asked(&self, said: &str) -> String {
+        let host = |address: &str| address.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default().to_owned();
         let mut said = said.to_owned();
         for Rewrite { from, to } in &self.rewrites {
             // Git names files by their path alone, and hosts without what follows.
-            let (path, host) = (to.strip_prefix("file://").unwrap_or(to), to.split_once("://").map_or("", |(_, rest)| rest));
-            let host = host.split('/').next().unwrap_or_default();
-            let shown = from.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or(from);
-            said = said.replace(to, from).replace(path, from);
-            if !host.is_empty() {
-                said = said.replace(host, shown);
+            said = said.replace(to, from);
+            if let Some(path) = to.strip_prefix("file://").filter(|path| path.len() > 1) {
+                said = said.replace(path, from);
+            } else if !host(to).is_empty() {
+                said = said.replace(&host(to), if host(from).is_empty() { from.clone() } else { host(from) }.as_str());
             }
         }
         said
@@ -223,6 +223,18 @@ mod tests {
             allow_file: true,
             ..GitSettings::with_hosts(HostPolicy::default())
         }
+    }
+
+    #[test]
+    fn what_git_says_of_an_address_is_said_of_the_one_that_was_asked_for() {
+        let asked = |from: &str, to: &str, said: &str| {
+            let rewrites = vec![Rewrite { from: from.into(), to: to.into() }];
+            GitSettings { rewrites, ..GitSettings::with_hosts(HostPolicy::default()) }.as_asked(said)
+        };
+        assert_eq!(asked("https://h/org/", "https://h/", "no 'https://h/x'"), "no 'https://h/org/x'", "once");
+        assert_eq!(asked("https://h/", "file:///srv/m/", "no '/srv/m/x'"), "no 'https://h/x'");
+        assert_eq!(asked("https://h/", "file:///", "a / stays"), "a / stays");
+        assert_eq!(asked("git@h:", "https://mirror/", "no host: mirror"), "no host: git@h:");
     }
 
     fn url(text: &str) -> RepoUrl {
