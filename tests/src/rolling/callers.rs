@@ -154,8 +154,11 @@ impl Caller {
     async fn once(&self, action: &'static str, up: &Up, key: Option<&str>, request: &(Method, &str, Option<&Value>)) -> Option<Told> {
         let (method, path, body) = request;
         let token = self.all.ground.token(&up.tenant, &up.principal, &[]);
+        // A request that is lost can be looked for in the servers' logs.
+        let id = format!("{:016x}", fastrand::u64(..));
         let mut request =
             self.http.request(method.clone(), format!("{}{path}", self.all.base)).bearer_auth(token).header("Prefer", "wait=10");
+        request = request.header("X-Request-Id", &id);
         request = key.iter().fold(request, |request, key| request.header("Idempotency-Key", *key));
         request = body.iter().fold(request, |request, body| request.json(body));
         let asked = Instant::now();
@@ -169,7 +172,7 @@ impl Caller {
                 Some(told)
             }
             Err(error) => {
-                self.broken(action, &error);
+                self.broken(&format!("{action} ({id})"), &error);
                 None
             }
         }
@@ -184,7 +187,7 @@ impl Caller {
     }
 
     fn broken(&self, action: &str, error: &reqwest::Error) {
-        self.all.tally.saw(self.class, format!("{action} broken"));
+        self.all.tally.saw(self.class, "broken");
         self.all.tally.fault(self.class, &format!("{action} broke off: {error:?}"));
     }
 
