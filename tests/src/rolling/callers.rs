@@ -58,9 +58,9 @@ impl Callers {
         let builder = reqwest::Client::builder().tls_certs_only([ca]).timeout(Duration::from_secs(30));
         let builder = match class {
             Class::OnceHttp1 => builder.http1_only().retry(reqwest::retry::never()),
-            Class::OnceHttp2 => builder.retry(reqwest::retry::never()),
             Class::OnceFresh => builder.pool_max_idle_per_host(0).http1_only().retry(reqwest::retry::never()),
-            Class::Retrying | Class::Stream => builder,
+            // A request that meets a GOAWAY was not begun, and HTTP/2 itself has it asked again (RFC 9113, 8.7): that is the client's default.
+            Class::Retrying | Class::OnceHttp2 | Class::Stream => builder,
         };
         builder.build().unwrap()
     }
