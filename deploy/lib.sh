@@ -125,6 +125,7 @@ ensure() {
       go) command -v go >/dev/null || missing+=(golang-go) ;;
       promtool) { command -v promtool && command -v prometheus; } >/dev/null || missing+=(prometheus) ;;
       docker) { [ -x /usr/sbin/dockerd ] && [ -x /usr/bin/docker ]; } || missing+=(docker.io) ;;
+      iptables) { command -v iptables-restore || [ -x /usr/sbin/iptables-restore ]; } >/dev/null || missing+=(iptables) ;;
       compose) command -v docker-compose >/dev/null || missing+=(docker-compose) ;;
       debootstrap) [ -x /usr/sbin/debootstrap ] || missing+=(debootstrap) ;;
       systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;

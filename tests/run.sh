@@ -40,6 +40,15 @@ tests/engines/fetch.sh "$tools/engines"
 export ALPINE_TEST_CLIENTS=$tools/clients ALPINE_TEST_DOCUMENT=$tools/document ALPINE_TEST_ENGINES=$tools/engines
 export PATH="$opencode:$PATH" ALPINE_TEST_TOOLS=$opencode ALPINE_TEST_OIDC=$tools/oidc ALPINE_TEST_SCHEMATHESIS=$tools/schemathesis
 
+# Sessions in containers are tested where a Docker of one's own can be started.
+if [ "$(id -u)" = 0 ] && [ -z "${ALPINE_TEST_DOCKER:-}" ]; then
+  ensure docker debootstrap iptables
+  # shellcheck source=tests/docker/engine.sh
+  . tests/docker/engine.sh
+  trap docker_down EXIT
+  docker_up "$tools/docker"
+fi
+
 step "Tests"
 # The committed .sqlx/ is what counts, whatever database the caller's shell names.
 unset DATABASE_URL

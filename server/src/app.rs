@@ -6,9 +6,10 @@ mod core_files;
 mod error;
 mod open_files;
 mod restored;
+mod sandboxes;
 mod telemetry;
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Authenticator, Issuer},
     clock::SystemClock,
-    config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, RoleArg, RotateArgs, ServeArgs, Surroundings},
+    config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, ProviderArg, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
     domain::{operation::Deadlines, tenant::TenantPolicy},
     http,
@@ -29,6 +30,7 @@ use crate::{
 };
 
 use background::Background;
+use sandboxes::{Ground, Sandboxes};
 
 pub use core_files::forbid as forbid_core_files;
 pub use error::AppError;
@@ -65,7 +67,7 @@ impl Plan {
 
 /// What only a process that works needs: the tools of its machine.
 struct Work {
-    local: crate::sandbox::local::Settings,
+    sandboxes: Sandboxes,
     engine: crate::lifecycle::Settings,
 }
 
@@ -93,12 +95,17 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
 fn work(args: &ServeArgs, surroundings: &Surroundings) -> Result<Work, AppError> {
     let data_dir = args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(surroundings));
     assemble::make_data_dir(&data_dir)?;
-    let serve_command = match &args.common.sandbox.sandbox_serve {
-        Some(command) => command.clone(),
-        None => assemble::opencode_command(&dev::tools::in_path(&surroundings.path, "opencode").ok_or(AppError::NoOpencode)?),
+    let serve_command = match (&args.common.sandbox.sandbox_serve, args.common.sandbox.provider) {
+        (Some(command), _) => command.clone(),
+        // The image's own.
+        (None, ProviderArg::Docker) => assemble::opencode_command(Path::new("opencode")),
+        (None, ProviderArg::Local) => {
+            assemble::opencode_command(&dev::tools::in_path(&surroundings.path, "opencode").ok_or(AppError::NoOpencode)?)
+        }
     };
+    let ground = Ground { common: &args.common, data_dir: &data_dir, surroundings, allow_file: false };
     Ok(Work {
-        local: assemble::local(&args.common, &data_dir, surroundings, &serve_command, false)?,
+        sandboxes: Sandboxes::new(ground, &serve_command)?,
         engine: assemble::engine(&args.common, &data_dir, surroundings, serve_command, false)?,
     })
 }
@@ -107,7 +114,7 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
     let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
     let settings = dev::DevSettings {
         data_dir: args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings)),
-        hidden: &crate::sandbox::local::HIDDEN,
+        hidden: &crate::sandbox::host::HIDDEN,
         listen: args.listen,
         postgres_bin: args.postgres_bin.clone(),
         cli_config_dir: args.cli_config_dir.clone().map_or_else(|| assemble::cli_config_dir(&surroundings), Ok)?,
@@ -160,7 +167,7 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
         // A person waits for it at the terminal, and no load balancer.
         shutdown_delay: Duration::ZERO,
         work: Some(Work {
-            local: assemble::local(&args.common, data_dir, surroundings, &serve_command, true)?,
+            sandboxes: Sandboxes::new(Ground { common: &args.common, data_dir, surroundings, allow_file: true }, &serve_command)?,
             engine: assemble::engine(&args.common, data_dir, surroundings, serve_command, true)?,
         }),
         common: args.common,
@@ -269,8 +276,8 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
         None => None,
         Some(work) => {
             let faults = assemble::faults(&plan.common, &metrics);
-            let local = crate::sandbox::local::LocalProvider::new(work.local)?;
-            let provider = Arc::new(Observed::new(faults.clone().around_calls(Arc::new(local)), Arc::clone(&metrics)));
+            let provider = Arc::new(work.sandboxes.provider().await?);
+            let provider = Arc::new(Observed::new(faults.clone().around_calls(provider), Arc::clone(&metrics)));
             let engine = Engine::new(ledger.clone(), provider, work.engine, Arc::clone(&metrics))?;
             let worker = Worker::new(ledger, engine, metrics, Arc::new(SystemClock), faults, assemble::worker(&plan.common.worker));
             Some(tokio::spawn(worker.run(soft.clone())))

@@ -6,6 +6,7 @@ mod faults;
 mod limits;
 mod metrics;
 mod migrate;
+mod sandbox;
 mod shown;
 mod surroundings;
 mod telemetry;
@@ -21,6 +22,7 @@ pub use faults::FaultArgs;
 pub use limits::LimitArgs;
 pub use metrics::MetricsArgs;
 pub use migrate::MigrateArgs;
+pub use sandbox::{DockerArgs, ProviderArg, SandboxArgs};
 pub use shown::describe;
 pub use surroundings::Surroundings;
 pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs, TracesSampler, without_empty_otel};
@@ -112,6 +114,8 @@ pub struct DevArgs {
 pub struct CommonArgs {
     #[command(flatten)]
     pub sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub docker: DockerArgs,
     #[command(flatten)]
     pub git: GitArgs,
     #[command(flatten)]
@@ -241,47 +245,6 @@ pub enum TenantsArg {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Sandboxes")]
-pub struct SandboxArgs {
-    /// Where sessions run.
-    #[arg(long, env = "ALPINE_PROVIDER", default_value = "local", value_parser = ["local"])]
-    pub provider: String,
-    /// The shell command that serves a workspace; it gets $HOST and $PORT. Default: opencode.
-    #[arg(long, env = "ALPINE_SANDBOX_SERVE")]
-    pub sandbox_serve: Option<String>,
-    /// Variables of the server's environment that sandboxes get, comma-separated, besides proxies and CA bundles.
-    #[arg(long, env = "ALPINE_SANDBOX_PASS_ENV", value_delimiter = ',')]
-    pub sandbox_pass_env: Vec<String>,
-    /// Paths that sandboxes see read-only, comma-separated, besides the system's and the found toolchains'.
-    #[arg(long, env = "ALPINE_SANDBOX_VISIBLE", value_delimiter = ',')]
-    pub sandbox_visible: Vec<PathBuf>,
-    /// Processes and threads a session may have; 0: no limit.
-    #[arg(long, env = "ALPINE_SANDBOX_PROCESSES", default_value_t = 2048)]
-    pub sandbox_processes: u64,
-    /// Memory a session may have, in MB (needs control groups); 0: no limit.
-    #[arg(long, env = "ALPINE_SANDBOX_MEMORY_MB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
-    pub sandbox_memory_mb: u64,
-    /// CPUs a session may use, as in `1.5` (needs control groups); unset: all, with the lowest priority.
-    #[arg(long, env = "ALPINE_SANDBOX_CPUS", value_parser = cpus)]
-    pub sandbox_cpus: Option<f64>,
-    /// Disk a session may fill, in MB; 0: no limit.
-    #[arg(long, env = "ALPINE_SANDBOX_DISK_MB", default_value_t = 20_480, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
-    pub sandbox_disk_mb: u64,
-    /// Files and folders a session may have; 0: no limit.
-    #[arg(long, env = "ALPINE_SANDBOX_FILES", default_value_t = 2_000_000)]
-    pub sandbox_files: u64,
-    /// Free disk, in MB, below which the largest session that grows is ended; 0: none is.
-    #[arg(long, env = "ALPINE_SANDBOX_DISK_RESERVE_MB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
-    pub sandbox_disk_reserve_mb: u64,
-    /// Where sessions' control groups are, relative to the top of each hierarchy.
-    #[arg(long, env = "ALPINE_SANDBOX_CGROUP_PARENT", default_value = "alpine", value_parser = cgroup_parent)]
-    pub sandbox_cgroup_parent: PathBuf,
-    /// Open files a process may have.
-    #[arg(long, env = "ALPINE_SANDBOX_OPEN_FILES", default_value_t = 65536)]
-    pub sandbox_open_files: u64,
-}
-
-#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Git")]
 pub struct GitArgs {
     /// `from=to` pairs, comma-separated: URLs that begin with `from` are read from `to`.
@@ -367,17 +330,6 @@ pub struct HttpArgs {
     /// How long open requests may go on after that.
     #[arg(long, env = "ALPINE_DRAIN_SECONDS", default_value_t = 10)]
     pub drain_seconds: u64,
-}
-
-fn cpus(text: &str) -> Result<f64, String> {
-    let cpus: f64 = text.parse().map_err(|_| "a number such as 1.5 is needed".to_owned())?;
-    if (0.01..=4096.0).contains(&cpus) { Ok(cpus) } else { Err("it has to be from 0.01 to 4096".to_owned()) }
-}
-
-fn cgroup_parent(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text.trim_matches('/'));
-    let named = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if named && path.iter().next().is_some() { Ok(path) } else { Err("a path such as alpine or tenants/alpine is needed".to_owned()) }
 }
 
 impl WorkerArgs {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::Permissions,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -16,20 +17,41 @@ pub struct Ground {
     pub git: GitServer,
     pub pki: Pki,
     secret: Vec<u8>,
+    /// The socket of the Docker in whose containers sessions run, if they do.
+    docker: Option<PathBuf>,
 }
+
+/// Where tests/docker/engine.sh has one.
+const DOCKER: &str = "ALPINE_TEST_DOCKER";
+const IMAGE: &str = "alpine-test";
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 impl Ground {
     pub fn prepare() -> Self {
+        Self::at(None)
+    }
+
+    /// For sessions of this provider: `local` or `docker`.
+    #[expect(clippy::disallowed_methods, reason = "the harness's own switch")]
+    pub fn of_provider(provider: &str) -> Self {
+        let socket =
+            || PathBuf::from(std::env::var_os(DOCKER).unwrap_or_else(|| panic!("{DOCKER} is not set: tests/docker/run.sh does it")));
+        Self::at((provider == "docker").then(socket))
+    }
+
+    fn at(docker: Option<PathBuf>) -> Self {
         let dir = base::fresh("t");
-        let pki = Pki::create(&dir);
-        let git = GitServer::start(dir.join("git"), &pki);
+        // A container's loopback is its own.
+        let address = if docker.is_some() { own_address() } else { LOOPBACK };
+        let pki = Pki::create_for(&dir, &["localhost", "127.0.0.1", &address.to_string()]);
+        let git = GitServer::start_at(&SocketAddr::from((address, 0)).to_string(), dir.join("git"), &pki);
         let data_dir = dir.join("data");
         std::fs::create_dir(&data_dir).unwrap();
         base::open_for_passage(&data_dir);
         let secret = uuid::Uuid::new_v4().simple().to_string().repeat(2).into_bytes();
         write_secret(&dir.join("jwt.key"), &secret);
         write_secret(&dir.join("credential.key"), &[*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat());
-        Self { dir, data_dir, git, pki, secret }
+        Self { dir, data_dir, git, pki, secret, docker }
     }
 
     /// Where the issuer's secret is.
@@ -55,10 +77,9 @@ impl Ground {
             ("ALPINE_JWT_ALGORITHM", "HS256".to_owned()),
             ("ALPINE_JWT_KEY_FILE", path(&self.signing_key())),
             ("ALPINE_CREDENTIAL_KEY_FILE", path(&self.dir.join("credential.key"))),
-            ("ALPINE_PROVIDER", "local".to_owned()),
             ("ALPINE_GIT_REWRITE", self.git.rewrites()),
             ("ALPINE_GIT_CA_FILE", path(&self.pki.ca)),
-            ("ALPINE_GIT_ALLOW_HOSTS", "127.0.0.1,localhost".to_owned()),
+            ("ALPINE_GIT_ALLOW_HOSTS", format!("127.0.0.1,localhost,{}", self.git.address.ip())),
             ("ALPINE_SANDBOX_SERVE", LIGHT_SERVE.to_owned()),
             ("ALPINE_STOP_GRACE_SECONDS", "5".to_owned()),
             // No load balancer is to notice; tests of that have one.
@@ -73,8 +94,25 @@ impl Ground {
             ("ALPINE_LOG", "info".to_owned()),
             ("ALPINE_LOG_FORMAT", "json".to_owned()),
         ];
-        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        settings.into_iter().chain(self.provider()).map(|(name, value)| (name.to_owned(), value)).collect()
     }
+
+    fn provider(&self) -> Vec<(&'static str, String)> {
+        let Some(socket) = &self.docker else { return vec![("ALPINE_PROVIDER", "local".to_owned())] };
+        vec![
+            ("ALPINE_PROVIDER", "docker".to_owned()),
+            ("ALPINE_DOCKER_SOCKET", socket.display().to_string()),
+            ("ALPINE_DOCKER_IMAGE", IMAGE.to_owned()),
+            ("ALPINE_DOCKER_ALLOW", self.git.address.to_string()),
+        ]
+    }
+}
+
+/// Of this host, at which its containers reach it. Nothing is sent.
+fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("203.0.113.1:9").unwrap();
+    socket.local_addr().unwrap().ip()
 }
 
 /// A key pair made for the test, in files: the private half, and the public half as a host key of github.com.

@@ -1,12 +1,18 @@
-//! What the `local` provider has on this machine, seen from outside.
+//! What a provider has on this machine, seen from outside.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Where they are: of one provider.
+pub fn root(data_dir: &Path) -> PathBuf {
+    let containers = data_dir.join("containers");
+    if containers.is_dir() { containers } else { data_dir.join("sandboxes") }
+}
+
 /// The ids of the sessions that have a directory.
 pub fn directories(data_dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(data_dir.join("sandboxes")).into_iter().flatten();
+    let entries = std::fs::read_dir(root(data_dir)).into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| name.starts_with("ses_")).collect()
 }
 
@@ -74,7 +80,7 @@ pub fn files(dir: &Path) -> Vec<String> {
 
 /// The control groups of the sandboxes of a data directory, whose processes have ended.
 pub fn remove_groups(data_dir: &Path) {
-    let sessions = std::fs::read_dir(data_dir.join("sandboxes")).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let sessions = std::fs::read_dir(root(data_dir)).into_iter().flatten().flatten().map(|entry| entry.file_name());
     for session in sessions {
         let controllers = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
         for parent in controllers.chain(["/sys/fs/cgroup".into()]) {

@@ -15,9 +15,7 @@ use uuid::Uuid;
 use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
-    config::{
-        AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, SandboxArgs, ServeArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs,
-    },
+    config::{AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, ServeArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs},
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
@@ -30,7 +28,6 @@ use crate::{
     lifecycle,
     lifecycle::{GitSettings, Rewrite},
     metrics::Metrics,
-    sandbox::local,
     worker,
 };
 
@@ -146,58 +143,6 @@ pub fn tenants(args: &TenantArgs) -> TenantPolicy {
     }
 }
 
-pub fn local(
-    common: &CommonArgs,
-    data_dir: &Path,
-    surroundings: &Surroundings,
-    serve_command: &str,
-    allow_file: bool,
-) -> Result<local::Settings, AppError> {
-    let home = surroundings.home.as_deref();
-    // The toolchains alone: beside them lie a person's credentials.
-    let toolchains = [".cargo/bin", ".rustup"].iter().filter_map(|dir| Some(home?.join(dir))).filter(|dir| dir.is_dir());
-    let mut visible: Vec<PathBuf> = common.sandbox.sandbox_visible.iter().cloned().chain(toolchains.clone()).collect();
-    let program = serve_command.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(program, _)| PathBuf::from(program));
-    visible.extend(program.as_deref().and_then(Path::parent).filter(|dir| !dir.starts_with("/usr")).map(Path::to_owned));
-    visible.extend(ca_bundle(&common.git, data_dir, surroundings)?);
-    if allow_file {
-        visible.extend(
-            rewrites(&common.git)?.iter().filter_map(|r| r.to.strip_prefix("file://")).map(PathBuf::from).filter(|dir| dir.is_dir()),
-        );
-    }
-    let mut pass_env = surroundings.passed(&common.sandbox.sandbox_pass_env);
-    if let Some(rustup) = home.map(|home| home.join(".rustup")).filter(|dir| dir.is_dir()) {
-        pass_env.push(("RUSTUP_HOME".to_owned(), rustup.display().to_string()));
-    }
-    let mut path: Vec<String> = toolchains.filter(|dir| dir.ends_with("bin")).map(|dir| dir.display().to_string()).collect();
-    let standard = local::Settings::default();
-    path.push(standard.path.clone());
-    Ok(local::Settings {
-        root: data_dir.join("sandboxes"),
-        pass_env,
-        path: path.join(":"),
-        visible,
-        limits: sandbox_limits(&common.sandbox),
-        cgroup_parent: common.sandbox.sandbox_cgroup_parent.clone(),
-        ..standard
-    })
-}
-
-fn sandbox_limits(args: &SandboxArgs) -> local::Limits {
-    const MB: u64 = 1024 * 1024;
-    local::Limits {
-        open_files: args.sandbox_open_files,
-        processes: args.sandbox_processes,
-        memory: args.sandbox_memory_mb * MB,
-        // Between 10 and 4,096,000.
-        cpu_millis: args.sandbox_cpus.map(|cpus| (cpus * 1000.0).round() as u32),
-        disk: args.sandbox_disk_mb * MB,
-        files: args.sandbox_files,
-        disk_reserve: args.sandbox_disk_reserve_mb * MB,
-        ..local::Limits::default()
-    }
-}
-
 pub fn engine(
     common: &CommonArgs,
     data_dir: &Path,
@@ -248,7 +193,7 @@ pub fn hosts(args: &GitArgs) -> Result<Arc<HostPolicy>, AppError> {
     })
 }
 
-fn rewrites(args: &GitArgs) -> Result<Vec<Rewrite>, AppError> {
+pub(super) fn rewrites(args: &GitArgs) -> Result<Vec<Rewrite>, AppError> {
     let pairs = args.git_rewrite.iter().filter(|pair| !pair.trim().is_empty());
     pairs
         .map(|pair| match pair.trim().split_once('=') {
@@ -271,7 +216,7 @@ fn names_host(prefix: &str) -> bool {
 }
 
 /// The system's CAs and the configured one in one file: git trusts exactly one bundle.
-fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surroundings) -> Result<Option<PathBuf>, AppError> {
+pub(super) fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surroundings) -> Result<Option<PathBuf>, AppError> {
     let Some(extra) = &args.git_ca_file else { return Ok(None) };
     let mut bundle = surroundings.system_ca_bundle().map(|path| read(&path)).transpose()?.unwrap_or_default();
     bundle.push(b'\n');

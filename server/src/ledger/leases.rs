@@ -104,22 +104,36 @@ pub(super) struct Row {
 }
 
 impl Ledger {
-    /// Up to `limit` operations that nobody works on, oldest first. Rows that another worker is just
-    /// claiming are passed over, not waited for.
+    /// Up to `limit` operations that nobody works on, oldest first, those that somebody has begun before all others. Rows that another
+    /// worker is just claiming are passed over, not waited for.
+    ///
+    /// To find what was given back or what a dead worker left takes a look at everything that runs: it is done when `begun` says so. What
+    /// waits for its first worker is found in any case, in an index in which nothing else is.
     #[tracing::instrument(level = "debug", name = "ledger.claim", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "claim"))]
-    pub async fn claim(&self, owner: &str, limit: i64, lease: Duration) -> Result<Vec<Job>, Error> {
+    pub async fn claim(&self, owner: &str, limit: i64, lease: Duration, begun: bool) -> Result<Vec<Job>, Error> {
         let rows = sqlx::query_as!(
             Row,
-            r#"WITH free AS (
+            r#"WITH begun AS (
                 SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted,
                     greatest(o.available_at, l.until) AS due_at
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
-                WHERE o.status IN ('queued', 'running') AND o.available_at <= now()
+                WHERE $5 AND o.status = 'running' AND o.available_at <= now()
                   -- What only newer workers know is theirs until its deadline; then anybody ends it.
                   AND (o.phase_schema <= $4 OR o.deadline_at <= now())
                   AND (l.owner IS NULL OR l.until <= clock_timestamp())
                 ORDER BY o.available_at LIMIT $2
                 FOR UPDATE OF l, o SKIP LOCKED
+            ), queued AS (
+                SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted,
+                    greatest(o.available_at, l.until) AS due_at
+                FROM operations o JOIN leases l USING (tenant_id, session_id)
+                WHERE o.status = 'queued' AND o.available_at <= now()
+                  AND (o.phase_schema <= $4 OR o.deadline_at <= now())
+                  AND (l.owner IS NULL OR l.until <= clock_timestamp())
+                ORDER BY o.available_at LIMIT $2 - (SELECT count(*) FROM begun)
+                FOR UPDATE OF l, o SKIP LOCKED
+            ), free AS (
+                SELECT * FROM begun UNION ALL SELECT * FROM queued
             ), lease AS (
                 UPDATE leases l SET fence = l.fence + 1, owner = $1, until = clock_timestamp() + make_interval(secs => $3)
                 FROM free WHERE l.tenant_id = free.tenant_id AND l.session_id = free.session_id
@@ -140,6 +154,7 @@ impl Ledger {
             limit,
             lease.as_secs_f64(),
             self.phases.known(),
+            begun,
         )
         .fetch_all(self.statements())
         .await?;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::principal::TenantId;
 
-pub mod local;
+pub mod host;
 mod observed;
 
 pub use observed::Observed;
@@ -71,7 +71,16 @@ pub enum Exit {
     Signal(i32),
 }
 
+/// Of 128 + n these are taken for a signal; the others (128 and 129 are git's own) for exit codes.
+const SIGNALS: [i32; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15];
+
 impl Exit {
+    /// As whoever ran the command reports it, who says a signal as 128 + its number.
+    #[must_use]
+    pub fn of_wrapped(code: i32) -> Self {
+        if SIGNALS.contains(&(code - 128)) { Self::Signal(code - 128) } else { Self::Code(code) }
+    }
+
     #[must_use]
     pub const fn success(self) -> bool {
         matches!(self, Self::Code(0))

@@ -16,6 +16,9 @@ use super::*;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+/// What one subscriber wants of a place in the code holds for the process: none with an exporter beside one that is to have none.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn settings(endpoint: Option<String>) -> Settings {
     let export = endpoint.map(|endpoint| Export {
         endpoint,
@@ -53,6 +56,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_reach_the_otlp_endpoint_in_the_callers_trace() {
+    let _alone = ALONE.lock().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let received = tokio::spawn(receive(listener));
@@ -116,6 +120,7 @@ fn written_by(settings: &Settings) -> (Written, Dispatch, Option<Levels>) {
 
 #[tokio::test]
 async fn without_an_endpoint_lines_have_ids_and_the_trace_is_handed_on() {
+    let _alone = ALONE.lock().await;
     let (written, dispatch, _) = written_by(&settings(None));
     async {
         let span = tracing::info_span!(target: "alpine_server::http", "http", request_id = "r1", "otel.kind" = "server");
@@ -171,6 +176,7 @@ async fn a_line_of_an_error_names_its_request_however_few_are_wanted() {
 // The end of an exporter blocks until its task has answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn holds_of_one_operation_are_of_one_trace_on_every_worker() {
+    let _alone = ALONE.lock().await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let context = |fence: i64, parent: Option<&str>, phase: bool| {
         let (subscriber, _guard, _) = subscriber(&settings(Some(format!("http://{closed}"))), std::io::sink).unwrap();
@@ -206,6 +212,7 @@ async fn holds_of_one_operation_are_of_one_trace_on_every_worker() {
 /// A receiver that takes connections and never answers, and what it costs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_does_not_answer_costs_neither_time_nor_memory() {
+    let _alone = ALONE.lock().await;
     const SPANS: usize = 60_000;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -331,4 +338,9 @@ fn spans_are_disabled_where_nothing_is_set_up() {
     follow(&span, Some(PARENT));
     Hold::new("op_1".into(), 1, None).begin(&span);
     assert_eq!(current_traceparent(), None);
+}
+
+#[test]
+fn the_client_of_docker_never_writes_what_it_sends() {
+    assert_eq!(log::STATIC_MAX_LEVEL, log::LevelFilter::Info, "the bodies of its requests, credentials and all, come below");
 }

@@ -21,6 +21,9 @@ use crate::{clock::Clock, faults::Faults, ledger::Ledger, lifecycle::Engine, met
 use follow::Started;
 use held::Held;
 
+/// Between two looks for what others have begun. Each reads past everything that runs, and a hint comes with every job that ends.
+const LOOK: Duration = Duration::from_millis(200);
+
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Who this worker is, in the lease rows: unique to the process.
@@ -77,12 +80,19 @@ impl Worker {
         let sweep = tokio::spawn(self.clone().sweep(stop.clone()));
         let reconcile = tokio::spawn(self.clone().reconcile(stop.clone()));
         let follow = tokio::spawn(self.clone().follow(stop.clone()));
+        // When what others have begun was last looked for.
+        let mut looked: Option<Instant> = None;
         while !stop.is_cancelled() {
-            self.claim(&stop).await;
+            let since = looked.map_or(Duration::MAX, |at| at.elapsed());
+            let begun = since >= LOOK;
+            self.claim(&stop, begun).await;
+            looked = if begun { Some(Instant::now()) } else { looked };
+            // A hint does not say for which of the two it is.
+            let pause = if begun { self.settings.poll } else { LOOK - since };
             let hinted = async {
                 tokio::select! {
                     () = self.ledger.hub().work_hinted() => {}
-                    () = tokio::time::sleep(self.settings.poll) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
             };
             stop.run_until_cancelled(hinted).await;
@@ -100,8 +110,8 @@ impl Worker {
         }
     }
 
-    /// Take what is free, as far as there are places.
-    async fn claim(&self, stop: &CancellationToken) {
+    /// Take what is free, as far as there are places; of what somebody has begun, if `begun`.
+    async fn claim(&self, stop: &CancellationToken, begun: bool) {
         let free = self.places.available_permits();
         if free == 0 {
             // A job that ends gives its place back with a hint.
@@ -109,7 +119,7 @@ impl Worker {
         }
         let limit = i64::try_from(free.min(32)).unwrap_or(32);
         let asked = Instant::now();
-        let claimed = self.ledger.claim(&self.settings.id, limit, self.settings.lease).await;
+        let claimed = self.ledger.claim(&self.settings.id, limit, self.settings.lease, begun).await;
         self.metrics.claim_seconds(asked.elapsed());
         let jobs = match claimed {
             Ok(jobs) => jobs,

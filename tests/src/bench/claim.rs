@@ -4,7 +4,7 @@
 mod claims;
 mod engines;
 mod latency;
-mod ledger;
+pub mod ledger;
 mod whole;
 
 use super::{Options, report::Section, stage::Stage};

@@ -2,7 +2,7 @@
 
 mod accept;
 mod bare;
-mod claim;
+pub mod claim;
 mod cli;
 mod load;
 mod machine;

@@ -48,8 +48,8 @@ pub struct Options {
     /// Decides the faults and the traffic. Default: another one each time.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Where sessions run.
-    #[arg(long, default_value = "local", value_parser = ["local"])]
+    /// Where sessions run; containers need tests/docker/run.sh around this.
+    #[arg(long, default_value = "local", value_parser = ["local", "docker"])]
     pub provider: String,
     /// Take the servers as they are shipped, without the build that has faults of its own.
     #[arg(long)]

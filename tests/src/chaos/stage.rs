@@ -56,7 +56,7 @@ impl Stage {
         if let Some(sabotage) = &options.sabotage {
             postgres.execute(DATABASE, sabotage).await;
         }
-        let ground = Arc::new(Ground::prepare());
+        let ground = Arc::new(Ground::of_provider(&options.provider));
         traffic::repositories(&ground.git);
         let (url, log) = (postgres.url(DATABASE), Log::create(&ground.dir.join("chaos.log"))?);
         let watch = Arc::new(Watch::new(url.clone(), ground.pki.client(), log.clone()));
@@ -154,7 +154,6 @@ async fn make(
     let url = format!("postgres://postgres@127.0.0.1:{}/{DATABASE}?sslmode=disable", proxy.port);
     let mut env = ground.environment(&url);
     env.extend(replica::settings());
-    env.insert("ALPINE_PROVIDER".to_owned(), options.provider.clone());
     env.extend(options.settings.iter().cloned());
     let log = ground.dir.join(format!("server-{number}.log"));
     let server = Server::prepare(env, base::free_port(), log, &ground.pki);

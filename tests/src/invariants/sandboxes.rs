@@ -34,7 +34,7 @@ struct Found {
 
 pub(super) async fn run(connection: &mut PgConnection, data_dir: &Path) -> sqlx::Result<Vec<Violation>> {
     let sessions = load(connection).await?;
-    let root = data_dir.join("sandboxes");
+    let root = sandboxes::root(data_dir);
     let mut scanned = scan(&root, |session| sessions.contains_key(session));
     let mut violations = Vec::new();
     for (session, (state, url)) in &sessions {

@@ -13,7 +13,7 @@ use crate::{
     },
     sandbox::{
         Command, Exit, Output, Provider, SandboxSpec,
-        local::{LocalProvider, Settings},
+        host::{HostProvider, Settings},
     },
 };
 
@@ -63,7 +63,7 @@ impl World {
 /// A sandbox of the local provider: in bubblewrap where this machine has it.
 struct Sandboxes {
     _dir: tempfile::TempDir,
-    provider: LocalProvider,
+    provider: HostProvider,
     session: SessionId,
 }
 
@@ -86,7 +86,7 @@ impl Sandboxes {
 
     fn make() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let provider = LocalProvider::new(Settings { root: dir.path().join("sandboxes"), ..Settings::default() }).unwrap();
+        let provider = HostProvider::local(Settings { root: dir.path().join("sandboxes"), ..Settings::default() }).unwrap();
         assert!(provider.isolates(), "bubblewrap has to work where these tests run");
         Self { _dir: dir, provider, session: SessionId::generate() }
     }

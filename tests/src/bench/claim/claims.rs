@@ -149,7 +149,7 @@ impl Table {
             let clock = Instant::now();
             let claimers = (0..CLAIMERS).map(|_| async {
                 while counted.load(Ordering::Relaxed) < CLAIMED {
-                    let jobs = self.work.ledger.claim("bench", limit, LEASE).await?;
+                    let jobs = self.work.ledger.claim("bench", limit, LEASE, false).await?;
                     anyhow::ensure!(!jobs.is_empty(), "the queue is empty");
                     counted.fetch_add(i64::try_from(jobs.len())?, Ordering::Relaxed);
                 }

@@ -101,7 +101,7 @@ pub async fn through(work: &Work, name: &str, operations: u32) -> anyhow::Result
     while claimed < operations {
         let batch = BATCH.min(operations - claimed);
         let mut batch_places = Arc::clone(&places).acquire_many_owned(batch).await?;
-        let jobs = work.ledger.claim("bench", i64::from(batch), LEASE).await?;
+        let jobs = work.ledger.claim("bench", i64::from(batch), LEASE, false).await?;
         anyhow::ensure!(!jobs.is_empty(), "{claimed} of {operations} could be claimed");
         for job in jobs {
             claimed += 1;

@@ -1,0 +1,151 @@
+//! The served program: started detached, so that it outlives this server, and found again by what is recorded.
+
+use super::{
+    Inner,
+    fences::{Act, Fence},
+    io,
+    layout::{Meta, Sandbox, Served},
+    limits,
+    processes::{SERVE_MARK, Which, boot_id},
+    slots::Slots,
+    sockets, stop,
+    walls::{self, Place, Program},
+};
+use crate::sandbox::{Command, Endpoint, ProviderError};
+
+/// Bytes of its log.
+const SHOWN: usize = 600;
+
+impl Served {
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { host: self.host.clone(), port: self.port }
+    }
+}
+
+/// Blocks, and is not to be cancelled between starting and recording: run it where a dropped future
+/// does not stop it.
+pub(super) fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, command: &Command) -> Result<Endpoint, ProviderError> {
+    drop(fence.hold(Act::Run)?);
+    let _lock = sandbox.lock().map_err(io("locking the sandbox"))?;
+    let mut meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
+    if let Some(served) = &meta.served
+        && served.alive().map_err(io("looking at the served program"))?
+    {
+        return Ok(served.endpoint());
+    }
+    // What a dead program left behind, or what was started and never recorded.
+    inner.walls.revoke(sandbox, None);
+    stop::end(&inner.tables, inner.owner_of(&meta), &Which::Served)?;
+    let slots = Slots::new(sandbox.dir.parent().unwrap_or(&inner.root)).map_err(io("opening the slots"))?;
+    let port = slots.free_port(meta.slot).ok_or_else(|| transient("every port of the session is taken by others".to_owned()))?;
+
+    // Raised once already: whoever stops the session under a higher fence stops this too, or it does not begin.
+    let held = fence.hold(Act::Run)?;
+    let from = sandbox.log_length().unwrap_or_default();
+    let place = Place { sandbox, meta: &meta };
+    inner.walls.raise(place)?;
+    let host = inner.walls.address(place)?;
+    let mut program = spawn(inner, place, command, port)?;
+    drop(held);
+    let recorded = record(inner, sandbox, &mut meta, program.as_mut(), (host, port), from);
+    if recorded.is_err() {
+        program.kill();
+        stop::end(&inner.tables, inner.owner_of(&meta), &Which::Served)?;
+    }
+    program.leave(meta.label.session);
+    recorded
+}
+
+fn transient(what: String) -> ProviderError {
+    ProviderError::Transient { what, source: None }
+}
+
+fn spawn(inner: &Inner, place: Place<'_>, command: &Command, port: u16) -> Result<Box<dyn Program>, ProviderError> {
+    let (host, text) = (inner.walls.bind_address(), port.to_string());
+    let command = Command { argv: command.argv.iter().map(|arg| substitute(arg, host, &text)).collect(), ..command.clone() };
+    inner.enter(place.session(), place.sandbox)?;
+    let marks = [("HOST", host), ("PORT", text.as_str()), (SERVE_MARK, "1")];
+    inner.walls.serve(place, &command, &marks)
+}
+
+fn record(
+    inner: &Inner,
+    sandbox: &Sandbox,
+    meta: &mut Meta,
+    program: &mut dyn Program,
+    (host, port): (String, u16),
+    from: u64,
+) -> Result<Endpoint, ProviderError> {
+    let Some((process, init)) = program.find(&inner.tables)? else { return Err(ended_at_once(inner, sandbox, meta, program, from)) };
+    let boot = boot_id().map_err(io("reading the boot's id"))?;
+    let served = Served { host, port, boot, process, init };
+    let endpoint = served.endpoint();
+    meta.served = Some(served);
+    sandbox.write_meta(meta).map_err(io("recording the served program"))?;
+    Ok(endpoint)
+}
+
+/// Why a program that was started is not there to be recorded. Its own end is its answer, as it would be a moment later; where it
+/// did not even begin, it may the next time. `from`: where its part of the log begins.
+fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, program: &mut dyn Program, from: u64) -> ProviderError {
+    if let Some(why) = inner.ended(meta.label.session, sandbox) {
+        return limits::ended(why);
+    }
+    let written = sandbox.log_length().unwrap_or_default().saturating_sub(from);
+    let log = sandbox.log_tail(SHOWN.min(usize::try_from(written).unwrap_or(SHOWN))).unwrap_or_default();
+    let log = if log.trim().is_empty() { "it wrote nothing" } else { log.trim() };
+    let what = format!("the server process ended before it answered: {log}");
+    match program.exit_code(log) {
+        Some(_) => ProviderError::Permanent { what, source: None },
+        _ => transient(what),
+    }
+}
+
+/// Does a process of the served program itself, not a stranger, hold the port?
+pub(super) fn listens(inner: &Inner, meta: &Meta, served: &Served) -> Result<bool, ProviderError> {
+    // In the network that it is in, which for a container is not the host's.
+    let seed = served.seeds().find(|seed| seed.alive().unwrap_or_default()).unwrap_or(served.process);
+    let sockets = sockets::listening_on(&walls::network_of(seed.pid), &served.host, served.port);
+    if sockets.is_empty() {
+        return Ok(false);
+    }
+    let table = inner.table()?;
+    let mut program = table.of(inner.owner_of(meta), &Which::Served);
+    program.extend(served.seeds().filter_map(|seed| table.find(seed)).copied());
+    Ok(table.with_kin(&program, true).iter().any(|process| process.holds(&sockets)))
+}
+
+/// `$HOST`, `${HOST}`, `$PORT` and `${PORT}`; `$PORTAL` is another variable.
+fn substitute(arg: &str, host: &str, port: &str) -> String {
+    let mut result = String::new();
+    let mut rest = arg;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let found = [("HOST", host), ("PORT", port)].into_iter().find_map(|(name, value)| {
+            if let Some(after) = rest.strip_prefix(&format!("${{{name}}}")) {
+                return Some((value, after));
+            }
+            let after = rest.strip_prefix('$')?.strip_prefix(name)?;
+            let longer = after.starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_');
+            (!longer).then_some((value, after))
+        });
+        let (value, after) = found.unwrap_or_else(|| rest.split_at(1));
+        result.push_str(value);
+        rest = after;
+    }
+    result + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::substitute;
+
+    #[test]
+    fn host_and_port_are_replaced_and_nothing_else() {
+        assert_eq!(substitute("--listen=$HOST:$PORT", "127.0.0.1", "81"), "--listen=127.0.0.1:81");
+        assert_eq!(substitute("${HOST}x${PORT}", "127.0.0.1", "81"), "127.0.0.1x81");
+        assert_eq!(substitute("$PORTAL $HOST_ $HOME $ $$PORT $", "127.0.0.1", "81"), "$PORTAL $HOST_ $HOME $ $81 $");
+        assert_eq!(substitute("plain", "127.0.0.1", "81"), "plain");
+    }
+}

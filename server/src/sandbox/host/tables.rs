@@ -1,0 +1,85 @@
+//! The host's processes for many who ask at once. Reading /proc costs a core for milliseconds; with fifty
+//! sessions starting, one reading each would starve everything else.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+};
+
+use super::processes::Table;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tables(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    read: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Readings begun so far; the latest may be under way.
+    begun: u64,
+    reading: bool,
+    /// The latest that is done, by its number.
+    latest: Option<(u64, Arc<Table>)>,
+}
+
+impl Tables {
+    /// The processes at a moment after this call began. Whoever asks while a reading is under way shares
+    /// the next one. Blocks.
+    pub fn table(&self) -> io::Result<Arc<Table>> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = state.begun + 1;
+        loop {
+            if let Some((number, table)) = &state.latest
+                && *number >= wanted
+            {
+                return Ok(Arc::clone(table));
+            }
+            if state.reading {
+                state = self.0.read.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.begun += 1;
+            state.reading = true;
+            let number = state.begun;
+            drop(state);
+            let table = Table::read().map(Arc::new);
+            state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.reading = false;
+            if let Ok(table) = &table {
+                state.latest = Some((number, Arc::clone(table)));
+            }
+            self.0.read.notify_all();
+            return table;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::host::processes::Started;
+
+    #[test]
+    fn a_table_is_never_older_than_the_question_and_askers_share_readings() {
+        let tables = Tables::default();
+        let asked: u64 = 64;
+        std::thread::scope(|scope| {
+            for _ in 0..asked {
+                scope.spawn(|| {
+                    let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+                    let id = Started::find(i32::try_from(child.id()).unwrap()).unwrap().unwrap();
+                    assert!(tables.table().unwrap().find(id).is_some(), "a process that was there before the question");
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    assert!(tables.table().unwrap().find(id).is_none(), "and is gone before the next");
+                });
+            }
+        });
+        let readings = tables.0.state.lock().unwrap().begun;
+        assert!(readings < 2 * asked, "{readings} readings for {} questions", 2 * asked);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a worker is given to do, asked of the ledger itself on a real database.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::time::Duration;
+
+use alpine_server::ledger::Job;
+use alpine_tests::{
+    bench::claim::ledger::{LEASE, Work, accept},
+    cluster,
+    db::Db,
+};
+
+struct Queue {
+    url: String,
+    db: Db,
+    work: Work,
+}
+
+impl Queue {
+    async fn of(count: usize) -> Self {
+        let url = cluster::database().await;
+        let queue = Self { db: Db::new(url.clone()), work: Work::begin(&url, 4).unwrap(), url };
+        queue.add("first", count).await;
+        queue
+    }
+
+    async fn add(&self, name: &str, count: usize) {
+        for number in 0..count {
+            accept(&self.work.ledger, &format!("{name}-{number}")).await.unwrap();
+        }
+    }
+
+    /// From the indexes by which operations are claimed, by all claims so far: a connection reports when it is closed.
+    async fn entries_read(&mut self) -> i64 {
+        const READ: &str =
+            "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes WHERE indexrelname IN ('operations_claim', 'operations_queued')";
+        self.work = Work::begin(&self.url, 4).unwrap();
+        let mut last = -1;
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let read = self.db.one(READ).await;
+            if read == last {
+                return read;
+            }
+            last = read;
+        }
+    }
+
+    async fn claim(&self, owner: &str, limit: i64, begun: bool) -> Vec<Job> {
+        self.work.ledger.claim(owner, limit, LEASE, begun).await.unwrap()
+    }
+}
+
+/// Sorted: in which order rows come back is not promised.
+fn ids(jobs: &[Job]) -> Vec<String> {
+    let mut ids: Vec<String> = jobs.iter().map(|job| job.lease.session.to_string()).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test]
+async fn the_oldest_are_claimed_first_and_none_twice() {
+    let queue = Queue::of(8).await;
+    let oldest = "SELECT array_agg(session_id::text) FROM (SELECT session_id FROM operations ORDER BY available_at LIMIT 3) AS oldest";
+    let oldest: Vec<String> = queue.db.one(oldest).await;
+    let first = queue.claim("one", 3, false).await;
+    let sessions: Vec<String> = first.iter().map(|job| job.lease.session.uuid().to_string()).collect();
+    assert!(oldest.iter().all(|session| sessions.contains(session)) && first.len() == 3, "{sessions:?} of {oldest:?}");
+    let (second, third) = tokio::join!(queue.claim("two", 32, true), queue.claim("three", 32, true));
+    let mut all = [ids(&first), ids(&second), ids(&third)].concat();
+    assert_eq!(all.len(), 8);
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 8);
+}
+
+#[tokio::test]
+async fn what_was_given_back_or_left_is_found_by_a_look_for_it_and_before_all_that_waits() {
+    let queue = Queue::of(3).await;
+    let jobs = queue.claim("one", 2, false).await;
+    let [given_back, left] = &jobs[..] else { panic!("{jobs:?}") };
+    let released = queue.work.ledger.release(&given_back.lease, given_back.operation, Duration::ZERO, 0).await;
+    released.unwrap();
+    queue.db.meddle(&format!("UPDATE leases SET until = now() - interval '1 s' WHERE session_id = '{}'", left.lease.session.uuid())).await;
+    assert_eq!(queue.claim("two", 1, false).await.len(), 1, "what waits is found without");
+    queue.add("more", 2).await;
+    let found = queue.claim("two", 2, true).await;
+    assert_eq!(ids(&found), ids(&jobs));
+    let adopted: Vec<bool> = [given_back, left].iter().map(|job| is_adopted(&found, job)).collect();
+    assert_eq!(adopted, [false, true], "one was given back, the other's worker is dead");
+    assert_eq!(queue.claim("two", 32, true).await.len(), 2, "then the rest");
+}
+
+fn is_adopted(found: &[Job], of: &Job) -> bool {
+    found.iter().find(|job| job.lease.session == of.lease.session).unwrap().adopted
+}
+
+#[tokio::test]
+async fn what_runs_is_not_in_the_way_of_what_waits() {
+    let mut queue = Queue::of(400).await;
+    while !queue.claim("busy", 32, false).await.is_empty() {}
+    queue.db.execute("VACUUM ANALYZE operations").await;
+    queue.db.execute("VACUUM ANALYZE leases").await;
+    queue.add("late", 1).await;
+    let mut before = queue.entries_read().await;
+    let mut read = Vec::new();
+    for (begun, found) in [(false, 1), (true, 0)] {
+        assert_eq!(queue.claim("two", 32, begun).await.len(), found);
+        let after = queue.entries_read().await;
+        read.push(after - before);
+        before = after;
+    }
+    assert!(read[0] < 20, "{} entries were read to find one beside 400 that run", read[0]);
+    assert!(read[1] >= 400, "{}: what is measured sees such reads", read[1]);
+}
