@@ -48,5 +48,5 @@ docker_down() {
   [ -z "$docker_pid" ] || { kill "$docker_pid" 2>/dev/null; wait "$docker_pid" || true; }
   awk -v at="$docker_work/" 'index($2, at) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mounted; do umount "$mounted" || true; done
   rm -rf --one-file-system "$docker_work" || true
-  docker_work= docker_pid=
+  docker_work="" docker_pid=""
 }

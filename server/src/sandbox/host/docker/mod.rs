@@ -11,6 +11,7 @@ mod firewall;
 mod known;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,6 +22,7 @@ use bollard::{
     models::{ContainerInspectResponse, SystemInfoCgroupDriverEnum},
 };
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 pub use self::firewall::Allowed;
 use self::{error::Call, exec::Served, firewall::Firewall, known::Known};
@@ -77,7 +79,10 @@ impl Containers {
         // Docker's own would tell a session the names of all others, and ask servers that sessions may not reach.
         let resolv_conf = root.join(RESOLV_CONF);
         let lines: String = firewall.resolvers().iter().map(|resolver| format!("nameserver {resolver}\n")).collect();
-        replace(&resolv_conf, lines.as_bytes(), 0o644).map_err(super::io("writing the sessions' resolv.conf"))?;
+        // Of several servers that start at once each writes its own first.
+        let partial = root.join(format!("{RESOLV_CONF}.{}", Uuid::now_v7().simple()));
+        let written = replace(&partial, lines.as_bytes(), 0o644).and_then(|()| fs::rename(&partial, &resolv_conf));
+        written.map_err(super::io("writing the sessions' resolv.conf"))?;
         let network = format!("alpine-{}", &root_id[..root_id.len().min(8)]);
         let containers = Self {
             api,

@@ -194,6 +194,21 @@ async fn names_are_asked_of_the_outside_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn servers_of_one_place_may_start_at_once() {
+    let Some(world) = worlds() else { return };
+    remove_network(&world.provider.inner.root_id);
+    let starting: Vec<_> = (0..8)
+        .map(|_| {
+            let settings = docker_settings(&world.settings);
+            std::thread::spawn(move || HostProvider::docker(settings, runtime()).unwrap())
+        })
+        .collect();
+    for one in starting {
+        one.join().unwrap().ensure(&spec(SessionId::generate())).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_limit_is_none() {
     if docker().is_none() {
         return;
