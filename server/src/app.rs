@@ -180,6 +180,9 @@ pub fn check(args: &ServeArgs) -> Result<Vec<String>, AppError> {
     crate::telemetry::check(&telemetry::settings(&args.common.telemetry)?)?;
     assemble::sealer(&args.credentials)?;
     assemble::hosts(&args.common.git)?;
+    if args.role != RoleArg::Api {
+        sandboxes::check(&args.common)?;
+    }
     assemble::tls(args).as_ref().map_or(Ok(()), http::TlsFiles::check)?;
     let issuers = assemble::issuers(&args.auth)?;
     let lines = issuers.iter().map(ToString::to_string).collect();
@@ -285,6 +288,9 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
     let drain = Duration::from_secs(http.drain_seconds);
+    // Which program this is, for whoever reads the log of years ago.
+    let (version, address) = (env!("CARGO_PKG_VERSION"), plan.listener.local_addr().ok());
+    tracing::info!(version, role = ?plan.role, ?address, tls = plan.tls.is_some(), "serves");
     let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain, last };
     let served = http::serve(router, listening, closing).await;
     // A server that cannot serve must not go on working unseen.

@@ -28,6 +28,11 @@ pub(super) struct Ground<'a> {
     pub allow_file: bool,
 }
 
+/// What `Sandboxes::new` refuses of the settings, without a look at this machine.
+pub(super) fn check(common: &CommonArgs) -> Result<(), AppError> {
+    if common.sandbox.provider == ProviderArg::Docker { image(common).map(drop) } else { Ok(()) }
+}
+
 impl Sandboxes {
     pub fn new(ground: Ground<'_>, serve_command: &str) -> Result<Self, AppError> {
         match ground.common.sandbox.provider {
@@ -76,21 +81,24 @@ fn local(ground: Ground<'_>, serve_command: &str) -> Result<Settings, AppError> 
 fn docker(ground: Ground<'_>) -> Result<DockerSettings, AppError> {
     let Ground { common, data_dir, surroundings, .. } = ground;
     let docker = &common.docker;
-    let image = docker.docker_image.clone().ok_or_else(|| AppError::Setting {
-        what: "ALPINE_PROVIDER is docker, and ALPINE_DOCKER_IMAGE is not set".to_owned(),
-        next_step: "name the image that sessions run in; deploy/sandbox/Dockerfile makes one".to_owned(),
-    })?;
     Ok(DockerSettings {
         // Of its own: what containers have mounted is no other provider's.
         root: data_dir.join("containers"),
         socket: docker.docker_socket.clone(),
-        image,
+        image: image(common)?,
         pass_env: surroundings.passed(&common.sandbox.sandbox_pass_env),
         path: STANDARD_PATH.to_owned(),
         visible: visible(ground)?,
         limits: limits(&common.sandbox),
         allowed: docker.docker_allow.clone(),
         resolvers: docker.docker_resolvers.clone(),
+    })
+}
+
+fn image(common: &CommonArgs) -> Result<String, AppError> {
+    common.docker.docker_image.clone().ok_or_else(|| AppError::Setting {
+        what: "ALPINE_PROVIDER is docker, and ALPINE_DOCKER_IMAGE is not set".to_owned(),
+        next_step: "name the image that sessions run in; deploy/sandbox/Dockerfile makes one".to_owned(),
     })
 }
 

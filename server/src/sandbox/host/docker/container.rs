@@ -39,7 +39,7 @@ pub(super) const GENERATION: &str = "alpine.generation";
 const TENANT: &str = "alpine.tenant";
 const SESSION: &str = "alpine.session";
 const FENCE: &str = "alpine.fence";
-/// Against the server a container weighs next to nothing; alone it has all there is.
+/// Of 1024: a container weighs next to nothing; alone it has all there is.
 const SHARES: i64 = 2;
 /// Sooner than the server and the database, when the machine has no memory left.
 const OOM_SCORE: i64 = 500;

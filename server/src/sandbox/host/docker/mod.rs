@@ -28,6 +28,7 @@ pub use self::firewall::Allowed;
 use self::{error::Call, exec::Served, firewall::Firewall, known::Known};
 use super::{
     layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE, Sandbox, replace},
+    local::cgroup::yielding,
     settings::{DockerSettings, check_visible},
     slots::Label,
     walls::{Begun, Kind, Marks, Place, Program, Walls},
@@ -96,6 +97,11 @@ impl Containers {
             own_groups: info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::CGROUPFS),
             resolv_conf,
         };
+        if containers.own_groups
+            && let Err(error) = yielding(Path::new(GROUP))
+        {
+            tracing::warn!(%error, "containers have as much of a busy machine as the server");
+        }
         containers.check_image()?;
         containers.make_network()?;
         Ok(containers)

@@ -76,6 +76,14 @@ pub(in super::super) fn find(mounts: &str, kind: Kind, available: impl Fn(&Path)
     second
 }
 
+/// For all that is below this group, relative to the top of its hierarchy: against everything else it weighs next to nothing.
+pub(in super::super) fn yielding(parent: &Path) -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let found = find(&mounts, Kind::Cpu, |at| fs::read_to_string(at.join("cgroup.controllers")).unwrap_or_default());
+    let (version, top) = found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no such controller"))?;
+    Controller { kind: Kind::Cpu, version, parent: top.join(parent) }.prepare(&top, parent)
+}
+
 impl Cgroups {
     /// What works here of what is wanted; a warning names the rest.
     pub fn discover(limits: Limits, parent: &Path) -> Self {

@@ -19,7 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc;
+
 use super::*;
+use crate::sandbox::{Command, Endpoint, Exit, Output, Provider, SandboxSpec};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
