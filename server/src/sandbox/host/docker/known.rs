@@ -76,7 +76,7 @@ impl Known {
         self.init.signal(Signal::KILL);
     }
 
-    /// Of those that are its session's: not what keeps it alive.
+    /// All of them, what keeps it alive included.
     pub fn processes(&self) -> Option<Vec<i32>> {
         let (_, _, group) = self.groups.first()?;
         let list = fs::read_to_string(group.join("cgroup.procs")).ok()?;
