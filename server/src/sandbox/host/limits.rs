@@ -100,7 +100,7 @@ pub(super) fn measure(inner: &Inner, session: SessionId, sandbox: &Sandbox) -> R
     let mut usage = usage::of_tree(&sandbox.dir, |usage| over(usage).is_some()).map_err(failed)?;
     let pids = match inner.walls.processes(session) {
         Some(pids) => pids,
-        None => inner.table()?.of(inner.owner(session)?, &Which::All).iter().map(|process| process.id.pid).collect(),
+        None => inner.processes(inner.owner(session)?, &Which::All)?.iter().map(|process| process.id.pid).collect(),
     };
     usage.bytes += usage::of_removed(&pids, &sandbox.dir);
     Ok((usage, over(&usage)))
@@ -350,7 +350,7 @@ fn threads_of(inner: &Inner, session: SessionId) -> u64 {
     if all.is_some_and(|all| all + SPARE < inner.limits.processes) {
         return 0;
     }
-    let counted = inner.owner(session).and_then(|owner| Ok(inner.table()?.of(owner, &Which::All)));
+    let counted = inner.owner(session).and_then(|owner| inner.processes(owner, &Which::All));
     counted.map_or(0, |processes| processes.iter().map(|process| process.threads).sum())
 }
 

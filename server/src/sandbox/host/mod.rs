@@ -13,6 +13,7 @@ mod flock;
 mod layout;
 mod limits;
 mod local;
+mod marks;
 mod processes;
 mod provider;
 mod remove;
@@ -45,7 +46,7 @@ pub use self::settings::{Allowed, DockerSettings, HIDDEN, Limits, STANDARD_PATH,
 use self::{
     fences::{Act, Fence},
     layout::{Meta, Sandbox},
-    processes::{Owner, Table, User, Which},
+    processes::{Owner, Process, Table, User, Which},
     slots::{Label, Slots},
     tables::Tables,
     walls::{Place, Walls},
@@ -185,7 +186,11 @@ impl HostProvider {
 
 impl Inner {
     fn table(&self) -> Result<Arc<Table>, ProviderError> {
-        self.tables.table().map_err(io("reading the list of processes"))
+        self.tables.table().map_err(io(tables::READING))
+    }
+
+    fn processes(&self, owner: Owner, which: &Which) -> Result<Vec<Process>, ProviderError> {
+        self.table()?.of(owner, which).map_err(io(tables::READING))
     }
 
     fn trash(&self) -> PathBuf {
@@ -285,7 +290,7 @@ impl Inner {
             || fs::symlink_metadata(&sandbox.dir).is_ok()
             || !remove::trashed(self, session).map_err(io("reading what is to be removed"))?.is_empty()
             || self.walls.is_there(session)?
-            || !self.table()?.of(owner, &Which::All).is_empty();
+            || !self.processes(owner, &Which::All)?.is_empty();
         Ok(if there { Status::Idle } else { Status::Absent })
     }
 

@@ -6,28 +6,19 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
-    thread,
-    time::Duration,
 };
 
 use alpine_api::SessionId;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
-/// Every process of a session carries these in its environment, bubblewrap's own included.
-pub(super) const SESSION_MARK: &str = "ALPINE_SESSION_ID";
-/// A command's: one value for each run, which begins with its fence and a dot.
-pub(super) const EXEC_MARK: &str = "ALPINE_EXEC";
-/// The served program's.
-pub(super) const SERVE_MARK: &str = "ALPINE_SERVE";
+use super::marks::Marks;
 
 /// As whom a container is kept alive: no session's user.
 pub(super) const KEEPER: u32 = 65_534;
 /// Of a process's flags.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 const EXITING: u64 = 0x0000_0004;
-const LOOKS: u32 = 100;
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A process that a reused pid cannot be mistaken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,7 +81,7 @@ pub(super) struct Process {
 
 impl Process {
     /// `None` for one that is gone or a zombie.
-    fn read(pid: i32) -> io::Result<Option<Self>> {
+    pub fn read(pid: i32) -> io::Result<Option<Self>> {
         let read = |what: &str| match fs::read(format!("/proc/{pid}/{what}")) {
             Err(error) if is_gone(&error) => Ok(None),
             read => read.map(Some),
@@ -123,39 +114,14 @@ impl Process {
         })
     }
 
+    /// Nothing of a program's: no environment either.
+    pub const fn has_no_memory(&self) -> bool {
+        self.kernel || self.exiting
+    }
+
     /// Only asked of a session's candidates: it is a link to read for each.
     fn namespace(&self) -> Option<PathBuf> {
         fs::read_link(format!("/proc/{}/ns/pid", self.id.pid)).ok()
-    }
-
-    /// In the middle of an `execve` a process has neither environment nor arguments for a moment, and without a
-    /// second look it would be nobody's.
-    fn environ(&self) -> Vec<u8> {
-        let read = |what: &str| fs::read(format!("/proc/{}/{what}", self.id.pid));
-        for _ in 0..LOOKS {
-            match read("environ") {
-                Ok(environ) if environ.is_empty() && !self.kernel && !self.exiting && read("cmdline").is_ok_and(|line| line.is_empty()) => {
-                }
-                environ => return environ.unwrap_or_default(),
-            }
-            thread::sleep(LOOK_AGAIN);
-        }
-        Vec::new()
-    }
-
-    fn marks(&self) -> Marks {
-        let environ = self.environ();
-        let mut marks = Marks::default();
-        for entry in environ.split(|byte| *byte == 0) {
-            let Some((name, value)) = std::str::from_utf8(entry).ok().and_then(|entry| entry.split_once('=')) else { continue };
-            match name {
-                SESSION_MARK => marks.session = Some(value.to_owned()),
-                EXEC_MARK => marks.exec = Some(value.to_owned()),
-                SERVE_MARK => marks.serve = true,
-                _ => {}
-            }
-        }
-        marks
     }
 
     /// Is one of its descriptors one of these sockets (`socket:[inode]`)?
@@ -163,13 +129,6 @@ impl Process {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fd", self.id.pid)) else { return false };
         descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| sockets.contains(&target)))
     }
-}
-
-#[derive(Debug, Default)]
-struct Marks {
-    session: Option<String>,
-    exec: Option<String>,
-    serve: bool,
 }
 
 /// Whose processes are sought.
@@ -229,6 +188,15 @@ struct Details {
     namespace: OnceLock<Option<PathBuf>>,
 }
 
+impl Details {
+    fn marks(&self, process: &Process) -> io::Result<&Marks> {
+        match self.marks.get() {
+            Some(marks) => Ok(marks),
+            None => Marks::read(process).map(|read| self.marks.get_or_init(|| read)),
+        }
+    }
+}
+
 impl Table {
     pub fn read() -> io::Result<Self> {
         let own = std::process::id();
@@ -252,7 +220,7 @@ impl Table {
     }
 
     /// A session's processes: those that carry its mark, run as its user, or belong to such a one.
-    pub fn of(&self, owner: Owner, which: &Which) -> Vec<Process> {
+    pub fn of(&self, owner: Owner, which: &Which) -> io::Result<Vec<Process>> {
         let session = owner.session.to_string();
         let server = rustix::process::geteuid().as_raw();
         let whole = matches!(which, Which::All | Which::Guests);
@@ -262,7 +230,7 @@ impl Table {
             if process.uid != server && !owner.user.may_be(process.uid) {
                 continue;
             }
-            let marks = details.marks.get_or_init(|| process.marks());
+            let marks = details.marks(process)?;
             // One that is known by its user may say what it likes as well.
             let certain = owner.user == User::Own(process.uid);
             let belongs = (certain || marks.session.as_deref() == Some(session.as_str()))
@@ -280,7 +248,7 @@ impl Table {
         if *which == Which::Guests && owner.one_namespace {
             found.retain(|process| process.uid != KEEPER);
         }
-        found
+        Ok(found)
     }
 
     /// These, and whoever shares their process session or descends from them, or is in their pid namespace too: a process
@@ -340,7 +308,7 @@ pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))?.trim().to_owned())
 }
 
-fn is_gone(error: &io::Error) -> bool {
+pub(super) fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 

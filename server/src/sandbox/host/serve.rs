@@ -6,9 +6,11 @@ use super::{
     io,
     layout::{Meta, Sandbox, Served},
     limits,
-    processes::{SERVE_MARK, Which, boot_id},
+    marks::SERVE_MARK,
+    processes::{Which, boot_id},
     slots::Slots,
     sockets, stop,
+    tables::READING,
     walls::{self, Place, Program},
 };
 use crate::sandbox::{Command, Endpoint, ProviderError};
@@ -110,7 +112,7 @@ pub(super) fn listens(inner: &Inner, meta: &Meta, served: &Served) -> Result<boo
         return Ok(false);
     }
     let table = inner.table()?;
-    let mut program = table.of(inner.owner_of(meta), &Which::Served);
+    let mut program = table.of(inner.owner_of(meta), &Which::Served).map_err(io(READING))?;
     program.extend(served.seeds().filter_map(|seed| table.find(seed)).copied());
     Ok(table.with_kin(&program, true).iter().any(|process| process.holds(&sockets)))
 }

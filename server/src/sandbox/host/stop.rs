@@ -14,7 +14,7 @@ use super::{
     io,
     layout::Sandbox,
     processes::{Owner, Process, Which},
-    tables::Tables,
+    tables::{READING, Tables},
 };
 use crate::sandbox::ProviderError;
 
@@ -24,7 +24,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 fn find(tables: &Tables, owner: Owner, which: &Which) -> Result<Vec<Process>, ProviderError> {
-    Ok(tables.table().map_err(io("reading the list of processes"))?.of(owner, which))
+    tables.table().and_then(|table| table.of(owner, which)).map_err(io(READING))
 }
 
 /// Kills these processes until none is left. Blocks.

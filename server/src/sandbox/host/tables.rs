@@ -8,6 +8,9 @@ use std::{
 
 use super::processes::Table;
 
+/// What is done when it fails.
+pub(super) const READING: &str = "reading the list of processes";
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables(Arc<Shared>);
 

@@ -22,7 +22,8 @@ use super::{
     super::{
         io,
         layout::{GUEST_WORKSPACE, Meta, Sandbox},
-        processes::{KEEPER, SESSION_MARK},
+        marks::SESSION_MARK,
+        processes::KEEPER,
         slots::Label,
         walls::{Kind, Place, Walls as _},
     },

@@ -13,7 +13,7 @@ use super::{
     super::{
         environment::{self, Folders},
         layout::{GUEST_WORKSPACE, Meta, Sandbox},
-        processes::SESSION_MARK,
+        marks::SESSION_MARK,
         settings::{STANDARD_PATH, Settings, check_visible},
     },
     cgroup::ENTER,

@@ -20,7 +20,7 @@ use self::{
 use super::{
     io,
     layout::Sandbox,
-    processes::EXEC_MARK,
+    marks::EXEC_MARK,
     settings::Settings,
     slots::Label,
     walls::{Begun, Kind, Marks, Place, Program, Walls},

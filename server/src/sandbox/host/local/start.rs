@@ -22,7 +22,7 @@ use super::{
         io,
         layout::Sandbox,
         processes::Started,
-        tables::Tables,
+        tables::{READING, Tables},
         walls::{Begun, Program, Waiting},
     },
     cgroup,
@@ -109,7 +109,7 @@ impl Spawned {
     fn init(&mut self, process: Started, tables: &Tables) -> Result<Option<Started>, ProviderError> {
         let deadline = Instant::now() + BEGINNING;
         while Instant::now() < deadline {
-            let table = tables.table().map_err(io("reading the list of processes"))?;
+            let table = tables.table().map_err(io(READING))?;
             if let Some(init) = table.children(process.pid).find(|child| child.init) {
                 return Ok(Some(init.id));
             }

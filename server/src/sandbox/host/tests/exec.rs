@@ -129,7 +129,7 @@ async fn children_left_in_the_background_end_with_the_command() {
         let before = Instant::now();
         // They also hold the pipe that the output comes through.
         assert_eq!(world.sh(&handle, "setsid sleep 1000 & sleep 1001 & echo done").await, (Exit::Code(0), "done\n".to_owned()));
-        assert!(before.elapsed() < Duration::from_secs(5));
+        assert!(before.elapsed() < Duration::from_secs(60));
         assert_eq!(world.running(&handle), 0);
         assert!(world.provider.inner.cleared.is(handle.session, FENCE), "nothing is left");
     }

@@ -44,7 +44,7 @@ async fn a_lower_fence_is_refused_whatever_it_wants_and_an_equal_one_goes_on() {
             let begun = world.sandbox(&handle).workspace().join("begun");
             eventually("the newer worker's command runs", async || begun.exists()).await;
             // One that was paused after it had been let in would end these.
-            let commands = |fence| Table::read().unwrap().of(world.owner(&handle), &Which::Execs(fence)).len();
+            let commands = |fence| Table::read().unwrap().of(world.owner(&handle), &Which::Execs(fence)).unwrap().len();
             assert!(commands(9) > 0 && commands(8) == 0);
             assert_fenced(world.provider.ensure(&at(session, 8)).await);
             assert_fenced(exec(&world.provider, &handle, 8, "touch late").await);

@@ -34,7 +34,7 @@ impl Target {
 
     fn facts(&self, world: &World, mine: &Handle, other: &Handle) -> String {
         let namespace = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
-        let others = Table::read().unwrap().of(world.owner(other), &Which::Served);
+        let others = Table::read().unwrap().of(world.owner(other), &Which::Served).unwrap();
         json!({
             "pid": self.process.id(),
             "data": self.dir.path().join("credential.key"),

@@ -140,7 +140,7 @@ impl World {
 
     /// What keeps a container there does not count.
     fn running(&self, handle: &Handle) -> usize {
-        Table::read().unwrap().of(self.owner(handle), &Which::Guests).len()
+        Table::read().unwrap().of(self.owner(handle), &Which::Guests).unwrap().len()
     }
 
     /// Runs a shell script; both outputs as one text.
@@ -218,7 +218,7 @@ async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 /// A process of the session has this as an argument.
 fn has_argument(world: &World, handle: &Handle, wanted: &str) -> bool {
     let table = Table::read().unwrap();
-    table.of(world.owner(handle), &Which::All).iter().any(|process| arguments(process.id.pid).iter().any(|arg| arg == wanted))
+    table.of(world.owner(handle), &Which::All).unwrap().iter().any(|process| arguments(process.id.pid).iter().any(|arg| arg == wanted))
 }
 
 fn arguments(pid: i32) -> Vec<String> {

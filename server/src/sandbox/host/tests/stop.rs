@@ -77,7 +77,7 @@ async fn destroying_leaves_no_file_process_or_slot() {
 
         world.provider.destroy(handle.session, FENCE).await.unwrap();
         assert_eq!(world.provider.inspect(handle.session).await.unwrap(), Status::Absent);
-        assert!(Table::read().unwrap().of(owner, &Which::All).is_empty());
+        assert!(Table::read().unwrap().of(owner, &Which::All).unwrap().is_empty());
         let of_the_walls: &[&str] = match mode {
             Mode::Bubblewrap => &[".seccomp", ".seccomp/refused", ".seccomp/absent"],
             Mode::Docker => &[".resolv.conf"],

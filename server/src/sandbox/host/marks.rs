@@ -1,0 +1,153 @@
+//! What a process carries in its environment: whose it is, and what for.
+
+use std::{
+    fs, io, thread,
+    time::{Duration, Instant},
+};
+
+use super::processes::{Process, is_gone};
+
+/// Every process of a session carries these in its environment, bubblewrap's own included.
+pub(super) const SESSION_MARK: &str = "ALPINE_SESSION_ID";
+/// A command's: one value for each run, which begins with its fence and a dot.
+pub(super) const EXEC_MARK: &str = "ALPINE_EXEC";
+/// The served program's.
+pub(super) const SERVE_MARK: &str = "ALPINE_SERVE";
+
+/// Of `/proc/<pid>/stat`, counted from 1.
+const ENV_START: usize = 50;
+/// How long the middle of an `execve` is waited for: on a busy machine a process that yields to all others can stay there for
+/// hundreds of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    pub session: Option<String>,
+    pub exec: Option<String>,
+    pub serve: bool,
+}
+
+impl Marks {
+    /// Waits for a process that is in the middle of an `execve`: without its environment it would be nobody's.
+    pub fn read(process: &Process) -> io::Result<Self> {
+        Ok(Self::parse(&environ(process)?))
+    }
+
+    fn parse(environ: &[u8]) -> Self {
+        let mut marks = Self::default();
+        for entry in environ.split(|byte| *byte == 0) {
+            let Some((name, value)) = std::str::from_utf8(entry).ok().and_then(|entry| entry.split_once('=')) else { continue };
+            match name {
+                SESSION_MARK => marks.session = Some(value.to_owned()),
+                EXEC_MARK => marks.exec = Some(value.to_owned()),
+                SERVE_MARK => marks.serve = true,
+                _ => {}
+            }
+        }
+        marks
+    }
+}
+
+fn environ(process: &Process) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let before = place(process)?;
+        match fs::read(format!("/proc/{}/environ", process.id.pid)) {
+            Ok(environ) if !environ.is_empty() => return Ok(environ),
+            Ok(_) => {}
+            Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+        // It has none for good, or it was between two programs when it was asked.
+        let settled = before.is_none_or(|(_, end)| end != 0) && place(process)? == before;
+        if settled || !process.id.alive()? {
+            return Ok(Vec::new());
+        }
+        if Instant::now() > deadline {
+            let what = format!("process {} did not come to begin its program", process.id.pid);
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// Where its environment begins and ends in its memory: 0 in the middle of an `execve`. `None`: it can have none.
+fn place(process: &Process) -> io::Result<Option<(u64, u64)>> {
+    if process.has_no_memory() {
+        return Ok(None);
+    }
+    match fs::read(format!("/proc/{}/stat", process.id.pid)) {
+        Ok(stat) => Ok(place_in(&String::from_utf8_lossy(&stat))),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn place_in(stat: &str) -> Option<(u64, u64)> {
+    // The name, in parentheses, may hold anything; it is the second.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(ENV_START - 3).map(str::parse);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        process::{Child, Command},
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+
+    fn marks(child: &Child) -> io::Result<Marks> {
+        let pid = i32::try_from(child.id()).unwrap();
+        Marks::read(&Process::read(pid)?.unwrap())
+    }
+
+    #[test]
+    fn where_an_environment_is_is_found_behind_any_name() {
+        let fields: String = (3..=52).map(|field| format!(" {field}")).collect();
+        assert_eq!(place_in(&format!("7 (a) 1 b){fields}")), Some((50, 51)));
+        assert_eq!(place_in("7 (a) R 1"), None);
+        let own = fs::read_to_string("/proc/self/stat").unwrap();
+        let (start, end) = place_in(&own).unwrap();
+        assert!(start != 0 && end > start, "{own}");
+    }
+
+    #[test]
+    fn a_process_without_an_environment_has_no_marks_and_is_not_waited_for() {
+        let mut child = Command::new("sleep").arg("30").env_clear().spawn().unwrap();
+        let before = Instant::now();
+        let read = marks(&child).unwrap();
+        assert!(before.elapsed() < Duration::from_secs(5) && read.session.is_none() && read.exec.is_none() && !read.serve);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Busy threads keep a process that yields to all others from getting through its `execve`s.
+    #[test]
+    fn a_process_is_known_by_its_marks_from_one_program_to_the_next() {
+        // Each step becomes the next program in the same process.
+        let steps = "set --; i=0; while [ $i -lt 300 ]; do i=$((i+1)); set -- env \"$@\"; done; exec nice -n 19 \"$@\" sleep 30";
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+            }
+            let mut children: Vec<Child> =
+                (0..16).map(|_| Command::new("sh").args(["-c", steps]).env(EXEC_MARK, "7.run").spawn().unwrap()).collect();
+            let seen: Vec<_> =
+                (0..60).flat_map(|_| children.iter().map(marks).collect::<Vec<_>>()).map(|read| read.map(|marks| marks.exec)).collect();
+            done.store(true, Ordering::Relaxed);
+            for child in &mut children {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            assert!(seen.iter().all(|read| matches!(read, Ok(Some(run)) if run == "7.run")), "{seen:?}");
+        });
+    }
+}
