@@ -93,6 +93,28 @@ async fn what_was_given_back_or_left_is_found_by_a_look_for_it_and_before_all_th
     assert_eq!(queue.claim("two", 32, true).await.len(), 2, "then the rest");
 }
 
+#[tokio::test]
+async fn an_up_begins_with_its_claim_and_never_twice() {
+    let queue = Queue::of(2).await;
+    let jobs = queue.claim("one", 1, false).await;
+    let [job] = &jobs[..] else { panic!("{jobs:?}") };
+    assert_eq!((job.session.state.as_str(), job.phase.as_str()), ("provisioning", "resolve"));
+    assert!(job.phase_began.is_some());
+    let session = job.lease.session.uuid();
+    let history = format!(
+        "SELECT array_agg(concat_ws(' ', seq, from_state, to_state, reason, fence, actor, at >= lag, event_seq) ORDER BY seq)
+         FROM (SELECT *, lag(at) OVER (ORDER BY seq) AS lag FROM transitions WHERE session_id = '{session}') AS t"
+    );
+    let begun = ["1 requested up accepted 0 ann", "2 requested provisioning up began 1 ann t 2"];
+    assert_eq!(queue.db.one::<Vec<String>>(&history).await, begun);
+
+    queue.work.ledger.release(&job.lease, job.operation, Duration::ZERO, 1).await.unwrap();
+    let again = queue.claim("two", 1, true).await;
+    assert_eq!((ids(&again), again[0].lease.fence, again[0].phase_attempt), (ids(&jobs), 2, 1));
+    assert_eq!(queue.db.one::<Vec<String>>(&history).await, begun);
+    assert_eq!(queue.db.count("sessions WHERE state = 'requested' AND transition_seq = 1").await, 1, "the other is untouched");
+}
+
 fn is_adopted(found: &[Job], of: &Job) -> bool {
     found.iter().find(|job| job.lease.session == of.lease.session).unwrap().adopted
 }

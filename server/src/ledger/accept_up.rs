@@ -57,8 +57,13 @@ impl TenantLedger {
     #[tracing::instrument(level = "debug", name = "ledger.accept_up", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "accept_up"))]
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
+        let known = self.ledger.seen.note(&self.tenant, &up.principal.id, &up.key);
+        let earlier = if known { self.first(&up).await? } else { None };
+        if let Some((row, stored)) = earlier {
+            return replayed(row.try_into()?, stored, &fingerprint);
+        }
         let (session, operation) = (SessionId::generate(), OperationId::generate());
-        let (operation, stored) = loop {
+        loop {
             let inserted = self.insert_up(&up, &fingerprint, session, operation).await?;
             if let Inserted::Up(at) = inserted {
                 self.ledger.hub.work();
@@ -67,23 +72,11 @@ impl TenantLedger {
             // The key is taken, and what it names is committed: a new statement sees it, unless the key was
             // swept just now and is free again. Its operation answers whatever has become of credentials.
             match (self.first(&up).await?, inserted) {
-                (Some((row, stored)), _) => break (Operation::try_from(row)?, stored),
+                (Some((row, stored)), _) => return replayed(row.try_into()?, stored, &fingerprint),
                 (None, Inserted::NoCredential) => return Err(missing(up.repo_url.scheme()).into()),
                 (None, _) => {}
             }
-        };
-        let earlier = Earlier {
-            operation_id: operation.operation_id,
-            fingerprint: stored,
-            status: operation.status,
-            failure: operation.error.clone(),
-            session_state: operation.state,
-        };
-        Ok(match idempotency::replay(&earlier, &fingerprint)? {
-            Replay::Running => UpAnswer::Running(operation),
-            Replay::Ready => UpAnswer::Ready(operation),
-            Replay::Failed(_) => UpAnswer::Failed(operation),
-        })
+        }
     }
 
     #[expect(clippy::too_many_lines, reason = "one statement; in parts it would be several round trips")]
@@ -109,7 +102,9 @@ impl TenantLedger {
                 RETURNING 1
             ), tenant AS (
                 INSERT INTO tenants (tenant_id, max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal)
-                SELECT $1, $17, $18, $19, $20 FROM key WHERE $16 ON CONFLICT DO NOTHING
+                -- Asked first: to try would have PostgreSQL check a new row's constraints each time.
+                SELECT $1, $17, $18, $19, $20 FROM key WHERE $16 AND NOT EXISTS (SELECT FROM tenants t WHERE t.tenant_id = $1)
+                ON CONFLICT DO NOTHING
             ), lease AS (
                 INSERT INTO leases (tenant_id, session_id) SELECT $1, $6 FROM key
             ), session AS (
@@ -197,6 +192,22 @@ impl TenantLedger {
             (operation, row.fingerprint)
         }))
     }
+}
+
+/// What a key answers whose operation exists.
+fn replayed(operation: Operation, stored: Vec<u8>, fingerprint: &[u8; 32]) -> Result<UpAnswer, Error> {
+    let earlier = Earlier {
+        operation_id: operation.operation_id,
+        fingerprint: stored,
+        status: operation.status,
+        failure: operation.error.clone(),
+        session_state: operation.state,
+    };
+    Ok(match idempotency::replay(&earlier, fingerprint)? {
+        Replay::Running => UpAnswer::Running(operation),
+        Replay::Ready => UpAnswer::Ready(operation),
+        Replay::Failed(_) => UpAnswer::Failed(operation),
+    })
 }
 
 /// The operation as the statement has just written it; to read it would be another round trip.

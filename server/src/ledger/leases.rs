@@ -95,6 +95,8 @@ pub(super) struct Row {
     actor: String,
     error: Option<serde_json::Value>,
     traceparent: Option<String>,
+    /// With this claim.
+    begun: bool,
     pub(super) state: String,
     repo_url: String,
     branch: String,
@@ -107,6 +109,8 @@ impl Ledger {
     /// Up to `limit` operations that nobody works on, oldest first, those that somebody has begun before all others. Rows that another
     /// worker is just claiming are passed over, not waited for.
     ///
+    /// An `up` that nobody has worked on yet begins with the claim itself: it saves a commit, and the wait for it.
+    ///
     /// To find what was given back or what a dead worker left takes a look at everything that runs: it is done when `begun` says so. What
     /// waits for its first worker is found in any case, in an index in which nothing else is.
     #[tracing::instrument(level = "debug", name = "ledger.claim", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "claim"))]
@@ -115,7 +119,7 @@ impl Ledger {
             Row,
             r#"WITH begun AS (
                 SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted,
-                    greatest(o.available_at, l.until) AS due_at
+                    greatest(o.available_at, l.until) AS due_at, false AS begins
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
                 WHERE $5 AND o.status = 'running' AND o.available_at <= now()
                   -- What only newer workers know is theirs until its deadline; then anybody ends it.
@@ -125,7 +129,7 @@ impl Ledger {
                 FOR UPDATE OF l, o SKIP LOCKED
             ), queued AS (
                 SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted,
-                    greatest(o.available_at, l.until) AS due_at
+                    greatest(o.available_at, l.until) AS due_at, o.kind = 'up' AND o.phase = $6 AS begins
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
                 WHERE o.status = 'queued' AND o.available_at <= now()
                   AND (o.phase_schema <= $4 OR o.deadline_at <= now())
@@ -137,30 +141,53 @@ impl Ledger {
             ), lease AS (
                 UPDATE leases l SET fence = l.fence + 1, owner = $1, until = clock_timestamp() + make_interval(secs => $3)
                 FROM free WHERE l.tenant_id = free.tenant_id AND l.session_id = free.session_id
-                RETURNING l.tenant_id, l.session_id, l.fence, free.adopted, free.due_at
+                RETURNING l.tenant_id, l.session_id, l.fence, free.operation_id, free.adopted, free.due_at, free.begins,
+                    -- Read with the lease locked: it is not before anything that is on record of the session.
+                    clock_timestamp() AS at
+            ), session AS (
+                UPDATE sessions s SET
+                    state = $7, updated_at = lease.at, transition_seq = transition_seq + 1,
+                    event_seq = coalesce(event_seq, transition_seq) + 1
+                FROM lease WHERE lease.begins AND s.tenant_id = lease.tenant_id AND s.session_id = lease.session_id AND s.state = 'requested'
+                RETURNING s.tenant_id, s.session_id, s.state, s.transition_seq, s.event_seq
             ), operation AS (
-                UPDATE operations o SET status = 'running', started_at = coalesce(o.started_at, now())
-                FROM free WHERE o.tenant_id = free.tenant_id AND o.operation_id = free.operation_id
+                UPDATE operations o SET
+                    status = 'running', started_at = coalesce(o.started_at, now()),
+                    phase_started_at = CASE WHEN session.state IS NULL THEN o.phase_started_at ELSE lease.at END
+                FROM lease LEFT JOIN session USING (tenant_id, session_id)
+                WHERE o.tenant_id = lease.tenant_id AND o.operation_id = lease.operation_id
                 RETURNING o.*
+            ), transition AS (
+                INSERT INTO transitions (tenant_id, session_id, seq, event_seq, from_state, to_state, at, actor, reason, operation_id, fence)
+                SELECT o.tenant_id, o.session_id, session.transition_seq, session.event_seq, 'requested', session.state, lease.at, o.actor, 'up began',
+                    o.operation_id, lease.fence
+                FROM session JOIN lease USING (tenant_id, session_id) JOIN operation o USING (tenant_id, session_id)
             )
             SELECT lease.tenant_id, lease.session_id, lease.fence, lease.adopted AS "adopted!",
                 extract(epoch FROM clock_timestamp() - lease.due_at)::float8 AS "waited!", o.operation_id, o.kind, o.phase, o.phase_schema, o.phase_attempt,
                 extract(epoch FROM clock_timestamp() - o.phase_started_at)::float8 AS phase_age,
                 extract(epoch FROM o.deadline_at - clock_timestamp())::float8 AS "remaining!",
                 o.persist_attempt, o.force, o.actor, o.error, o.traceparent,
-                s.state, s.repo_url, s.branch, s.public, s.target_commit_sha, s.sandbox
-            FROM lease JOIN operation o USING (tenant_id, session_id) JOIN sessions s USING (tenant_id, session_id)"#,
+                session.state IS NOT NULL AS "begun!", coalesce(session.state, s.state) AS "state!",
+                s.repo_url, s.branch, s.public, s.target_commit_sha, s.sandbox
+            FROM lease JOIN operation o USING (tenant_id, session_id) JOIN sessions s USING (tenant_id, session_id)
+            LEFT JOIN session USING (tenant_id, session_id)"#,
             owner,
             limit,
             lease.as_secs_f64(),
             self.phases.known(),
             begun,
+            Phase::Resolve.as_str(),
+            Phase::Resolve.state().as_str(),
         )
         .fetch_all(self.statements())
         .await?;
         let mut jobs = Vec::with_capacity(rows.len());
         for row in rows {
             let claimed = Unreadable::of(&row, owner);
+            if row.begun {
+                self.hub.happened(SessionId::from_uuid(row.session_id));
+            }
             match row.into_job(owner, self.phases) {
                 Ok(job) => jobs.push(job),
                 // It must not take the others along. Where even this fails, its lease runs out.

@@ -30,6 +30,7 @@ mod retention;
 mod rotate;
 mod scope;
 mod seal;
+mod seen;
 mod sweep;
 mod tenants;
 mod unreadable;
@@ -41,6 +42,7 @@ use std::{ops::Deref, sync::Arc};
 use alpine_api::{OperationId, SessionState};
 
 use pool::Pool;
+use seen::Seen;
 
 use crate::domain::{
     operation::{Deadlines, PhaseSchema},
@@ -82,6 +84,7 @@ pub struct Inner {
     deadlines: Deadlines,
     tenants: TenantPolicy,
     phases: PhaseSchema,
+    seen: Seen,
 }
 
 impl Deref for Ledger {
@@ -109,7 +112,7 @@ impl Ledger {
     #[must_use]
     pub fn knowing(phases: PhaseSchema, pools: Pools, sealer: Sealer, deadlines: Deadlines, tenants: TenantPolicy) -> Self {
         let hub = Hub::new(pools.any().clone());
-        Self(Arc::new(Inner { pools, hub, sealer, deadlines, tenants, phases }))
+        Self(Arc::new(Inner { pools, hub, sealer, deadlines, tenants, phases, seen: Seen::default() }))
     }
 
     #[must_use]

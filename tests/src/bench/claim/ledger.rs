@@ -74,9 +74,10 @@ pub async fn accept(ledger: &Ledger, key: &str) -> anyhow::Result<()> {
     }
 }
 
-/// All steps of an `up` that goes well, as a worker commits them: six commits, the last with the operation's end.
+/// All steps of an `up` that goes well, as a worker commits them: the first is the claim's own, the last carries the operation's end.
 pub async fn carry_out(ledger: &Ledger, mut job: Job) -> anyhow::Result<()> {
-    let phases = [Phase::Resolve, Phase::Provision, Phase::Sync, Phase::Install, Phase::Start];
+    anyhow::ensure!(job.session.state == Phase::Resolve.state(), "it is claimed in {:?}", job.session.state);
+    let phases = [Phase::Provision, Phase::Sync, Phase::Install, Phase::Start];
     for phase in phases {
         let findings =
             if phase == Phase::Provision { Findings { target: Some(COMMIT.parse()?), ..Findings::default() } } else { Findings::default() };
