@@ -73,6 +73,9 @@ struct Work {
 
 pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), AppError> {
     let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
+    for said in surroundings.misspelt() {
+        tracing::warn!("{said}");
+    }
     let plan = Plan {
         role: args.role,
         listener: assemble::listen(args.listen)?,

@@ -6,6 +6,7 @@ mod faults;
 mod limits;
 mod metrics;
 mod migrate;
+mod misspelt;
 mod sandbox;
 mod shown;
 mod surroundings;

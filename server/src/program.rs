@@ -42,6 +42,8 @@ async fn main() -> ExitCode {
         Command::VerifyRelease(args) => return verify_release(*args).await,
         Command::CheckConfig(args) => {
             let settings = matches.subcommand_matches("check-config").map(describe).unwrap_or_default();
+            let doubts = surroundings.misspelt().into_iter().map(|said| format!("warning: {said}"));
+            let settings: Vec<String> = settings.into_iter().chain(doubts).collect();
             print(&settings.join("\n")).and_then(|()| print(&app::check(&args)?.join("\n")))
         }
     };

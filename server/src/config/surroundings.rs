@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
 
+use super::misspelt::misspelt;
+
 /// The few facts of the process's surroundings that are not settings.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -49,6 +51,13 @@ impl Surroundings {
     pub fn passed(&self, asked: &[String]) -> Vec<(String, String)> {
         let wanted = |name: &str| PASSED.contains(&name) || asked.iter().any(|asked| asked == name);
         self.variables.iter().filter(|(name, _)| wanted(name)).cloned().collect()
+    }
+
+    /// Variables that are almost a setting's, in words.
+    #[must_use]
+    pub fn misspelt(&self) -> Vec<String> {
+        let said = |(given, meant): (String, String)| format!("{given} is no setting; {meant} may be meant");
+        misspelt(self.variables.iter().map(|(name, _)| name.as_str())).into_iter().map(said).collect()
     }
 
     /// Where this user's programs keep data (XDG); none without a home.

@@ -2,12 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
 use secrecy::ExposeSecret as _;
 
-use super::layout::{GUEST_HOME, GUEST_TMP, Sandbox};
+use super::{
+    layout::{GUEST_HOME, GUEST_TMP, Sandbox},
+    settings::STANDARD_PATH,
+};
 use crate::sandbox::{Command, ProviderError};
 
 /// Its own, as its processes see them.
@@ -60,4 +64,10 @@ pub(super) fn working_directory(command: &Command) -> Result<&Path, ProviderErro
     } else {
         Err(permanent(format!("the working directory {} is not within the workspace", cwd.display())))
     }
+}
+/// The first program of this name in `path` and where the system's are.
+pub(super) fn program(path: &str, name: &str) -> Option<PathBuf> {
+    let runs = |path: &Path| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    let folders = path.split(':').chain(STANDARD_PATH.split(':'));
+    folders.map(|folder| Path::new(folder).join(name)).find(|found| found.is_absolute() && runs(found))
 }

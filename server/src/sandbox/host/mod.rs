@@ -5,6 +5,7 @@
 //! server that was killed and started again, or another one on the same host, goes on where it left off.
 //! What a session starts is told from the rest by its user, its pid namespace and a mark in its environment.
 
+mod cgroup;
 mod docker;
 mod environment;
 mod exec;

@@ -11,7 +11,7 @@ use super::{
     slots::Slots,
     sockets, stop,
     tables::READING,
-    walls::{self, Place, Program},
+    walls::{Place, Program},
 };
 use crate::sandbox::{Command, Endpoint, ProviderError};
 
@@ -105,9 +105,8 @@ fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, program: &mut dy
 
 /// Does a process of the served program itself, not a stranger, hold the port?
 pub(super) fn listens(inner: &Inner, meta: &Meta, served: &Served) -> Result<bool, ProviderError> {
-    // In the network that it is in, which for a container is not the host's.
     let seed = served.seeds().find(|seed| seed.alive().unwrap_or_default()).unwrap_or(served.process);
-    let sockets = sockets::listening_on(&walls::network_of(seed.pid), &served.host, served.port);
+    let sockets = sockets::listening_on(seed.pid, &served.host, served.port);
     if sockets.is_empty() {
         return Ok(false);
     }

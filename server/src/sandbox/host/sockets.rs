@@ -1,11 +1,6 @@
 //! Who listens on a port.
 
-use std::{
-    collections::HashSet,
-    fs,
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, fs, net::Ipv4Addr, path::PathBuf};
 
 /// Sockets that are bound to no address in particular, as /proc/net writes them.
 const ANY_V4: &str = "00000000";
@@ -14,16 +9,16 @@ const ANY_V6: &str = "00000000000000000000000000000000";
 const MAPPED: &str = "0000000000000000FFFF0000";
 const LISTEN: &str = "0A";
 
-/// The sockets that accept connections to this address and port, as the links of /proc/pid/fd name them. `network`: as /proc shows
-/// it of a process that is in it.
-pub(super) fn listening_on(network: &Path, address: &str, port: u16) -> HashSet<PathBuf> {
+/// The sockets that accept connections to this address and port, as the links of /proc/pid/fd name them, in the network that a
+/// process is in: a container's is not the host's.
+pub(super) fn listening_on(pid: i32, address: &str, port: u16) -> HashSet<PathBuf> {
     let octets = address.parse::<Ipv4Addr>().unwrap_or(Ipv4Addr::LOCALHOST).octets();
     let own = octets.iter().rev().map(|octet| format!("{octet:02X}")).collect::<String>();
     let mapped = format!("{MAPPED}{own}");
     let mut found = HashSet::new();
     for (file, reached) in [("tcp", [ANY_V4, &own]), ("tcp6", [ANY_V6, &mapped])] {
         // No IPv6, no such file.
-        let table = fs::read_to_string(network.join(file)).unwrap_or_default();
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
         found.extend(table.lines().skip(1).filter_map(|line| socket(line, port, &reached)));
     }
     found
@@ -44,17 +39,15 @@ mod tests {
 
     #[test]
     fn only_listening_sockets_on_the_port_count() {
+        let own = i32::try_from(std::process::id()).unwrap();
         for address in ["127.0.0.1:0", "0.0.0.0:0"] {
             let listener = TcpListener::bind(address).unwrap();
             let port = listener.local_addr().unwrap().port();
             let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            assert_eq!(listening_on(Path::new("/proc/self/net"), "127.0.0.1", port).len(), 1, "{address}");
-            assert!(
-                listening_on(Path::new("/proc/self/net"), "127.0.0.1", stream.local_addr().unwrap().port()).is_empty(),
-                "a connection is not a listener"
-            );
+            assert_eq!(listening_on(own, "127.0.0.1", port).len(), 1, "{address}");
+            assert!(listening_on(own, "127.0.0.1", stream.local_addr().unwrap().port()).is_empty(), "a connection is not a listener");
             drop(listener);
-            assert!(listening_on(Path::new("/proc/self/net"), "127.0.0.1", port).is_empty());
+            assert!(listening_on(own, "127.0.0.1", port).is_empty());
         }
     }
 }

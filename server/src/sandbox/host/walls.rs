@@ -1,7 +1,7 @@
 //! What keeps a session's processes apart from all others, and how they begin. Everything else (files, fences, the processes
 //! themselves, limits) is the same whatever the walls are made of.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 use alpine_api::SessionId;
 use async_trait::async_trait;
@@ -129,9 +129,4 @@ pub(super) trait Program: Send {
 
     /// It is recorded, and nobody waits for it here any more.
     fn leave(self: Box<Self>, session: SessionId);
-}
-
-/// Where /proc shows the network of a process.
-pub(super) fn network_of(pid: i32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/net"))
 }

@@ -11,7 +11,14 @@ use std::{
     str::FromStr,
 };
 
-use super::{super::settings::DockerSettings, in_path, known::Known, permanent};
+use super::{
+    super::{
+        environment::program,
+        settings::{DockerSettings, STANDARD_PATH},
+    },
+    known::Known,
+    permanent,
+};
 use crate::sandbox::ProviderError;
 
 /// Not the public Internet: private networks, this host, link-local (with the clouds' metadata), carriers', tests', multicast.
@@ -68,7 +75,7 @@ impl Firewall {
     pub fn new(settings: &DockerSettings) -> Result<Self, ProviderError> {
         let find = |name: &str, package: &str| {
             let next = format!("sessions in containers need {name} to close their network (apt-get install {package})");
-            in_path("/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", name).ok_or_else(|| permanent(next))
+            program(STANDARD_PATH, name).ok_or_else(|| permanent(next))
         };
         let hosts =
             || HOSTS_RESOLVERS.iter().map(|file| resolvers(&fs::read_to_string(file).unwrap_or_default())).find(|found| !found.is_empty());

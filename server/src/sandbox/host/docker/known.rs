@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use super::{
     super::{
-        local::cgroup::{Version, counter, find},
+        cgroup::{Version, counter, find},
         processes::Started,
         walls::Kind,
     },

@@ -27,8 +27,8 @@ use uuid::Uuid;
 pub use self::firewall::Allowed;
 use self::{error::Call, exec::Served, firewall::Firewall, known::Known};
 use super::{
+    cgroup::yielding,
     layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE, Sandbox, replace},
-    local::cgroup::yielding,
     settings::{DockerSettings, check_visible},
     slots::Label,
     walls::{Begun, Kind, Marks, Place, Program, Walls},
@@ -238,8 +238,4 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The bridge's name on the host: at most 15 bytes.
 fn bridge(network: &str) -> String {
     network.replace("alpine-", "alp")
-}
-
-fn in_path(path: &str, name: &str) -> Option<PathBuf> {
-    path.split(':').map(|folder| Path::new(folder).join(name)).find(|program| program.is_file())
 }

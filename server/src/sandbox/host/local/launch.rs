@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command as Process, Stdio},
 };
@@ -11,12 +11,12 @@ use rustix::process::Resource;
 
 use super::{
     super::{
+        cgroup::ENTER,
         environment::{self, Folders},
         layout::{GUEST_WORKSPACE, Meta, Sandbox},
         marks::SESSION_MARK,
-        settings::{STANDARD_PATH, Settings, check_visible},
+        settings::{Settings, check_visible},
     },
-    cgroup::ENTER,
     view,
 };
 use crate::sandbox::{Command, ProviderError};
@@ -51,7 +51,7 @@ fn permanent(what: String) -> ProviderError {
 impl Launcher {
     /// `probe_uid`: a user id of ours, for trying whether bubblewrap works.
     pub fn new(settings: Settings, root: &Path, probe_uid: u32) -> Result<Self, ProviderError> {
-        let find = |name: &str| find_in(&settings.path, name);
+        let find = |name: &str| environment::program(&settings.path, name);
         let is_root = rustix::process::geteuid().is_root();
         let mut launcher = Self {
             bubblewrap: None,
@@ -67,7 +67,7 @@ impl Launcher {
             return Ok(launcher);
         }
         let asked = launcher.settings.bubblewrap.clone();
-        launcher.bubblewrap = asked.clone().or_else(|| find_in(&launcher.settings.path, "bwrap"));
+        launcher.bubblewrap = asked.clone().or_else(|| environment::program(&launcher.settings.path, "bwrap"));
         launcher.filters = super::seccomp::prepare(root).map_err(super::super::io("writing the filters of system calls"))?.to_vec();
         let mut works = launcher.probe(probe_uid);
         if let Err(why) = &works {
@@ -226,15 +226,4 @@ fn plain_directory(workspace: &Path, cwd: &Path) -> Result<PathBuf, ProviderErro
     } else {
         Err(permanent(format!("the working directory {} is not within the workspace", cwd.display())))
     }
-}
-
-fn find_in(path: &str, name: &str) -> Option<PathBuf> {
-    path.split(':')
-        .chain(STANDARD_PATH.split(':'))
-        .map(|folder| Path::new(folder).join(name))
-        .find(|found| found.is_absolute() && is_program(found))
-}
-
-fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -2,7 +2,6 @@
 //! Only without all three walls, run by an ordinary user and without bubblewrap, can a program that drops its environment and its
 //! parents escape.
 
-pub(super) mod cgroup;
 mod launch;
 mod seccomp;
 mod start;
@@ -13,11 +12,11 @@ use std::path::{Path, PathBuf};
 use alpine_api::SessionId;
 
 use self::{
-    cgroup::Cgroups,
     launch::Launcher,
     start::{Running, Spawned},
 };
 use super::{
+    cgroup::Cgroups,
     io,
     layout::Sandbox,
     marks::EXEC_MARK,

@@ -17,15 +17,12 @@ use tokio::{
     process::Child,
 };
 
-use super::{
-    super::{
-        io,
-        layout::Sandbox,
-        processes::Started,
-        tables::{READING, Tables},
-        walls::{Begun, Program, Waiting},
-    },
-    cgroup,
+use super::super::{
+    cgroup, io,
+    layout::Sandbox,
+    processes::Started,
+    tables::{READING, Tables},
+    walls::{Begun, Program, Waiting},
 };
 use crate::sandbox::{Exit, Output, ProviderError};
 

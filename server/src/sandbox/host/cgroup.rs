@@ -17,7 +17,10 @@ use std::{
 use alpine_api::SessionId;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::super::{settings::Limits, walls::Kind};
+use super::{
+    settings::{Limits, STANDARD_PATH},
+    walls::Kind,
+};
 
 /// With which `ENTER` ends where a group cannot be entered.
 pub(super) const NOT_ENTERED: i32 = 125;
@@ -32,7 +35,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Kind {
-    pub(in super::super) const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Pids => "pids",
@@ -42,7 +45,7 @@ impl Kind {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Version {
+pub(super) enum Version {
     One,
     Two,
 }
@@ -62,7 +65,7 @@ pub(super) struct Cgroups {
 }
 
 /// Where a controller is, by /proc/self/mounts.
-pub(in super::super) fn find(mounts: &str, kind: Kind, available: impl Fn(&Path) -> String) -> Option<(Version, PathBuf)> {
+pub(super) fn find(mounts: &str, kind: Kind, available: impl Fn(&Path) -> String) -> Option<(Version, PathBuf)> {
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|fields| fields.len() > 3);
     let mut second = None;
     for fields in fields {
@@ -77,7 +80,7 @@ pub(in super::super) fn find(mounts: &str, kind: Kind, available: impl Fn(&Path)
 }
 
 /// For all that is below this group, relative to the top of its hierarchy: against everything else it weighs next to nothing.
-pub(in super::super) fn yielding(parent: &Path) -> io::Result<()> {
+pub(super) fn yielding(parent: &Path) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let found = find(&mounts, Kind::Cpu, |at| fs::read_to_string(at.join("cgroup.controllers")).unwrap_or_default());
     let (version, top) = found.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no such controller"))?;
@@ -120,12 +123,7 @@ impl Cgroups {
         let session = SessionId::generate();
         let entered = self.make(session).and_then(|groups| {
             let mut shell = Command::new("/bin/sh");
-            shell
-                .args(["-c", ENTER, "sh"])
-                .args(groups)
-                .args(["--", "true"])
-                .env_clear()
-                .env("PATH", super::super::settings::STANDARD_PATH);
+            shell.args(["-c", ENTER, "sh"]).args(groups).args(["--", "true"]).env_clear().env("PATH", STANDARD_PATH);
             let output = shell.stdin(Stdio::null()).output()?;
             if output.status.success() { Ok(()) } else { Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())) }
         });
@@ -274,7 +272,7 @@ fn write(group: &Path, file: &str, value: &str) -> io::Result<()> {
     fs::write(group.join(file), value).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", group.join(file).display())))
 }
 
-pub(in super::super) fn counter(group: &Path, file: &str, name: &str) -> Option<u64> {
+pub(super) fn counter(group: &Path, file: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(group.join(file)).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
