@@ -11,7 +11,7 @@ mod trace;
 
 use std::time::Duration;
 
-use alpine_api::{DownSession, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
+use alpine_api::{DownSession, ExtendSession, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -109,6 +109,12 @@ impl Client {
     /// Begins a `down`, which is the same one however often it is asked for.
     pub async fn down(&self, ui: &Ui, id: SessionId, body: &DownSession) -> Result<Operation, ClientError> {
         let path = format!("v1/sessions/{id}/down");
+        self.call(ui, Patience::Begin, || self.request(Method::POST, &path, None).json(body)).await
+    }
+
+    /// Never moves the end of a lifetime back, so that it may be asked twice.
+    pub async fn extend(&self, ui: &Ui, id: SessionId, body: &ExtendSession) -> Result<Session, ClientError> {
+        let path = format!("v1/sessions/{id}/extend");
         self.call(ui, Patience::Begin, || self.request(Method::POST, &path, None).json(body)).await
     }
 

@@ -25,6 +25,11 @@ pub struct UpSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(write_only, format = Password, max_length = 4096, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
     pub repo_token: Option<String>,
+    /// How long the session may be ready, in seconds; then it is stopped as by `down`. Without it, and where the server sets no
+    /// bound, for as long as somebody wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 60, maximum = 31_536_000)]
+    pub max_lifetime_seconds: Option<i32>,
 }
 
 impl std::fmt::Debug for UpSession {
@@ -53,6 +58,16 @@ pub struct DownSession {
     pub reason: Option<String>,
 }
 
+/// A request to keep a session for longer.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendSession {
+    /// For how long from now on, in seconds; without it, for as long as it was given when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 60, maximum = 31_536_000)]
+    pub lifetime_seconds: Option<i32>,
+}
+
 /// A session, whole.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Session {
@@ -73,6 +88,9 @@ pub struct Session {
     pub updated_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<DateTime<Utc>>,
+    /// When it is stopped, if nobody extends it: of a ready session whose lifetime is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,6 +40,8 @@ fn up(key: &str) -> NewUp {
         branch: "main".parse().unwrap(),
         public: true,
         repo_token: None,
+        asked_lifetime: None,
+        max_lifetime: None,
         traceparent: None,
     }
 }

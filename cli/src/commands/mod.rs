@@ -5,8 +5,10 @@ mod completion;
 mod credential;
 mod down;
 mod events;
+mod extend;
 mod follow;
 mod import;
+mod lifetime;
 mod list;
 mod login;
 mod logout;
@@ -34,6 +36,7 @@ use crate::{Context, error::CliError};
 pub enum Command {
     Up(up::Up),
     Down(down::Down),
+    Extend(extend::Extend),
     #[command(visible_alias = "ls")]
     List(list::List),
     Status(status::Status),
@@ -73,6 +76,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
     match &context.cli.command {
         Command::Up(up) => up.run(context).await,
         Command::Down(down) => down.run(context).await,
+        Command::Extend(extend) => extend.run(context).await,
         Command::List(list) => list.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Events(events) => events.run(context).await,

@@ -50,6 +50,8 @@ struct State {
     #[serde(skip_serializing_if = "Option::is_none")]
     ready_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stopped_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     persisted_at: Option<DateTime<Utc>>,
@@ -79,6 +81,7 @@ impl From<Session> for State {
             target_commit_sha: session.target_commit_sha,
             opencode_url: session.opencode_url,
             ready_at: session.ready_at,
+            expires_at: session.expires_at,
             stopped_at: session.stopped_at,
             persisted_at: session.persisted_at,
             durable_object_id: session.durable_object_id,
@@ -102,6 +105,7 @@ impl Answer for State {
             ("commit", self.target_commit_sha.clone()),
             ("owner", Some(self.owner_principal_id.clone())),
             ("ready", self.ready_at.map(when)),
+            ("expires", self.expires_at.map(time)),
             ("stopped", self.stopped_at.map(when)),
             ("record", self.durable_object_id.clone()),
             ("persisted", self.persisted_at.map(when)),

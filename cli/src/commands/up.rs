@@ -16,6 +16,8 @@ use crate::{
     wire::{Operation, Word},
 };
 
+use super::lifetime;
+
 /// Make a ready session of a repository's branch
 ///
 /// Clones the branch's commit into a sandbox of its own, installs its dependencies, starts the opencode
@@ -37,6 +39,9 @@ pub struct Up {
     /// Read the repository without credentials
     #[arg(long)]
     pub public: bool,
+    /// Stop it when it has been ready for so long, as in 90m, 8h or 2d
+    #[arg(long, value_name = "TIME", value_parser = lifetime::parse)]
+    pub max_lifetime: Option<i32>,
     /// Do not open the session in a browser
     #[arg(long)]
     pub no_browser: bool,
@@ -61,6 +66,7 @@ impl Up {
             branch: branch.as_str().to_owned(),
             public: self.public,
             repo_token: if self.public { None } else { context.env.repo_token() },
+            max_lifetime_seconds: self.max_lifetime,
         };
         let key = self.client_request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         let operation = client.up(&context.ui, &body, &key).await?;

@@ -19,6 +19,7 @@ use crate::{
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
+        lifetime::LifetimePolicy,
         operation::{Deadlines, PhaseSchema},
         tenant::{Quotas, TenantPolicy},
     },
@@ -240,6 +241,7 @@ pub const fn http(common: &CommonArgs, takes_secrets: bool) -> http::Settings {
         heartbeat: Duration::from_secs(args.stream_heartbeat_seconds),
         stream: Duration::from_secs(args.stream_seconds),
         takes_secrets,
+        lifetimes: LifetimePolicy { standard: common.sandbox.session_lifetime_seconds, most: common.sandbox.session_lifetime_max_seconds },
         metrics_elsewhere: common.metrics.metrics_listen.is_some(),
     }
 }

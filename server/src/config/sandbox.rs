@@ -20,6 +20,12 @@ pub struct SandboxArgs {
     /// Where sessions run.
     #[arg(long, env = "ALPINE_PROVIDER", value_enum, default_value_t = ProviderArg::Local)]
     pub provider: ProviderArg,
+    /// How long a session is ready where nobody says, in seconds; then it is stopped. Unset: for as long as somebody wants it.
+    #[arg(long, env = "ALPINE_SESSION_LIFETIME_SECONDS", value_parser = clap::value_parser!(i32).range(60..=31_536_000))]
+    pub session_lifetime_seconds: Option<i32>,
+    /// The longest lifetime that may be asked for, in seconds, and what a session has if nothing else is set; unset: no limit.
+    #[arg(long, env = "ALPINE_SESSION_LIFETIME_MAX_SECONDS", value_parser = clap::value_parser!(i32).range(60..=31_536_000))]
+    pub session_lifetime_max_seconds: Option<i32>,
     /// The shell command that serves a workspace; it gets $HOST and $PORT. Default: opencode.
     #[arg(long, env = "ALPINE_SANDBOX_SERVE")]
     pub sandbox_serve: Option<String>,

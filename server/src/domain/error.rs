@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::lifetime::TooLong;
 use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, Scope, SessionId, SessionState};
 
 /// Why the domain refuses a request.
@@ -74,8 +75,18 @@ pub enum Fault {
     NotImportable(String),
     #[error("this session was imported before, as {session}, with other contents")]
     ImportedOtherwise { session: SessionId },
+    #[error("session is {state}, and only a ready one has a lifetime")]
+    NotReady { state: SessionState },
+    #[error(transparent)]
+    TooLong(TooLong),
     #[error("session cannot go from {from} to {to}")]
     IllegalTransition { from: SessionState, to: SessionState },
+}
+
+impl From<TooLong> for Fault {
+    fn from(error: TooLong) -> Self {
+        Self::TooLong(error)
+    }
 }
 
 impl From<BranchError> for Fault {
@@ -107,12 +118,13 @@ impl Fault {
             Self::InvalidBranch => ErrorCode::InvalidBranch,
             Self::InvalidRepoUrl(_) | Self::HostDenied | Self::HostPrivate => ErrorCode::InvalidRepoUrl,
             Self::RepoAuthMissing | Self::DeployKeyMissing => ErrorCode::RepoAuthMissing,
-            Self::NotImportable(_) => ErrorCode::InvalidRequest,
+            Self::NotImportable(_) | Self::TooLong(_) => ErrorCode::InvalidRequest,
             Self::TenantExists
             | Self::KeyReused { .. }
             | Self::SessionOver { .. }
             | Self::AlreadyFailed { .. }
             | Self::ImportedOtherwise { .. }
+            | Self::NotReady { .. }
             | Self::IllegalTransition { .. } => ErrorCode::OperationConflict,
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
             Self::QuotaExceeded(_) | Self::TooManyTokens { .. } | Self::TooManyCredentials(_) => ErrorCode::QuotaExceeded,
@@ -154,7 +166,8 @@ impl Fault {
             Self::TooManyTokens { .. } => "revoke one with alpine token revoke <token-id>; alpine token list shows them",
             Self::NotImportable(_) => "correct that entry; docs/import.md has the form",
             Self::ImportedOtherwise { .. } => "nothing is overwritten: compare with alpine status <session-id>",
-            Self::IllegalTransition { .. } => "run alpine status <session-id>",
+            Self::NotReady { .. } | Self::IllegalTransition { .. } => "run alpine status <session-id>",
+            Self::TooLong(_) => "ask for a shorter one, or extend the session later with alpine extend",
         };
         next.into()
     }

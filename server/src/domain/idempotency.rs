@@ -28,9 +28,11 @@ impl IdempotencyKey {
 /// A digest of every parameter of `up` that changes its outcome. Parts are length-prefixed, so that no
 /// two lists of parts run together. The token is left out: a retry may carry a fresh one.
 #[must_use]
-pub fn fingerprint(repo_url: &RepoUrl, branch: &Branch, public: bool) -> [u8; 32] {
+pub fn fingerprint(repo_url: &RepoUrl, branch: &Branch, public: bool, max_lifetime: Option<i32>) -> [u8; 32] {
     let mut digest = Sha256::new();
-    for part in ["up/v1", repo_url.as_str(), branch.as_str(), if public { "public" } else { "private" }] {
+    let lifetime = max_lifetime.map(|seconds| format!("lifetime {seconds}"));
+    let parts = ["up/v1", repo_url.as_str(), branch.as_str(), if public { "public" } else { "private" }];
+    for part in parts.into_iter().chain(lifetime.as_deref()) {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
@@ -83,11 +85,12 @@ mod tests {
     fn every_parameter_changes_the_fingerprint_and_none_runs_into_the_next() {
         let url = |u: &str| u.parse::<RepoUrl>().unwrap();
         let branch = |b: &str| b.parse::<Branch>().unwrap();
-        let base = fingerprint(&url("https://h/a"), &branch("main"), false);
-        assert_eq!(base, fingerprint(&url("https://h/a"), &branch("main"), false));
-        assert_ne!(base, fingerprint(&url("https://h/a"), &branch("main"), true));
-        assert_ne!(base, fingerprint(&url("https://h/b"), &branch("main"), false));
-        assert_ne!(base, fingerprint(&url("https://h/am"), &branch("ain"), false));
+        let base = fingerprint(&url("https://h/a"), &branch("main"), false, None);
+        assert_eq!(base, fingerprint(&url("https://h/a"), &branch("main"), false, None));
+        assert_ne!(base, fingerprint(&url("https://h/a"), &branch("main"), true, None));
+        assert_ne!(base, fingerprint(&url("https://h/b"), &branch("main"), false, None));
+        assert_ne!(base, fingerprint(&url("https://h/a"), &branch("main"), false, Some(60)));
+        assert_ne!(base, fingerprint(&url("https://h/am"), &branch("ain"), false, None));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod import;
 pub mod lifecycle;
+pub mod lifetime;
 pub mod operation;
 pub mod pace;
 pub mod principal;

@@ -1,6 +1,7 @@
 //! What a person is told to do next.
 
 use alpine_api::{SessionId, SessionState};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// The next step for the owner of a session in this state.
 #[must_use]
@@ -16,4 +17,10 @@ pub fn next_step(id: SessionId, state: SessionState) -> String {
         PersistFailed | StoppedUnpersisted => format!("run alpine down {id} --retry-persist"),
         Stopped => "nothing to do: the session is stopped and its record is stored".to_owned(),
     }
+}
+
+/// The next step for the owner of a session whose time is nearly up.
+#[must_use]
+pub fn expiring(id: SessionId, at: DateTime<Utc>) -> String {
+    format!("it is stopped at {}: run alpine extend {id} to keep it for longer", at.to_rfc3339_opts(SecondsFormat::Secs, true))
 }

@@ -5,7 +5,7 @@ use axum::{extract::State, response::Response};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    ApiError, AppState,
+    ApiError, AppState, Settings, extend_session,
     extract::{ApiJson, Caller, Key, Prefer, Wait},
     limits::Ticket,
     openapi::UpRefusals,
@@ -53,7 +53,7 @@ pub async fn create_session(
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
-    let up = new_up(&state.hosts, state.settings.takes_secrets, caller.principal.clone(), key?.0, body)?;
+    let up = new_up(&state.hosts, &state.settings, caller.principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&caller.tenant);
     let operation = match ticket.see_through(async move { ledger.accept_up(up).await }).await?? {
         UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
@@ -73,18 +73,20 @@ fn not_over(operation: Operation) -> Result<Operation, Fault> {
 }
 
 /// Checked in this order, which is part of the contract: branch, URL, credentials. Whether any are stored is the ledger's to say.
-fn new_up(hosts: &HostPolicy, takes_secrets: bool, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
+fn new_up(hosts: &HostPolicy, settings: &Settings, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
     let branch: Branch = body.branch.parse().map_err(Fault::from)?;
     let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
     hosts.judge(&repo_url)?;
     let token = repo_token(body.repo_token)?;
-    if token.is_some() && !takes_secrets {
+    if token.is_some() && !settings.takes_secrets {
         return Err(Fault::PlainHttp.into());
     }
+    let asked_lifetime = extend_session::checked(body.max_lifetime_seconds)?;
+    let max_lifetime = settings.lifetimes.of_new(asked_lifetime).map_err(Fault::from)?;
     // A token that will not be used is not kept.
     let repo_token = token.filter(|_| !body.public && repo_url.scheme() == Scheme::Https);
     let traceparent = telemetry::current_traceparent();
-    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, traceparent })
+    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, asked_lifetime, max_lifetime, traceparent })
 }
 
 /// A blank token is none.
@@ -101,8 +103,14 @@ mod tests {
 
     fn up(repo_url: &str, branch: &str, public: bool, repo_token: Option<&str>) -> Result<NewUp, ApiError> {
         let principal = Principal::new(TenantId::parse("t").unwrap(), PrincipalId::parse("ann").unwrap(), Roles::default());
-        let body = UpSession { repo_url: repo_url.into(), branch: branch.into(), public, repo_token: repo_token.map(str::to_owned) };
-        new_up(&HostPolicy::default(), true, principal, IdempotencyKey::parse("k").unwrap(), body)
+        let body = UpSession {
+            repo_url: repo_url.into(),
+            branch: branch.into(),
+            public,
+            repo_token: repo_token.map(str::to_owned),
+            max_lifetime_seconds: None,
+        };
+        new_up(&HostPolicy::default(), &Settings::default(), principal, IdempotencyKey::parse("k").unwrap(), body)
     }
 
     fn fault(result: Result<NewUp, ApiError>) -> Fault {
@@ -142,8 +150,10 @@ mod tests {
             branch: "main".into(),
             public,
             repo_token: repo_token.map(str::to_owned),
+            max_lifetime_seconds: None,
         };
-        let up = |body| new_up(&HostPolicy::default(), false, principal(), IdempotencyKey::parse("k").unwrap(), body);
+        let plain = Settings { takes_secrets: false, ..Settings::default() };
+        let up = |body| new_up(&HostPolicy::default(), &plain, principal(), IdempotencyKey::parse("k").unwrap(), body);
         for public in [true, false] {
             assert_eq!(fault(up(body(public, Some("tok")))), Fault::PlainHttp);
             assert!(up(body(public, Some(" "))).is_ok() && up(body(public, None)).is_ok());

@@ -8,6 +8,7 @@ mod create_token;
 mod docs;
 mod door;
 mod down_session;
+mod extend_session;
 mod extract;
 mod get_log;
 mod get_operation;
@@ -74,6 +75,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(create_session::create_session, list_sessions::list_sessions))
         .routes(routes!(get_session::get_session))
         .routes(routes!(down_session::down_session))
+        .routes(routes!(extend_session::extend_session))
         .routes(routes!(list_events::list_events))
         .routes(routes!(get_log::get_log))
         .routes(routes!(get_record::get_record))

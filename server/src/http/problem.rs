@@ -108,7 +108,7 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::Auth(error) => Refusal::new(C::CallerIdentityRequired, "caller identity is required", error.next_step()),
         ApiError::Fault(fault) | ApiError::Ledger(ledger::Error::Fault(fault)) => {
             let refusal = Refusal { operation: fault.operation(), ..Refusal::new(fault.code(), fault.to_string(), fault.next_step()) };
-            if let Fault::KeyReused { .. } | Fault::NotImportable(_) = fault {
+            if let Fault::KeyReused { .. } | Fault::NotImportable(_) | Fault::TooLong(_) = fault {
                 refusal.status(StatusCode::UNPROCESSABLE_ENTITY)
             } else {
                 refusal

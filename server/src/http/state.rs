@@ -10,7 +10,13 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{LimitSettings, Limits};
-use crate::{auth::Authenticator, clock::Clock, domain::hosts::HostPolicy, ledger::Ledger, metrics::Metrics};
+use crate::{
+    auth::Authenticator,
+    clock::Clock,
+    domain::{hosts::HostPolicy, lifetime::LifetimePolicy},
+    ledger::Ledger,
+    metrics::Metrics,
+};
 
 /// Bounds of a request.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +35,8 @@ pub struct Settings {
     pub stream: Duration,
     /// Whether nobody else reads what is sent here: TLS, or this machine.
     pub takes_secrets: bool,
+    /// How long sessions may be ready.
+    pub lifetimes: LifetimePolicy,
     /// Whether the metrics have an address of their own.
     pub metrics_elsewhere: bool,
 }
@@ -43,6 +51,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(15),
             stream: Duration::from_secs(15 * 60),
             takes_secrets: true,
+            lifetimes: LifetimePolicy::default(),
             metrics_elsewhere: false,
         }
     }

@@ -23,6 +23,10 @@ pub struct NewUp {
     pub branch: Branch,
     pub public: bool,
     pub repo_token: Option<SecretString>,
+    /// In seconds, if it was asked for.
+    pub asked_lifetime: Option<i32>,
+    /// In seconds; `None`: without an end.
+    pub max_lifetime: Option<i32>,
     pub traceparent: Option<String>,
 }
 
@@ -56,7 +60,7 @@ pub(super) const fn missing(scheme: Scheme) -> Fault {
 impl TenantLedger {
     #[tracing::instrument(level = "debug", name = "ledger.accept_up", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "accept_up"))]
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
-        let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public);
+        let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public, up.asked_lifetime);
         let known = self.ledger.seen.note(&self.tenant, &up.principal.id, &up.key);
         let earlier = if known { self.first(&up).await? } else { None };
         if let Some((row, stored)) = earlier {
@@ -108,8 +112,8 @@ impl TenantLedger {
             ), lease AS (
                 INSERT INTO leases (tenant_id, session_id) SELECT $1, $6 FROM key
             ), session AS (
-                INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id)
-                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5 FROM key
+                INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, max_lifetime_seconds)
+                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5, $25 FROM key
             ), operation AS (
                 INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, phase_schema, actor, traceparent, deadline_at)
                 SELECT $1, $5, $6, 'up', $10, $24, $2, $11, now() + make_interval(secs => $12) FROM key
@@ -145,6 +149,7 @@ impl TenantLedger {
             host.as_str(),
             kind_for(&up.repo_url).as_str(),
             self.ledger.phases.of(Phase::Resolve),
+            up.max_lifetime,
         )
         .fetch_one(self.statements())
         .await?;

@@ -136,7 +136,7 @@ impl TenantLedger {
     async fn begin(&self, tx: &mut PgTransaction<'_>, plan: &Plan, ids: &Ids) -> Result<Vec<String>, Error> {
         let tenants = &self.ledger.tenants;
         let up = plan.operations.iter().position(|operation| operation.kind == OperationKind::Up).unwrap_or_default();
-        let fingerprint = crate::domain::idempotency::fingerprint(&plan.repo_url, &plan.branch, plan.public);
+        let fingerprint = crate::domain::idempotency::fingerprint(&plan.repo_url, &plan.branch, plan.public, None);
         let keys: Vec<String> = plan.keys.iter().map(|key| key.as_str().to_owned()).collect();
         let first = plan.steps.first().map(|step| step.at);
         let operations: Result<Vec<_>, Error> = plan

@@ -115,6 +115,24 @@ impl Ledger {
     /// waits for its first worker is found in any case, in an index in which nothing else is.
     #[tracing::instrument(level = "debug", name = "ledger.claim", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "claim"))]
     pub async fn claim(&self, owner: &str, limit: i64, lease: Duration, begun: bool) -> Result<Vec<Job>, Error> {
+        let rows = self.claim_rows(owner, limit, lease, begun).await?;
+        let mut jobs = Vec::with_capacity(rows.len());
+        for row in rows {
+            let claimed = Unreadable::of(&row, owner);
+            if row.begun {
+                self.hub.happened(SessionId::from_uuid(row.session_id));
+            }
+            match row.into_job(owner, self.phases) {
+                Ok(job) => jobs.push(job),
+                // It must not take the others along. Where even this fails, its lease runs out.
+                Err(error) => drop(self.set_aside(&claimed, &error).await),
+            }
+        }
+        Ok(jobs)
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one statement; in parts it would be several round trips")]
+    async fn claim_rows(&self, owner: &str, limit: i64, lease: Duration, begun: bool) -> Result<Vec<Row>, Error> {
         let rows = sqlx::query_as!(
             Row,
             r#"WITH begun AS (
@@ -182,19 +200,7 @@ impl Ledger {
         )
         .fetch_all(self.statements())
         .await?;
-        let mut jobs = Vec::with_capacity(rows.len());
-        for row in rows {
-            let claimed = Unreadable::of(&row, owner);
-            if row.begun {
-                self.hub.happened(SessionId::from_uuid(row.session_id));
-            }
-            match row.into_job(owner, self.phases) {
-                Ok(job) => jobs.push(job),
-                // It must not take the others along. Where even this fails, its lease runs out.
-                Err(error) => drop(self.set_aside(&claimed, &error).await),
-            }
-        }
-        Ok(jobs)
+        Ok(rows)
     }
 
     /// Renew leases; those that are still held. On connections of its own, so that no load delays it.

@@ -14,6 +14,7 @@ mod connect;
 mod credentials;
 mod error;
 mod events;
+mod extend;
 mod git_credential;
 mod hub;
 mod import;

@@ -1,4 +1,5 @@
-//! What nobody asks for and must happen all the same: another try at a clean-up or a close that failed.
+//! What nobody asks for and must happen all the same: another try at a clean-up or a close that failed, and the end of a session
+//! whose lifetime is over.
 
 use alpine_api::{OperationKind, SessionId, SessionState};
 use chrono::{DateTime, Utc};
@@ -10,6 +11,9 @@ use crate::domain::{
     operation::Phase,
     principal::{SYSTEM_ACTOR, TenantId},
 };
+
+/// Why a session is stopped that nobody has stopped.
+const LIFETIME_OVER: &str = "its lifetime is over";
 
 struct Due {
     tenant: TenantId,
@@ -24,8 +28,10 @@ impl Ledger {
     #[tracing::instrument(level = "debug", name = "ledger.sweep", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "sweep"))]
     pub async fn sweep(&self, limit: i64) -> Result<usize, Error> {
         let due = sqlx::query!(
-            "SELECT tenant_id, session_id FROM sessions WHERE sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed')
-             ORDER BY sweep_at LIMIT $1",
+            r#"(SELECT tenant_id AS "tenant_id!", session_id AS "session_id!" FROM sessions WHERE sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed')
+              ORDER BY sweep_at LIMIT $1)
+             UNION ALL
+             (SELECT tenant_id, session_id FROM sessions WHERE expires_at <= now() AND state = 'ready' ORDER BY expires_at LIMIT $1)"#,
             limit
         )
         .fetch_all(self.statements())
@@ -50,9 +56,10 @@ impl Ledger {
             tx.rollback().await?;
             return Ok(false);
         };
-        let (kind, phase, to, reason) = match due.state {
-            SessionState::CloseFailed => (OperationKind::Down, Phase::Stop, SessionState::Stopping, "another try to stop"),
-            _ => (OperationKind::Cleanup, Phase::Cleanup, SessionState::Failing, "another try to clean up"),
+        let (kind, phase, to, force, reason) = match due.state {
+            SessionState::Ready => (OperationKind::Down, Phase::Stop, SessionState::Stopping, false, LIFETIME_OVER),
+            SessionState::CloseFailed => (OperationKind::Down, Phase::Stop, SessionState::Stopping, true, "another try to stop"),
+            _ => (OperationKind::Cleanup, Phase::Cleanup, SessionState::Failing, true, "another try to clean up"),
         };
         let begin = Begin {
             tenant: &due.tenant,
@@ -61,7 +68,7 @@ impl Ledger {
             phase,
             to: Some(to),
             persist_attempt: due.persist_attempt,
-            force: true,
+            force,
             actor: SYSTEM_ACTOR,
             reason: Some(reason),
             traceparent: None,
@@ -85,7 +92,9 @@ async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid) -> Re
     }
     let row = sqlx::query!(
         r#"SELECT state, persist_attempt, clock_timestamp() AS "at!" FROM sessions
-           WHERE tenant_id = $1 AND session_id = $2 AND sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') FOR UPDATE"#,
+           WHERE tenant_id = $1 AND session_id = $2
+             AND (sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') OR expires_at <= now() AND state = 'ready')
+           FOR UPDATE"#,
         tenant,
         session
     )

@@ -7,7 +7,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Error, TenantLedger, scope::in_tenant};
-use crate::domain::{Fault, principal::Caller, session::next_step};
+use crate::domain::{
+    Fault,
+    principal::Caller,
+    session::{expiring, next_step},
+};
 
 /// A name in a text column as its enum.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Error> {
@@ -136,11 +140,19 @@ impl TenantLedger {
 
     #[tracing::instrument(level = "debug", name = "ledger.session", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "session"))]
     pub async fn session(&self, by: &Caller, id: SessionId) -> Result<Session, Error> {
+        let session = self.view_session(id).await?;
+        self.judge(by, "session.read", id, &session.owner_principal_id).await?;
+        Ok(session)
+    }
+
+    /// A session, for one whose right to it is established.
+    pub(super) async fn view_session(&self, id: SessionId) -> Result<Session, Error> {
         let row = in_tenant!(
             query(
                 // Columns by name: one that a newer version adds must not change what this statement gives.
                 "SELECT s.principal_id, s.state, s.repo_url, s.branch, s.public, s.target_commit_sha, s.opencode_url, s.created_at,
                      s.updated_at, s.ready_at, s.stopped_at, s.persisted_at, s.durable_object_id, s.operation_id, s.last_error,
+                     CASE WHEN s.state = 'ready' THEN s.expires_at END AS expires_at, s.expires_at - now() < make_interval(mins => 15) AS expires_soon,
                      t.seq, t.from_state, t.to_state, t.at, t.actor, t.reason, t.operation_id AS transition_operation_id, t.fence
                  FROM sessions s JOIN transitions t
                    ON t.tenant_id = s.tenant_id AND t.session_id = s.session_id AND t.seq = s.transition_seq
@@ -152,7 +164,6 @@ impl TenantLedger {
         .fetch_optional(self.statements())
         .await?
         .ok_or(Fault::SessionNotFound)?;
-        self.judge(by, "session.read", id, &row.principal_id).await?;
         let (state, last_error) = (read(&row.state)?, read_failure(row.last_error)?);
         let last_transition = TransitionRow {
             seq: row.seq,
@@ -176,13 +187,15 @@ impl TenantLedger {
             created_at: row.created_at,
             updated_at: row.updated_at,
             ready_at: row.ready_at,
+            expires_at: row.expires_at,
             stopped_at: row.stopped_at,
             persisted_at: row.persisted_at,
             durable_object_id: row.durable_object_id,
             operation_id: OperationId::from_uuid(row.operation_id),
             last_transition: last_transition.try_into()?,
-            next_step: match &last_error {
-                Some(error) if state == SessionState::Failed => error.next_step.clone(),
+            next_step: match (&last_error, row.expires_at) {
+                (Some(error), _) if state == SessionState::Failed => error.next_step.clone(),
+                (_, Some(at)) if row.expires_soon == Some(true) => expiring(id, at),
                 _ => next_step(id, state),
             },
             last_error,

@@ -41,7 +41,7 @@ impl Worker {
     async fn try_again(&self) -> Result<(), ledger::Error> {
         let begun = self.ledger.sweep(SESSIONS).await?;
         if begun > 0 {
-            tracing::info!(begun, "another try at what had failed");
+            tracing::info!(begun, "another try at what had failed, or an end to what was over");
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ pub fn statement(principal: &str, key: &str, operation: &str, session: &str) -> 
         "'github.com'",
         "'token'",
         "1",
+        "NULL::int",
     ];
     pgbench::statement(&["INTO idempotency_keys", "INTO leases", "INTO transitions"], &parameters)
 }

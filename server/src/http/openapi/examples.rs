@@ -94,6 +94,7 @@ fn session() -> api::Session {
         created_at: at(0),
         updated_at: at(9),
         ready_at: Some(at(9)),
+        expires_at: Some(at(28_809)),
         stopped_at: None,
         persisted_at: None,
         durable_object_id: None,
@@ -250,7 +251,13 @@ fn imported_session() -> Value {
 /// What is sent, by the operation's id.
 fn sent(operation: &str) -> Vec<(&'static str, Value)> {
     let up = |public, repo_token: Option<&str>| {
-        value(api::UpSession { repo_url: REPO.into(), branch: "main".into(), public, repo_token: repo_token.map(str::to_owned) })
+        value(api::UpSession {
+            repo_url: REPO.into(),
+            branch: "main".into(),
+            public,
+            repo_token: repo_token.map(str::to_owned),
+            max_lifetime_seconds: None,
+        })
     };
     match operation {
         "createSession" => vec![("public", up(true, None)), ("with_a_token", up(false, Some("ghp_an-example-and-no-token")))],
@@ -258,6 +265,9 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
             ("graceful", json!({})),
             ("at_once", value(api::DownSession { force: true, reason: Some("it hangs".into()), ..Default::default() })),
         ],
+        "extendSession" => {
+            vec![("by_eight_hours", value(api::ExtendSession { lifetime_seconds: Some(28_800) })), ("as_at_first", json!({}))]
+        }
         "createToken" => {
             let (name, scopes) = ("nightly build".into(), vec![Scope::SessionsRead, Scope::SessionsWrite]);
             vec![("for_scripts", value(api::CreateToken { name, scopes, expires_in_days: 90 }))]
@@ -291,7 +301,7 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
         ("downSession", "200", _) => vec![("stopped", value(operation(Kind::Down, Status::Succeeded)))],
         ("downSession", ..) => vec![("under_way", value(operation(Kind::Down, Status::Running)))],
         ("listSessions", ..) => one(value(session_page())),
-        ("getSession", ..) => one(value(session())),
+        ("getSession" | "extendSession", ..) => one(value(session())),
         ("listEvents", _, "text/event-stream") => {
             let [progress, changed] = events();
             one(stream(&[(progress.seq, "progress", value(&progress)), (changed.seq, "transition", value(&changed))]))

@@ -116,6 +116,7 @@ fn place_in(stat: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use std::{
+        hint::spin_loop,
         process::{Child, Command},
         sync::atomic::{AtomicBool, Ordering},
     };
@@ -163,7 +164,11 @@ mod tests {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        spin_loop();
+                    }
+                });
             }
             // An environment that takes several reads where one reads a little at a time.
             let padding = "x".repeat(9_000);

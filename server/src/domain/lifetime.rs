@@ -1,0 +1,60 @@
+//! How long a session may be ready. In seconds, as the ledger keeps it.
+
+/// What an operator has set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LifetimePolicy {
+    /// Of a session for which nothing else was asked; `None`: for as long as somebody wants it, or `most`.
+    pub standard: Option<i32>,
+    /// The most that anybody can ask for.
+    pub most: Option<i32>,
+}
+
+/// More than may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a session may be ready for at most {0} seconds here")]
+pub struct TooLong(i32);
+
+impl LifetimePolicy {
+    /// Of a new session.
+    pub fn of_new(self, asked: Option<i32>) -> Result<Option<i32>, TooLong> {
+        match (asked, self.most) {
+            (Some(asked), Some(most)) if asked > most => Err(TooLong(most)),
+            (Some(asked), _) => Ok(Some(asked)),
+            (None, most) => Ok(self.standard.into_iter().chain(most).min()),
+        }
+    }
+
+    /// From now on, of one that was given `own` when it began; `None`: it has no end, and none is asked for.
+    pub fn of_extended(self, asked: Option<i32>, own: Option<i32>) -> Result<Option<i32>, TooLong> {
+        self.of_new(asked.or(own)).map(|most| most.filter(|_| asked.or(own).is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn policy(standard: Option<i32>, most: Option<i32>) -> LifetimePolicy {
+        LifetimePolicy { standard, most }
+    }
+
+    #[test]
+    fn what_is_asked_for_counts_up_to_the_most() {
+        let free = policy(None, None);
+        assert_eq!((free.of_new(None), free.of_new(Some(90))), (Ok(None), Ok(Some(90))));
+        let bound = policy(Some(60), Some(600));
+        assert_eq!((bound.of_new(None), bound.of_new(Some(600))), (Ok(Some(60)), Ok(Some(600))));
+        assert_eq!(bound.of_new(Some(601)), Err(TooLong(600)));
+        assert_eq!(policy(None, Some(600)).of_new(None), Ok(Some(600)), "without a standard it is the most");
+        assert_eq!(policy(Some(900), Some(600)).of_new(None), Ok(Some(600)));
+    }
+
+    #[test]
+    fn an_extension_is_what_is_asked_for_or_the_sessions_own() {
+        let bound = policy(Some(60), Some(600));
+        assert_eq!((bound.of_extended(None, Some(300)), bound.of_extended(Some(120), Some(300))), (Ok(Some(300)), Ok(Some(120))));
+        assert_eq!(bound.of_extended(Some(601), Some(300)), Err(TooLong(600)));
+        assert_eq!(bound.of_extended(None, None), Ok(None), "there is no end to move");
+        assert_eq!(bound.of_extended(Some(60), None), Ok(Some(60)));
+    }
+}

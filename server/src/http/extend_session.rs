@@ -1,0 +1,41 @@
+//! A longer life for a session.
+
+use alpine_api::{ExtendSession, Session, SessionId};
+use axum::{Json, extract::State};
+
+use super::{
+    ApiError, AppState,
+    extract::{ApiJsonOrDefault, Caller, SessionPath},
+    limits::Ticket,
+    openapi::ExtendRefusals,
+};
+
+/// Keep a session for longer
+///
+/// A ready session whose lifetime is bounded stays ready for so long from now on: for what is asked for, or for as long as it was
+/// given when it began. It is never shortened. One without an end gets one only if it is asked for.
+#[utoipa::path(
+    post, path = "/v1/sessions/{session_id}/extend", operation_id = "extendSession", tag = "sessions",
+    params(("session_id" = SessionId, Path, description = "The session")),
+    request_body = ExtendSession,
+    responses((status = 200, body = Session, description = "The session as it is now"), ExtendRefusals)
+)]
+pub async fn extend_session(
+    State(state): State<AppState>,
+    Caller(caller): Caller,
+    SessionPath(session): SessionPath,
+    ticket: Ticket,
+    ApiJsonOrDefault(body): ApiJsonOrDefault<ExtendSession>,
+) -> Result<Json<Session>, ApiError> {
+    let asked = checked(body.lifetime_seconds)?;
+    let (ledger, policy) = (state.ledger.tenant(&caller.tenant), state.settings.lifetimes);
+    Ok(Json(ticket.see_through(async move { ledger.extend(&caller, session, asked, policy).await }).await??))
+}
+
+/// Within what anybody may ask of any server.
+pub(super) fn checked(asked: Option<i32>) -> Result<Option<i32>, ApiError> {
+    match asked {
+        Some(seconds) if !(60..=31_536_000).contains(&seconds) => Err(ApiError::value("a lifetime is from 60 to 31536000 seconds")),
+        asked => Ok(asked),
+    }
+}
