@@ -62,7 +62,7 @@ pub struct DownSession {
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendSession {
-    /// For how long from now on, in seconds; without it, for as long as it was given when it began.
+    /// For how long from now on, in seconds; without it, for as long as it was given when it began, as far as the server allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 60, maximum = 31_536_000)]
     pub lifetime_seconds: Option<i32>,

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use alpine_server::ledger::Job;
+use alpine_server::{
+    domain::operation::Phase,
+    ledger::{Findings, Job, Step},
+};
 use alpine_tests::{
     bench::claim::ledger::{LEASE, Work, accept},
     cluster,
@@ -113,6 +116,32 @@ async fn an_up_begins_with_its_claim_and_never_twice() {
     assert_eq!((ids(&again), again[0].lease.fence, again[0].phase_attempt), (ids(&jobs), 2, 1));
     assert_eq!(queue.db.one::<Vec<String>>(&history).await, begun);
     assert_eq!(queue.db.count("sessions WHERE state = 'requested' AND transition_seq = 1").await, 1, "the other is untouched");
+}
+
+#[tokio::test]
+async fn one_that_must_not_begin_fails_by_itself() {
+    let queue = Queue::of(3).await;
+    // As no program writes it: an event of tomorrow.
+    let damage = "INSERT INTO transitions (tenant_id, session_id, seq, from_state, to_state, actor, reason, operation_id, fence)
+        SELECT tenant_id, session_id, 2, 'requested', 'failing', 'nobody', 'damage', operation_id, 0 FROM operations ORDER BY available_at LIMIT 1";
+    assert_eq!(queue.db.meddle(damage).await, 1);
+    let jobs = queue.claim("one", 3, false).await;
+    assert_eq!(jobs.len(), 3, "the others are not held up");
+    let mut failed = 0;
+    for mut job in jobs {
+        let step = |to, phase| Step {
+            to,
+            reason: "t".into(),
+            phase,
+            findings: Findings::default(),
+            failure: None,
+            end: None,
+            at: None,
+            sweep_after: None,
+        };
+        failed += usize::from(queue.work.ledger.commit(&mut job, step(Phase::Resolve.state(), Phase::Resolve)).await.is_err());
+    }
+    assert_eq!(failed, 1);
 }
 
 fn is_adopted(found: &[Job], of: &Job) -> bool {

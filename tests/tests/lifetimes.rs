@@ -60,7 +60,7 @@ async fn an_end_is_moved_by_those_who_may_and_never_to_an_earlier_time() {
     assert_eq!(expires(same.expect(200)), expires(&longer), "an hour from now is before that");
 
     let refused = extend(&world, "ann", &session, json!({ "lifetime_seconds": 86_401 })).await;
-    assert_eq!(text(refused.expect(422), "cause"), "a session may be ready for at most 86400 seconds here");
+    assert_eq!(text(refused.expect(422), "cause"), "a lifetime is at most 86400 seconds here");
     extend(&world, "ann", &session, json!({ "lifetime_seconds": 59 })).await.expect(422);
     assert_eq!(text(extend(&world, "bob", &session, json!({})).await.expect(403), "error_code"), "ERR_SESSION_FORBIDDEN");
     let elsewhere = world.api_of("other", "ann", &[]).send(Method::POST, &format!("/v1/sessions/{session}/extend"), &json!({})).await;
@@ -70,6 +70,10 @@ async fn an_end_is_moved_by_those_who_may_and_never_to_an_earlier_time() {
     let audited = "audit_log WHERE action = 'session.extend' AND owner = 'ann' AND actor || outcome IN ('bobdenied', 'rootdone')";
     assert_eq!(world.db.count(audited).await, 2);
 
+    // As one is that was accepted before anything was set.
+    world.db.meddle("UPDATE sessions SET expires_at = NULL, max_lifetime_seconds = NULL").await;
+    let free = extend(&world, "ann", &session, json!({ "lifetime_seconds": 60 })).await;
+    assert!(free.expect(200).get("expires_at").is_none(), "it stays without an end: {}", free.text);
     world.down("ann", &session, &[]).await.ok();
     let over = extend(&world, "ann", &session, json!({})).await;
     assert_eq!(text(over.expect(409), "cause"), "session is stopped, and only a ready one has a lifetime");
@@ -84,6 +88,16 @@ async fn a_lifetime_is_part_of_what_makes_two_requests_the_same() {
     up(&["--client-request-id", "k", "--max-lifetime", "31m"]).await.refused(1, "ERR_OPERATION_CONFLICT");
     up(&["--client-request-id", "k"]).await.refused(1, "ERR_OPERATION_CONFLICT");
     up(&["--max-lifetime", "61m"]).await.refused(1, "ERR_INVALID_REQUEST");
+    // Accepted when more could be had, its answer lost.
+    let hour = up(&["--client-request-id", "hour", "--max-lifetime", "60m"]).await.ok();
+    let stricter = world.another_server(&[("ALPINE_SESSION_LIFETIME_MAX_SECONDS", "600")]).await;
+    let body = json!({ "repo_url": alpine_tests::REPO, "branch": "main", "max_lifetime_seconds": 3600 });
+    let again = |key: &str| {
+        let api = world.api_at(&stricter.base(), "ann");
+        alpine_tests::api::send(api.request(Method::POST, "/v1/sessions").header("idempotency-key", key).json(&body))
+    };
+    assert_eq!(again("hour").await.expect(200)["session_id"], hour["session_id"], "a key that has its answer answers");
+    again("another").await.expect(422);
     let bounded = up(&[]).await.ok();
     let shown = world.status("ann", &text(&bounded, "session_id")).await.ok();
     let ready: DateTime<Utc> = text(&shown, "ready_at").parse().unwrap();

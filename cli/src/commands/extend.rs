@@ -20,11 +20,11 @@ use super::{lifetime, session_id};
 /// Keep a session for longer
 ///
 /// A session with a bounded lifetime is stopped when it is over, as by alpine down. This moves the end to
-/// so long from now on; never to an earlier time.
+/// so long from now on, never to an earlier time; a session without an end stays without one.
 #[derive(Debug, Args)]
 pub struct Extend {
     /// The session
-    #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::sessions_to_stop))]
+    #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::ready_sessions))]
     session: OsString,
     /// For how long from now on, as in 90m, 8h or 2d [default: as long as it was given at first]
     #[arg(long = "for", value_name = "TIME", value_parser = lifetime::parse)]
@@ -54,13 +54,17 @@ impl From<Session> for Extended {
     }
 }
 
+impl Extended {
+    /// A `down` may have come in between.
+    fn expires(&self) -> Option<String> {
+        let free = || (self.state == Word::Known(SessionState::Ready)).then(|| "never: its lifetime is not bounded".to_owned());
+        self.expires_at.map(time).or_else(free)
+    }
+}
+
 impl Answer for Extended {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
-        let rows = [
-            ("session", Some(self.session_id.to_string())),
-            ("state", Some(self.state.to_string())),
-            ("expires", Some(self.expires_at.map_or_else(|| "never: its lifetime is not bounded".to_owned(), time))),
-        ];
+        let rows = [("session", Some(self.session_id.to_string())), ("state", Some(self.state.to_string())), ("expires", self.expires())];
         fields(&rows, style)
     }
 }
@@ -75,6 +79,8 @@ mod tests {
         let extended = Extended::from(Session { expires_at: Some(at("2026-11-22T19:00:00Z")), ..session() });
         insta::assert_snapshot!("extend_json", json_of(&extended));
         insta::assert_snapshot!("extend_people", people_of(&extended));
+        let stopping = Session { state: Word::Known(SessionState::Stopping), ..session() };
+        assert!(!people_of(&Extended::from(stopping)).contains("expires"));
         insta::assert_snapshot!("extend_without_end_people", people_of(&Extended::from(session())));
     }
 }

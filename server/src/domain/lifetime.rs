@@ -11,7 +11,7 @@ pub struct LifetimePolicy {
 
 /// More than may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a session may be ready for at most {0} seconds here")]
+#[error("a lifetime is at most {0} seconds here")]
 pub struct TooLong(i32);
 
 impl LifetimePolicy {
@@ -24,9 +24,11 @@ impl LifetimePolicy {
         }
     }
 
-    /// From now on, of one that was given `own` when it began; `None`: it has no end, and none is asked for.
-    pub fn of_extended(self, asked: Option<i32>, own: Option<i32>) -> Result<Option<i32>, TooLong> {
-        self.of_new(asked.or(own)).map(|most| most.filter(|_| asked.or(own).is_some()))
+    /// From now on, of one that was given `own` when it began.
+    pub fn of_extended(self, asked: Option<i32>, own: i32) -> Result<i32, TooLong> {
+        // What may be asked for may have become less since.
+        let own = self.most.map_or(own, |most| most.min(own));
+        Ok(self.of_new(asked)?.filter(|_| asked.is_some()).unwrap_or(own))
     }
 }
 
@@ -52,9 +54,8 @@ mod tests {
     #[test]
     fn an_extension_is_what_is_asked_for_or_the_sessions_own() {
         let bound = policy(Some(60), Some(600));
-        assert_eq!((bound.of_extended(None, Some(300)), bound.of_extended(Some(120), Some(300))), (Ok(Some(300)), Ok(Some(120))));
-        assert_eq!(bound.of_extended(Some(601), Some(300)), Err(TooLong(600)));
-        assert_eq!(bound.of_extended(None, None), Ok(None), "there is no end to move");
-        assert_eq!(bound.of_extended(Some(60), None), Ok(Some(60)));
+        assert_eq!((bound.of_extended(None, 300), bound.of_extended(Some(120), 300)), (Ok(300), Ok(120)));
+        assert_eq!(bound.of_extended(Some(601), 300), Err(TooLong(600)));
+        assert_eq!(bound.of_extended(None, 900), Ok(600), "the most was more when it began");
     }
 }

@@ -82,7 +82,7 @@ fn new_up(hosts: &HostPolicy, settings: &Settings, principal: Principal, key: Id
         return Err(Fault::PlainHttp.into());
     }
     let asked_lifetime = extend_session::checked(body.max_lifetime_seconds)?;
-    let max_lifetime = settings.lifetimes.of_new(asked_lifetime).map_err(Fault::from)?;
+    let max_lifetime = settings.lifetimes.of_new(asked_lifetime);
     // A token that will not be used is not kept.
     let repo_token = token.filter(|_| !body.public && repo_url.scheme() == Scheme::Https);
     let traceparent = telemetry::current_traceparent();

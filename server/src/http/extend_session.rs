@@ -13,7 +13,7 @@ use super::{
 /// Keep a session for longer
 ///
 /// A ready session whose lifetime is bounded stays ready for so long from now on: for what is asked for, or for as long as it was
-/// given when it began. It is never shortened. One without an end gets one only if it is asked for.
+/// given when it began, as far as the server allows. It is never shortened, and one without an end stays without one.
 #[utoipa::path(
     post, path = "/v1/sessions/{session_id}/extend", operation_id = "extendSession", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session")),

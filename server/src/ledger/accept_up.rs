@@ -9,6 +9,7 @@ use super::{Error, TenantLedger, scope::in_tenant, seal::Place, views::Operation
 use crate::domain::{
     Fault,
     idempotency::{self, Earlier, IdempotencyKey, Replay},
+    lifetime::TooLong,
     operation::Phase,
     principal::Principal,
     repo::{Branch, RepoUrl, Scheme},
@@ -25,8 +26,8 @@ pub struct NewUp {
     pub repo_token: Option<SecretString>,
     /// In seconds, if it was asked for.
     pub asked_lifetime: Option<i32>,
-    /// In seconds; `None`: without an end.
-    pub max_lifetime: Option<i32>,
+    /// In seconds; `None`: without an end. More than may be had is refused unless the key has its answer already.
+    pub max_lifetime: Result<Option<i32>, TooLong>,
     pub traceparent: Option<String>,
 }
 
@@ -62,13 +63,14 @@ impl TenantLedger {
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public, up.asked_lifetime);
         let known = self.ledger.seen.note(&self.tenant, &up.principal.id, &up.key);
-        let earlier = if known { self.first(&up).await? } else { None };
+        let earlier = if known || up.max_lifetime.is_err() { self.first(&up).await? } else { None };
         if let Some((row, stored)) = earlier {
             return replayed(row.try_into()?, stored, &fingerprint);
         }
+        let lifetime = up.max_lifetime.map_err(Fault::from)?;
         let (session, operation) = (SessionId::generate(), OperationId::generate());
         loop {
-            let inserted = self.insert_up(&up, &fingerprint, session, operation).await?;
+            let inserted = self.insert_up(&up, lifetime, &fingerprint, session, operation).await?;
             if let Inserted::Up(at) = inserted {
                 self.ledger.hub.work();
                 return Ok(UpAnswer::Accepted(accepted(&up, session, operation, at).try_into()?));
@@ -84,7 +86,14 @@ impl TenantLedger {
     }
 
     #[expect(clippy::too_many_lines, reason = "one statement; in parts it would be several round trips")]
-    async fn insert_up(&self, up: &NewUp, fingerprint: &[u8; 32], session: SessionId, operation: OperationId) -> Result<Inserted, Error> {
+    async fn insert_up(
+        &self,
+        up: &NewUp,
+        lifetime: Option<i32>,
+        fingerprint: &[u8; 32],
+        session: SessionId,
+        operation: OperationId,
+    ) -> Result<Inserted, Error> {
         let (sealer, tenants) = (&self.ledger.sealer, &self.ledger.tenants);
         let place = Place::Request { tenant: &self.tenant, operation };
         let sealed = up.repo_token.as_ref().map(|token| sealer.seal(place, token)).transpose()?;
@@ -149,7 +158,7 @@ impl TenantLedger {
             host.as_str(),
             kind_for(&up.repo_url).as_str(),
             self.ledger.phases.of(Phase::Resolve),
-            up.max_lifetime,
+            lifetime,
         )
         .fetch_one(self.statements())
         .await?;

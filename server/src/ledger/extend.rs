@@ -10,39 +10,47 @@ use crate::domain::{
 };
 
 impl TenantLedger {
-    /// Keep it for `asked` seconds from now on, or for as long as it was given when it began. Never for less than it has.
+    /// Keep it for `asked` seconds from now on, or for as long as it was given when it began. Never for less than it has; one without
+    /// an end stays so.
     #[tracing::instrument(level = "debug", name = "ledger.extend", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "extend"))]
     pub async fn extend(&self, by: &Caller, id: SessionId, asked: Option<i32>, policy: LifetimePolicy) -> Result<Session, Error> {
+        let (tenant, session) = (self.tenant.as_str(), id.uuid());
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
-        let row = in_tenant!(
-            query(
-                "SELECT principal_id, state, max_lifetime_seconds FROM sessions WHERE tenant_id = tenant.id AND session_id = $2 FOR UPDATE"
-            ),
-            self.tenant.as_str(),
-            id.uuid()
+        // The lease before the session, as everybody does: a claim passes a locked lease by, and would wait for a session.
+        in_tenant!(query_scalar("SELECT fence FROM leases WHERE tenant_id = tenant.id AND session_id = $2 FOR UPDATE"), tenant, session)
+            .fetch_optional(&mut *tx)
+            .await?
+            .ok_or(Fault::SessionNotFound)?;
+        let row = sqlx::query!(
+            r#"SELECT principal_id, state, max_lifetime_seconds, clock_timestamp() AS "at!"
+               FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE"#,
+            tenant,
+            session
         )
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(Fault::SessionNotFound)?;
+        .fetch_one(&mut *tx)
+        .await?;
         let access = by.access(&row.principal_id);
         let state: SessionState = views::read(&row.state)?;
-        let verdict = match (access, state) {
+        let verdict: Result<Option<i32>, Fault> = match (access, state) {
             (Access::Denied, _) => Err(Fault::NotOwner),
-            (_, SessionState::Ready) => policy.of_extended(asked, row.max_lifetime_seconds).map_err(Fault::from),
+            (_, SessionState::Ready) => row.max_lifetime_seconds.map(|own| policy.of_extended(asked, own)).transpose().map_err(Fault::from),
             (_, state) => Err(Fault::NotReady { state }),
         };
         if access != Access::Own {
             let outcome = if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied };
-            let target = id.to_string();
-            let deed = Deed { session: Some(id), ..Deed::on("session.extend", outcome, &target).of(Some(&row.principal_id)) };
+            let (target, reason) = (id.to_string(), verdict.as_ref().ok().copied().flatten().map(|seconds| format!("for {seconds} s")));
+            let deed = Deed { session: Some(id), at: Some(row.at), ..Deed::on("session.extend", outcome, &target) };
+            let deed = Deed { reason: reason.as_deref(), ..deed.of(Some(&row.principal_id)) };
             self.record_deed(&mut *tx, by, &deed).await?;
         }
         if let Ok(Some(seconds)) = verdict {
             sqlx::query!(
-                "UPDATE sessions SET expires_at = greatest(expires_at, now() + make_interval(secs => $3)) WHERE tenant_id = $1 AND session_id = $2",
-                self.tenant.as_str(),
-                id.uuid(),
-                f64::from(seconds)
+                "UPDATE sessions SET expires_at = greatest(expires_at, $4::timestamptz + make_interval(secs => $3))
+                 WHERE tenant_id = $1 AND session_id = $2",
+                tenant,
+                session,
+                f64::from(seconds),
+                row.at
             )
             .execute(&mut *tx)
             .await?;

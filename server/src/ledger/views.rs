@@ -152,7 +152,7 @@ impl TenantLedger {
                 // Columns by name: one that a newer version adds must not change what this statement gives.
                 "SELECT s.principal_id, s.state, s.repo_url, s.branch, s.public, s.target_commit_sha, s.opencode_url, s.created_at,
                      s.updated_at, s.ready_at, s.stopped_at, s.persisted_at, s.durable_object_id, s.operation_id, s.last_error,
-                     CASE WHEN s.state = 'ready' THEN s.expires_at END AS expires_at, s.expires_at - now() < make_interval(mins => 15) AS expires_soon,
+                     CASE WHEN s.state = 'ready' THEN s.expires_at END AS expires_at, s.expires_at - now() < least(interval '15 minutes', make_interval(secs => s.max_lifetime_seconds / 4.0)) AS expires_soon,
                      t.seq, t.from_state, t.to_state, t.at, t.actor, t.reason, t.operation_id AS transition_operation_id, t.fence
                  FROM sessions s JOIN transitions t
                    ON t.tenant_id = s.tenant_id AND t.session_id = s.session_id AND t.seq = s.transition_seq

@@ -39,7 +39,15 @@ impl Worker {
     }
 
     async fn try_again(&self) -> Result<(), ledger::Error> {
-        let begun = self.ledger.sweep(SESSIONS).await?;
+        let mut begun = 0;
+        loop {
+            let now = self.ledger.sweep(SESSIONS).await?;
+            begun += now;
+            // Many may end at one time, as they began at one.
+            if i64::try_from(now).is_ok_and(|now| now < SESSIONS) {
+                break;
+            }
+        }
         if begun > 0 {
             tracing::info!(begun, "another try at what had failed, or an end to what was over");
         }

@@ -220,7 +220,7 @@ impl Drop for Guard {
         }
         // Once here, in case this very process is about to end; then elsewhere, until none is left.
         let (owner, which) = (self.owner, Which::Exec(std::mem::take(&mut self.run)));
-        if let Ok(found) = self.tables.table().and_then(|table| table.of(owner, &which)) {
+        if let Ok(found) = self.tables.table().and_then(|table| table.of_within(Duration::ZERO, owner, &which)) {
             stop::kill(&found);
         }
         let tables = self.tables.clone();

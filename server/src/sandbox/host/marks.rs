@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::FileExt as _,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -21,9 +22,12 @@ pub(super) const SERVE_MARK: &str = "ALPINE_SERVE";
 const ENV_START: usize = 50;
 /// Of most environments.
 const FIRST_SIZE: usize = 16 * 1024;
-/// How long the middle of an `execve` is waited for: on a busy machine a process that yields to all others can stay there for
-/// hundreds of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An `execve` takes less; what claims to have more has moved its environment to where it likes.
+const MOST: usize = 8 * 1024 * 1024;
+/// A mark's value is shorter.
+const VALUE: usize = 128;
+/// So often an environment may be elsewhere before it is its process's own doing.
+const MOVES: u32 = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -35,18 +39,20 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Waits for a process that is in the middle of an `execve`: without its environment it would be nobody's.
-    pub fn read(process: &Process) -> io::Result<Self> {
-        Ok(Self::parse(&environ(process)?))
+    /// Waits for a process that is in the middle of an `execve`: without its environment it would be nobody's. On a busy machine a
+    /// process that yields to all others can stay there for hundreds of milliseconds. `TimedOut`: it was there until the deadline.
+    pub fn read(process: &Process, deadline: Instant) -> io::Result<Self> {
+        Ok(Self::parse(&environ(process, deadline)?))
     }
 
     fn parse(environ: &[u8]) -> Self {
         let mut marks = Self::default();
         for entry in environ.split(|byte| *byte == 0) {
             let Some((name, value)) = std::str::from_utf8(entry).ok().and_then(|entry| entry.split_once('=')) else { continue };
+            let value = || Some(value.to_owned()).filter(|value| value.len() <= VALUE);
             match name {
-                SESSION_MARK => marks.session = Some(value.to_owned()),
-                EXEC_MARK => marks.exec = Some(value.to_owned()),
+                SESSION_MARK => marks.session = value(),
+                EXEC_MARK => marks.exec = value(),
                 SERVE_MARK => marks.serve = true,
                 _ => {}
             }
@@ -55,20 +61,22 @@ impl Marks {
     }
 }
 
-fn environ(process: &Process) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut pause = FIRST_PAUSE;
+fn environ(process: &Process, deadline: Instant) -> io::Result<Vec<u8>> {
+    let (mut pause, mut moves) = (FIRST_PAUSE, 0);
+    let dir = process.living();
     loop {
-        let before = place(process)?;
-        match of_one_program(process.id.pid) {
+        let before = place(process, &dir)?;
+        match of_one_program(&dir) {
             Ok(environ) if !environ.is_empty() => return Ok(environ),
             Ok(_) => {}
             Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => return Ok(Vec::new()),
             Err(error) => return Err(error),
         }
         // It has none for good, or it was between two programs when it was asked.
-        let settled = before.is_none_or(|(_, end)| end != 0) && place(process)? == before;
-        if settled || !process.id.alive()? {
+        let after = place(process, &dir)?;
+        let begun = [before, after].iter().all(|place| place.is_none_or(|(_, end)| end != 0));
+        moves += u32::from(begun);
+        if (begun && (before == after || moves > MOVES)) || !process.id.alive()? {
             return Ok(Vec::new());
         }
         if Instant::now() > deadline {
@@ -81,12 +89,12 @@ fn environ(process: &Process) -> io::Result<Vec<u8>> {
 }
 
 /// By one read: between two the process may become another program, and the second gives nothing.
-fn of_one_program(pid: i32) -> io::Result<Vec<u8>> {
-    let file = File::open(format!("/proc/{pid}/environ"))?;
+fn of_one_program(dir: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(dir.join("environ"))?;
     let mut environ = vec![0; FIRST_SIZE];
     loop {
         let length = file.read_at(&mut environ, 0)?;
-        if length < environ.len() {
+        if length < environ.len() || length >= MOST {
             environ.truncate(length);
             return Ok(environ);
         }
@@ -95,11 +103,11 @@ fn of_one_program(pid: i32) -> io::Result<Vec<u8>> {
 }
 
 /// Where its environment begins and ends in its memory: 0 in the middle of an `execve`. `None`: it can have none.
-fn place(process: &Process) -> io::Result<Option<(u64, u64)>> {
+fn place(process: &Process, dir: &Path) -> io::Result<Option<(u64, u64)>> {
     if process.has_no_memory() {
         return Ok(None);
     }
-    match fs::read(format!("/proc/{}/stat", process.id.pid)) {
+    match fs::read(dir.join("stat")) {
         Ok(stat) => Ok(place_in(&String::from_utf8_lossy(&stat))),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
@@ -125,7 +133,7 @@ mod tests {
 
     fn marks(child: &Child) -> io::Result<Marks> {
         let pid = i32::try_from(child.id()).unwrap();
-        Marks::read(&Process::read(pid)?.unwrap())
+        Marks::read(&Process::read(pid)?.unwrap(), Instant::now() + Duration::from_secs(5))
     }
 
     #[test]
@@ -147,11 +155,35 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_no_longer_than_ours_are() {
+        let environ = [SESSION_MARK, EXEC_MARK].map(|name| format!("{name}={}", "7".repeat(VALUE + 1))).join("\0");
+        let read = Marks::parse(environ.as_bytes());
+        assert!(read.session.is_none() && read.exec.is_none());
+    }
+
+    /// A server's threads go on when the first has ended.
+    #[test]
+    fn a_process_is_there_as_long_as_one_of_its_threads_is() {
+        let script =
+            "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nctypes.CDLL(None).pthread_exit(None)";
+        let mut child = Command::new("/usr/bin/python3").args(["-c", script]).env(EXEC_MARK, "7.run").spawn().unwrap();
+        let stat = format!("/proc/{}/stat", child.id());
+        let begun = Instant::now();
+        while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+            assert!(begun.elapsed() < Duration::from_secs(30), "its first thread ends");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(marks(&child).unwrap().exec.as_deref(), Some("7.run"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn a_process_without_an_environment_has_no_marks_and_is_not_waited_for() {
         let mut child = Command::new("sleep").arg("30").env_clear().spawn().unwrap();
         let before = Instant::now();
         let read = marks(&child).unwrap();
-        assert!(before.elapsed() < Duration::from_secs(5) && read.session.is_none() && read.exec.is_none() && !read.serve);
+        assert!(before.elapsed() < Duration::from_secs(4) && read.session.is_none() && read.exec.is_none() && !read.serve);
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -6,6 +6,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
 use alpine_api::SessionId;
@@ -16,6 +17,8 @@ use super::marks::Marks;
 
 /// As whom a container is kept alive: no session's user.
 pub(super) const KEEPER: u32 = 65_534;
+/// How long all that is in the middle of an `execve` is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Of a process's flags.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 const EXITING: u64 = 0x0000_0004;
@@ -72,6 +75,8 @@ pub(super) struct Process {
     /// Bubblewrap's own: the first process of a sandbox and the one that waits for it. They end by
     /// themselves once what they hold has ended.
     pub keeper: bool,
+    /// Its first thread, which /proc shows as it.
+    first_ended: bool,
     /// A thread of the kernel's.
     kernel: bool,
     /// The last of its threads is between its end and being a zombie. On a busy machine that takes a while; the first process of a
@@ -95,12 +100,14 @@ impl Process {
         // The name, in parentheses, may hold anything.
         let (name, fields) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-        if matches!(*fields.first()?, "Z" | "X" | "x") {
-            return None;
-        }
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace);
         let namespaces: Vec<&str> = line("NSpid:").map(Iterator::collect).unwrap_or_default();
         let (flags, threads) = (fields.get(6)?.parse::<u64>().ok()?, fields.get(17)?.parse().ok()?);
+        // Its first thread may have ended, and others run on.
+        let first_ended = matches!(*fields.first()?, "Z" | "X" | "x");
+        if first_ended && threads <= 1 {
+            return None;
+        }
         Some(Self {
             id: Started { pid, start: fields.get(19)?.parse().ok()? },
             parent: fields.get(1)?.parse().ok()?,
@@ -109,6 +116,7 @@ impl Process {
             uid: line("Uid:")?.next()?.parse().ok()?,
             init: namespaces.len() > 1 && namespaces.last() == Some(&"1"),
             keeper: name.ends_with("(bwrap"),
+            first_ended,
             kernel: flags & KERNEL_THREAD != 0,
             exiting: flags & EXITING != 0 && threads <= 1,
         })
@@ -117,6 +125,14 @@ impl Process {
     /// Nothing of a program's: no environment either.
     pub const fn has_no_memory(&self) -> bool {
         self.kernel || self.exiting
+    }
+
+    /// Where /proc shows its memory: of a thread that has not ended.
+    pub fn living(&self) -> PathBuf {
+        let own = PathBuf::from(format!("/proc/{}", self.id.pid));
+        let lives = |task: &PathBuf| fs::read_to_string(task.join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        let task = || fs::read_dir(own.join("task")).ok()?.flatten().map(|entry| entry.path()).find(lives);
+        if self.first_ended { task().unwrap_or(own) } else { own }
     }
 
     /// Only asked of a session's candidates: it is a link to read for each.
@@ -189,10 +205,10 @@ struct Details {
 }
 
 impl Details {
-    fn marks(&self, process: &Process) -> io::Result<&Marks> {
+    fn marks(&self, process: &Process, deadline: Instant) -> io::Result<&Marks> {
         match self.marks.get() {
             Some(marks) => Ok(marks),
-            None => Marks::read(process).map(|read| self.marks.get_or_init(|| read)),
+            None => Marks::read(process, deadline).map(|read| self.marks.get_or_init(|| read)),
         }
     }
 }
@@ -219,8 +235,15 @@ impl Table {
         self.all.iter().filter(move |process| process.parent == pid)
     }
 
-    /// A session's processes: those that carry its mark, run as its user, or belong to such a one.
+    /// A session's processes: those that carry its mark, run as its user, or belong to such a one. Waits for those that are in the
+    /// middle of an `execve`.
     pub fn of(&self, owner: Owner, which: &Which) -> io::Result<Vec<Process>> {
+        self.of_within(PATIENCE, owner, which)
+    }
+
+    /// The same, waiting for so long at most, for all of them together.
+    pub fn of_within(&self, patience: Duration, owner: Owner, which: &Which) -> io::Result<Vec<Process>> {
+        let deadline = Instant::now() + patience;
         let session = owner.session.to_string();
         let server = rustix::process::geteuid().as_raw();
         let whole = matches!(which, Which::All | Which::Guests);
@@ -230,9 +253,13 @@ impl Table {
             if process.uid != server && !owner.user.may_be(process.uid) {
                 continue;
             }
-            let marks = details.marks(process)?;
             // One that is known by its user may say what it likes as well.
             let certain = owner.user == User::Own(process.uid);
+            if certain && whole {
+                seeds.push(*process);
+                continue;
+            }
+            let marks = details.marks(process, deadline)?;
             let belongs = (certain || marks.session.as_deref() == Some(session.as_str()))
                 && match which {
                     Which::All | Which::Guests => true,
