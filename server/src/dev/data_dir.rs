@@ -5,6 +5,8 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -15,6 +17,9 @@ use super::{account, error::DevError, files};
 const VERSION: u32 = 1;
 /// What may be there before the version is: made by `deploy/try.sh`, by `serve`, or by a start that was cut off.
 const BEFORE_VERSION: [&str; 6] = ["dev.lock", "tools", "try", "sandboxes", "git-ca-bundle.pem", "lost+found"];
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held for as long as the server runs; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -112,7 +117,15 @@ fn lock(path: &Path) -> Result<File, DevError> {
     let denied = |source| DevError::DataDirNotWritable { path: path.to_owned(), source };
     let file_path = path.join("dev.lock");
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file_path).map_err(denied)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    // A program that whoever had it has just begun holds it too, until it is that program.
+    let patience = Instant::now() + PATIENCE;
+    let locked = loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < patience => thread::sleep(PAUSE),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut content = String::new();
