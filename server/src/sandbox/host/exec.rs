@@ -26,7 +26,7 @@ use super::{
     processes::{Owner, Which},
     stop,
     tables::Tables,
-    walls::{Begun, Place, Waiting, Walls},
+    walls::{Asked, Begun, Place, Waiting, Walls},
 };
 use crate::sandbox::{Command, Exit, Output, ProviderError};
 
@@ -114,7 +114,8 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
     drop(fence.hold(Act::Run)?);
     let (session, owner) = (meta.label.session, inner.owner_of(&meta));
     if !inner.cleared.is(session, fence.value()) {
-        inner.walls.revoke(sandbox, None);
+        // The served program may be on its way too: it stays.
+        inner.walls.revoke(sandbox, Asked::Commands);
         stop::end(&inner.tables, owner, &Which::Execs(fence.value()))?;
         inner.cleared.note(session, fence.value());
     }
@@ -153,7 +154,7 @@ async fn finish(mut waiting: Box<dyn Waiting>, mut guard: Guard, ended: &Cancell
     let cleaned = blocking(move || stop::end(&tables, owner, &which)).await;
     guard.armed = cleaned.is_err();
     if !guard.armed {
-        guard.walls.revoke(&guard.sandbox, Some(&guard.run));
+        guard.walls.revoke(&guard.sandbox, Asked::Run(&guard.run));
     }
     ended.cancel();
     cleaned.and(waited)?;
@@ -213,7 +214,7 @@ impl Drop for Guard {
             return;
         }
         self.cleared.forget(self.owner.session);
-        self.walls.revoke(&self.sandbox, Some(&self.run));
+        self.walls.revoke(&self.sandbox, Asked::Run(&self.run));
         if let Some(pid) = self.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
             let _ = rustix::process::kill_process(pid, Signal::KILL);

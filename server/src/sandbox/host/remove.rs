@@ -19,6 +19,7 @@ use super::{
     layout::Sandbox,
     processes::Which,
     stop,
+    walls::Asked,
 };
 use crate::sandbox::{ProviderError, Status};
 
@@ -42,7 +43,7 @@ fn turn(inner: &Inner, session: SessionId, fence: i64) -> Result<bool, ProviderE
     let files = || failed(format!("removing the files of {session}"));
     let held = fence.hold(Act::Destroy)?;
     // A bomb of processes goes off faster than a list of them is read.
-    inner.walls.revoke(&Sandbox::of(&inner.root, session), None);
+    inner.walls.revoke(&Sandbox::of(&inner.root, session), Asked::All);
     inner.walls.kill(session);
     stop::end(&inner.tables, inner.owner(session)?, &Which::All)?;
     inner.walls.raze(session)?;

@@ -11,7 +11,7 @@ use super::{
     slots::Slots,
     sockets, stop,
     tables::READING,
-    walls::{Place, Program},
+    walls::{Asked, Place, Program},
 };
 use crate::sandbox::{Command, Endpoint, ProviderError};
 
@@ -36,7 +36,7 @@ pub(super) fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, command: &C
         return Ok(served.endpoint());
     }
     // What a dead program left behind, or what was started and never recorded.
-    inner.walls.revoke(sandbox, None);
+    inner.walls.revoke(sandbox, Asked::All);
     stop::end(&inner.tables, inner.owner_of(&meta), &Which::Served)?;
     let slots = Slots::new(sandbox.dir.parent().unwrap_or(&inner.root)).map_err(io("opening the slots"))?;
     let port = slots.free_port(meta.slot).ok_or_else(|| transient("every port of the session is taken by others".to_owned()))?;

@@ -15,6 +15,7 @@ use super::{
     layout::Sandbox,
     processes::{Owner, Process, Which},
     tables::{READING, Tables},
+    walls::Asked,
 };
 use crate::sandbox::ProviderError;
 
@@ -71,7 +72,7 @@ pub(super) async fn gracefully(
         let (asked, place, fence) = (Arc::clone(inner), sandbox.clone(), fence.clone());
         let ask = move || {
             let _held = fence.hold(Act::Stop)?;
-            asked.walls.revoke(&place, None);
+            asked.walls.revoke(&place, Asked::All);
             for process in find(&asked.tables, owner, &Which::Guests)?.iter().filter(|process| !process.keeper) {
                 process.id.signal(Signal::TERM);
             }
@@ -93,7 +94,7 @@ pub(super) async fn gracefully(
     let inner = Arc::clone(inner);
     let kill = move || {
         let _held = fence.hold(Act::Stop)?;
-        inner.walls.revoke(&sandbox, None);
+        inner.walls.revoke(&sandbox, Asked::All);
         end(&inner.tables, owner, &Which::All)
     };
     blocking(kill).await

@@ -54,8 +54,8 @@ pub(super) trait Walls: fmt::Debug + Send + Sync {
     /// Ready for a process. What is there already and is this very sandbox's stays.
     fn raise(&self, place: Place<'_>) -> Result<(), ProviderError>;
 
-    /// What was asked for and has not begun does not begin any more: one run, or all. Before what runs is looked for.
-    fn revoke(&self, sandbox: &Sandbox, run: Option<&str>);
+    /// What was asked for and has not begun does not begin any more. Before what runs is looked for.
+    fn revoke(&self, sandbox: &Sandbox, what: Asked<'_>);
 
     /// With a pipe to its input, or none. Its mark as a command is `run`. `None`: there is no such program.
     fn begin(&self, place: Place<'_>, command: &Command, stdin: bool, run: &str) -> Result<Option<Begun>, ProviderError>;
@@ -115,6 +115,15 @@ pub(super) trait Waiting: Send {
 
     /// How, once it has.
     async fn exit(&mut self) -> Result<Exit, ProviderError>;
+}
+
+/// What somebody was asked to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked<'a> {
+    All,
+    Commands,
+    /// One command's run.
+    Run(&'a str),
 }
 
 /// A program that was started to serve.

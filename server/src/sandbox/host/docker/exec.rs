@@ -22,6 +22,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal},
 };
 use tokio::{io::unix::AsyncFd, runtime::Handle};
+use uuid::Uuid;
 
 use super::{
     super::{
@@ -31,7 +32,7 @@ use super::{
         marks::{EXEC_MARK, SESSION_MARK},
         processes::Started,
         tables::Tables,
-        walls::{Begun, Marks, Place, Program, Waiting},
+        walls::{Asked, Begun, Marks, Place, Program, Waiting},
     },
     Containers, GUEST_LOG, PAUSE,
     container::user,
@@ -51,8 +52,8 @@ pub(super) const GUEST_GO: &str = "/run/alpine/go";
 const RUN: &str = "exec \"$@\"";
 /// What may not begin ends with this.
 const REVOKED: i32 = 125;
-/// As which program a served one begins.
-const SERVE: &str = "serve";
+/// How the name of a served program's permission begins; a command's begins with its fence.
+const SERVE: &str = "serve.";
 
 /// One may begin.
 fn permit(sandbox: &Sandbox, run: &str) -> Result<(), ProviderError> {
@@ -60,8 +61,12 @@ fn permit(sandbox: &Sandbox, run: &str) -> Result<(), ProviderError> {
 }
 
 /// None of these begins any more.
-pub(super) fn revoke(sandbox: &Sandbox, run: Option<&str>) {
-    let of = |name: &str| run.is_none_or(|run| run == name);
+pub(super) fn revoke(sandbox: &Sandbox, what: Asked<'_>) {
+    let of = |name: &str| match what {
+        Asked::All => true,
+        Asked::Commands => !name.starts_with(SERVE),
+        Asked::Run(run) => run == name,
+    };
     for entry in fs::read_dir(sandbox.go()).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(of) {
             let _ = fs::remove_file(entry.path());
@@ -103,8 +108,10 @@ impl Containers {
     /// The exec of the program that serves.
     pub fn detached(&self, place: Place<'_>, command: &Command, marks: Marks<'_>) -> Result<String, ProviderError> {
         let script = format!("exec \"$@\" >>{GUEST_LOG} 2>&1 </dev/null");
-        let config = self.config(place, command, (SERVE, &script), marks)?;
-        permit(place.sandbox, SERVE)?;
+        // A name of its own: what an earlier one is still being asked for must not begin with this one's permission.
+        let run = format!("{SERVE}{}", Uuid::now_v7().simple());
+        let config = self.config(place, command, (&run, &script), marks)?;
+        permit(place.sandbox, &run)?;
         let exec = self.create_exec(place, config)?;
         let options = StartExecOptions { detach: true, ..StartExecOptions::default() };
         self.call("starting the served program", self.api.start_exec(&exec, Some(options)))?;

@@ -31,7 +31,7 @@ use super::{
     layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE, Sandbox, replace},
     settings::{DockerSettings, check_visible},
     slots::Label,
-    walls::{Begun, Kind, Marks, Place, Program, Walls},
+    walls::{Asked, Begun, Kind, Marks, Place, Program, Walls},
 };
 use crate::sandbox::{Command, ProviderError};
 
@@ -144,8 +144,8 @@ impl Walls for Containers {
         self.ready(place).map(drop)
     }
 
-    fn revoke(&self, sandbox: &Sandbox, run: Option<&str>) {
-        exec::revoke(sandbox, run);
+    fn revoke(&self, sandbox: &Sandbox, what: Asked<'_>) {
+        exec::revoke(sandbox, what);
     }
 
     fn begin(&self, place: Place<'_>, command: &Command, stdin: bool, run: &str) -> Result<Option<Begun>, ProviderError> {

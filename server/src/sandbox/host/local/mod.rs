@@ -22,7 +22,7 @@ use super::{
     marks::EXEC_MARK,
     settings::Settings,
     slots::Label,
-    walls::{Begun, Kind, Marks, Place, Program, Walls},
+    walls::{Asked, Begun, Kind, Marks, Place, Program, Walls},
 };
 use crate::sandbox::{Command, ProviderError};
 
@@ -72,7 +72,7 @@ impl Walls for Local {
     }
 
     /// What was asked for has begun.
-    fn revoke(&self, _: &Sandbox, _: Option<&str>) {}
+    fn revoke(&self, _: &Sandbox, _: Asked<'_>) {}
 
     fn begin(&self, place: Place<'_>, command: &Command, stdin: bool, run: &str) -> Result<Option<Begun>, ProviderError> {
         let process = self.process(place, command, &[(EXEC_MARK, run)])?;

@@ -50,6 +50,22 @@ async fn a_container_has_no_privilege_and_a_root_that_nobody_writes_to() {
     assert!(status.contains("cannot access '/var/run/docker.sock'"), "{status}");
 }
 
+/// Docker says that it has begun a program before the program looks whether it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_is_served_although_a_command_comes_right_after_it() {
+    let Some(world) = worlds() else { return };
+    for _ in 0..6 {
+        let handle = world.session().await;
+        let serve = argv(&["python3", "-m", "http.server", "$PORT", "--bind", "$HOST"]);
+        world.provider.serve(&handle, FENCE, serve).await.unwrap();
+        // As after a restart of the server, it knows of no command before.
+        assert_eq!(run(&world.again(), &handle, sh("true")).await.0, Exit::Code(0));
+        let serves = async || matches!(world.provider.inspect(handle.session).await.unwrap(), Status::Serving { listening: true, .. });
+        eventually("it is served", serves).await;
+        world.provider.destroy(handle.session, FENCE).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_this_host_and_of_its_neighbours_a_session_reaches_nothing() {
     let Some(world) = worlds() else { return };
