@@ -119,6 +119,14 @@ async fn an_up_begins_with_its_claim_and_never_twice() {
 }
 
 #[tokio::test]
+async fn what_begins_with_one_claim_begins_at_one_time() {
+    let queue = Queue::of(5).await;
+    assert_eq!(queue.claim("one", 5, false).await.len(), 5);
+    let times: i64 = queue.db.one("SELECT count(DISTINCT at) FROM transitions WHERE to_state = 'provisioning'").await;
+    assert_eq!(times, 1);
+}
+
+#[tokio::test]
 async fn one_that_must_not_begin_fails_by_itself() {
     let queue = Queue::of(3).await;
     // As no program writes it: an event of tomorrow.

@@ -163,12 +163,13 @@ impl Ledger {
                 FOR UPDATE OF l, o SKIP LOCKED
             ), free AS (
                 SELECT * FROM begun UNION ALL SELECT * FROM queued
+            ), moment AS MATERIALIZED (
+                -- Read with all leases locked, and one for all: it is not before anything that is on record of the sessions.
+                SELECT CASE WHEN count(*) >= 0 THEN clock_timestamp() END AS at FROM free
             ), lease AS (
                 UPDATE leases l SET fence = l.fence + 1, owner = $1, until = clock_timestamp() + make_interval(secs => $3)
-                FROM free WHERE l.tenant_id = free.tenant_id AND l.session_id = free.session_id
-                RETURNING l.tenant_id, l.session_id, l.fence, free.operation_id, free.adopted, free.due_at, free.begins,
-                    -- Read with the lease locked: it is not before anything that is on record of the session.
-                    clock_timestamp() AS at
+                FROM free, moment WHERE l.tenant_id = free.tenant_id AND l.session_id = free.session_id
+                RETURNING l.tenant_id, l.session_id, l.fence, free.operation_id, free.adopted, free.due_at, free.begins, moment.at
             ), session AS (
                 UPDATE sessions s SET
                     state = $7, updated_at = lease.at, transition_seq = transition_seq + 1,
