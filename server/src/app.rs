@@ -25,7 +25,7 @@ use crate::{
     lifecycle::Engine,
     metrics::Metrics,
     sandbox::Observed,
-    shutdown,
+    shutdown::{self, Stop},
     worker::Worker,
 };
 
@@ -38,6 +38,9 @@ pub use restored::{after_restore, verify_ledger};
 
 /// After all is drained and handed over: leases are given back and connections closed, if the database answers.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+/// For `dev` to have its PostgreSQL started and be able to end it again, when it was asked to stop before that; a download takes
+/// longer, and is given up.
+const STARTING: Duration = Duration::from_secs(10);
 
 /// A control plane, decided in every detail.
 struct Plan {
@@ -72,6 +75,8 @@ struct Work {
 }
 
 pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), AppError> {
+    // Before all: a signal that comes while this starts would end it as if it had failed.
+    let stop = Stop::on_signals().map_err(AppError::Runtime)?;
     let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
     for said in surroundings.misspelt() {
         tracing::warn!("{said}");
@@ -90,7 +95,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings)?) },
         common: args.common,
     };
-    let outcome = run(plan, false).await;
+    let outcome = run(plan, false, &stop).await;
     flush(guard).await;
     outcome
 }
@@ -114,6 +119,7 @@ fn work(args: &ServeArgs, surroundings: &Surroundings) -> Result<Work, AppError>
 }
 
 pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppError> {
+    let stop = Stop::on_signals().map_err(AppError::Runtime)?;
     let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
     let settings = dev::DevSettings {
         data_dir: args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings)),
@@ -124,11 +130,14 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
         path: surroundings.path.clone(),
         need_opencode: args.common.sandbox.sandbox_serve.is_none(),
     };
-    let environment = dev::prepare(settings).await?;
+    let environment = tokio::select! {
+        prepared = dev::prepare(settings) => prepared?,
+        () = given_up(&stop) => return Ok(()),
+    };
     let outcome = match dev_plan(args, &surroundings, &environment) {
         Ok(plan) => {
             tracing::info!(url = environment.server_url, data = %environment.data_dir.path().display(), "the CLI's profile `dev` leads here");
-            run(plan, true).await
+            run(plan, true, &stop).await
         }
         Err(error) => Err(error),
     };
@@ -137,6 +146,18 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
     }
     flush(guard).await;
     outcome
+}
+
+/// Until it is no longer worth waiting for the start of what has been asked to stop.
+async fn given_up(stop: &Stop) {
+    let late = async {
+        stop.soft.cancelled().await;
+        tokio::time::sleep(STARTING).await;
+    };
+    tokio::select! {
+        () = late => {}
+        () = stop.hard.cancelled() => {}
+    }
 }
 
 /// The last traces may find no receiver; that is not how the program ended.
@@ -233,9 +254,8 @@ fn pool_settings(args: &DatabaseArgs, role: RoleArg) -> PoolSettings {
     }
 }
 
-async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
-    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-    let signals = tokio::spawn(shutdown::on_signals(soft.clone(), hard.clone()));
+async fn run(plan: Plan, migrate: bool, stop: &Stop) -> Result<(), AppError> {
+    let Stop { soft, hard, .. } = stop;
     let bound = tokio::spawn(shutdown::within(plan.longest_end(), soft.clone(), hard.clone()));
     let work = async {
         if migrate {
@@ -247,7 +267,6 @@ async fn run(plan: Plan, migrate: bool) -> Result<(), AppError> {
         outcome = work => outcome,
         () = hard.cancelled() => Ok(()),
     };
-    signals.abort();
     bound.abort();
     outcome
 }

@@ -131,9 +131,20 @@ impl Server {
         }
     }
 
-    /// SIGTERM, and nothing waited for.
+    /// SIGTERM, as soon as it would not end the process by itself: what has not come to its first line can answer for nothing.
     pub fn ask_to_end(&self) {
+        let begun = Instant::now();
+        while !self.catches_terminate() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.signal(Signal::TERM);
+    }
+
+    fn catches_terminate(&self) -> bool {
+        let status = self.pid().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok()).unwrap_or_default();
+        let caught =
+            status.lines().find_map(|line| line.strip_prefix("SigCgt:")).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask >> (Signal::TERM.as_raw() - 1) & 1 == 1)
     }
 
     /// How the process ended, if it did since it was started; it can then be started again.
@@ -156,6 +167,10 @@ impl Server {
             Some(value) => self.env.insert(name.to_owned(), value),
             None => self.env.remove(name),
         };
+    }
+
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str)
     }
 
     /// Whether SIGSTOP has reached it.

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use alpine_tests::{World, cli::text, sandboxes};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// Leaves a mark when it is done, and takes its time.
@@ -98,4 +99,29 @@ async fn an_up_goes_on_when_the_server_is_killed_while_it_clones_whatever_locks_
     let up = waiting.await.unwrap().ok();
     assert_eq!((&up["state"], up["target_commit_sha"].as_str()), (&"ready".into(), Some(commit.as_str())));
     assert_eq!(std::fs::read_to_string(world.workspace(&session).join("README.md")).unwrap(), "hello\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_told_to_end_while_it_starts_ends_well() {
+    let mut world = World::start().await;
+    world.server.terminate().await;
+    // Its keys are read at the start, and here not before they are written.
+    let keys = std::path::PathBuf::from(world.server.setting("ALPINE_JWT_KEY_FILE").unwrap());
+    let key = std::fs::read(&keys).unwrap();
+    std::fs::remove_file(&keys).unwrap();
+    mknodat(CWD, &keys, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    world.server.spawn();
+    let opened = tokio::task::spawn_blocking({
+        let keys = keys.clone();
+        move || std::fs::OpenOptions::new().write(true).open(keys).unwrap()
+    });
+    let mut starting = tokio::time::timeout(LIMIT, opened).await.expect("the server reads its keys").unwrap();
+    world.server.ask_to_end();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    starting.write_all(&key).unwrap();
+    drop(starting);
+    let status = world.server.ended().await;
+    assert!(status.success(), "{status}");
+    let log = world.server.log_text();
+    assert!(log.matches("stopping").count() >= 2, "told so, as a server that has started is: {log}");
 }
