@@ -41,7 +41,7 @@ fn up(key: &str) -> NewUp {
         public: true,
         repo_token: None,
         asked_lifetime: None,
-        max_lifetime: Ok(None),
+        admitted: Ok(None),
         traceparent: None,
     }
 }

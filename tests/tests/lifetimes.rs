@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use alpine_tests::{World, api::Reply, cli::text};
+use alpine_tests::{World, api::Reply, cli::text, server::Server};
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -91,13 +91,17 @@ async fn a_lifetime_is_part_of_what_makes_two_requests_the_same() {
     // Accepted when more could be had, its answer lost.
     let hour = up(&["--client-request-id", "hour", "--max-lifetime", "60m"]).await.ok();
     let stricter = world.another_server(&[("ALPINE_SESSION_LIFETIME_MAX_SECONDS", "600")]).await;
+    let closed = world.another_server(&[("ALPINE_GIT_DENY_HOSTS", "github.com")]).await;
     let body = json!({ "repo_url": alpine_tests::REPO, "branch": "main", "max_lifetime_seconds": 3600 });
-    let again = |key: &str| {
-        let api = world.api_at(&stricter.base(), "ann");
+    let again = |server: &Server, key: &str| {
+        let api = world.api_at(&server.base(), "ann");
         alpine_tests::api::send(api.request(Method::POST, "/v1/sessions").header("idempotency-key", key).json(&body))
     };
-    assert_eq!(again("hour").await.expect(200)["session_id"], hour["session_id"], "a key that has its answer answers");
-    again("another").await.expect(422);
+    for server in [&stricter, &closed] {
+        assert_eq!(again(server, "hour").await.expect(200)["session_id"], hour["session_id"], "a key that has its answer answers");
+    }
+    again(&stricter, "another").await.expect(422);
+    assert_eq!(again(&closed, "another").await.body["error_code"], "ERR_INVALID_REPO_URL");
     let bounded = up(&[]).await.ok();
     let shown = world.status("ann", &text(&bounded, "session_id")).await.ok();
     let ready: DateTime<Utc> = text(&shown, "ready_at").parse().unwrap();

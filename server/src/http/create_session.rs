@@ -72,21 +72,21 @@ fn not_over(operation: Operation) -> Result<Operation, Fault> {
     Ok(operation)
 }
 
-/// Checked in this order, which is part of the contract: branch, URL, credentials. Whether any are stored is the ledger's to say.
+/// Checked in this order, which is part of the contract: branch, URL, credentials. Whether any are stored is the ledger's to say, and
+/// whether the key has an answer that what is not allowed any more takes nothing from.
 fn new_up(hosts: &HostPolicy, settings: &Settings, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
     let branch: Branch = body.branch.parse().map_err(Fault::from)?;
     let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
-    hosts.judge(&repo_url)?;
     let token = repo_token(body.repo_token)?;
     if token.is_some() && !settings.takes_secrets {
         return Err(Fault::PlainHttp.into());
     }
     let asked_lifetime = extend_session::checked(body.max_lifetime_seconds)?;
-    let max_lifetime = settings.lifetimes.of_new(asked_lifetime);
+    let admitted = hosts.judge(&repo_url).and_then(|_| Ok(settings.lifetimes.of_new(asked_lifetime)?));
     // A token that will not be used is not kept.
     let repo_token = token.filter(|_| !body.public && repo_url.scheme() == Scheme::Https);
     let traceparent = telemetry::current_traceparent();
-    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, asked_lifetime, max_lifetime, traceparent })
+    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, asked_lifetime, admitted, traceparent })
 }
 
 /// A blank token is none.
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(fault(up("http://bad", "", false, None)), Fault::BranchRequired);
         assert_eq!(fault(up("http://bad", "a..b", false, None)), Fault::InvalidBranch);
         assert!(matches!(fault(up("http://bad", "main", false, None)), Fault::InvalidRepoUrl(_)));
-        assert_eq!(fault(up("https://10.0.0.1/r", "main", false, None)), Fault::HostPrivate);
+        assert_eq!(up("https://10.0.0.1/r", "main", false, None).unwrap().admitted, Err(Fault::HostPrivate));
     }
 
     #[test]

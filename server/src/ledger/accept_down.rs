@@ -4,7 +4,7 @@ use alpine_api::{AuditOutcome, Operation, OperationId, OperationKind, SessionId,
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgTransaction};
 
-use super::{Error, Ledger, TenantLedger, audit::Deed, scope::in_tenant, views};
+use super::{Error, Ledger, TenantLedger, audit::Deed, views};
 use crate::domain::{
     Fault,
     down::{Decision, Known, Situation, decide},
@@ -44,8 +44,7 @@ pub(super) struct Begin<'a> {
     pub actor: &'a str,
     pub reason: Option<&'a str>,
     pub traceparent: Option<&'a str>,
-    /// The time of everything that begins here, read when the lease was locked: the transaction's own is older
-    /// if it had to wait, and what it waited for would seem to come after it.
+    /// The time of everything that begins here, read when the session was locked.
     pub at: DateTime<Utc>,
 }
 
@@ -60,7 +59,7 @@ impl TenantLedger {
     #[tracing::instrument(level = "debug", name = "ledger.accept_down", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "accept_down"))]
     pub async fn accept_down(&self, down: NewDown) -> Result<DownAnswer, Error> {
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
-        let found = self.lock_session(&mut tx, down.session).await?;
+        let found = self.situation(&mut tx, down.session).await?;
         let access = down.caller.access(&found.owner);
         let verdict = match access {
             Access::Denied => Err(Fault::NotOwner),
@@ -119,31 +118,18 @@ impl TenantLedger {
         }
     }
 
-    /// Lock the lease, then read what the decision needs.
-    async fn lock_session(&self, tx: &mut PgTransaction<'_>, session: SessionId) -> Result<Found, Error> {
-        let (tenant, id) = (self.tenant.as_str(), session.uuid());
-        // The transaction's first statement says for whom it is.
-        in_tenant!(query_scalar("SELECT fence FROM leases WHERE tenant_id = tenant.id AND session_id = $2 FOR UPDATE"), tenant, id)
-            .fetch_optional(&mut **tx)
-            .await?
-            .ok_or(Fault::SessionNotFound)?;
-        let row = sqlx::query!(
-            r#"SELECT principal_id, state, persist_attempt, operation_id, clock_timestamp() AS "at!"
-               FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE"#,
-            tenant,
-            id
-        )
-        .fetch_one(&mut **tx)
-        .await?;
+    /// Locked, with what the decision needs.
+    async fn situation(&self, tx: &mut PgTransaction<'_>, session: SessionId) -> Result<Found, Error> {
+        let locked = self.lock_session(tx, session).await?;
         let known = self.known_operations(tx, session).await?;
         let situation = Situation {
-            state: views::read(&row.state)?,
-            persist_attempt: row.persist_attempt,
+            state: locked.state,
+            persist_attempt: locked.persist_attempt,
             live: known.iter().find(|op| !op.status.is_terminal()).copied(),
             last_down: known.iter().rfind(|op| op.kind == OperationKind::Down).copied(),
-            latest: OperationId::from_uuid(row.operation_id),
+            latest: locked.operation,
         };
-        Ok(Found { owner: row.principal_id, situation, at: row.at })
+        Ok(Found { owner: locked.owner, situation, at: locked.at })
     }
 
     /// The live operation and the latest `down`, oldest first.

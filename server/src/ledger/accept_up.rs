@@ -9,7 +9,6 @@ use super::{Error, TenantLedger, scope::in_tenant, seal::Place, views::Operation
 use crate::domain::{
     Fault,
     idempotency::{self, Earlier, IdempotencyKey, Replay},
-    lifetime::TooLong,
     operation::Phase,
     principal::Principal,
     repo::{Branch, RepoUrl, Scheme},
@@ -26,8 +25,9 @@ pub struct NewUp {
     pub repo_token: Option<SecretString>,
     /// In seconds, if it was asked for.
     pub asked_lifetime: Option<i32>,
-    /// In seconds; `None`: without an end. More than may be had is refused unless the key has its answer already.
-    pub max_lifetime: Result<Option<i32>, TooLong>,
+    /// For how many seconds it would be ready; `None`: without an end. What the operator does not allow is refused unless the key has
+    /// its answer already: that stays, whatever has been allowed since.
+    pub admitted: Result<Option<i32>, Fault>,
     pub traceparent: Option<String>,
 }
 
@@ -63,11 +63,11 @@ impl TenantLedger {
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
         let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public, up.asked_lifetime);
         let known = self.ledger.seen.note(&self.tenant, &up.principal.id, &up.key);
-        let earlier = if known || up.max_lifetime.is_err() { self.first(&up).await? } else { None };
+        let earlier = if known || up.admitted.is_err() { self.first(&up).await? } else { None };
         if let Some((row, stored)) = earlier {
             return replayed(row.try_into()?, stored, &fingerprint);
         }
-        let lifetime = up.max_lifetime.map_err(Fault::from)?;
+        let lifetime = up.admitted.clone()?;
         let (session, operation) = (SessionId::generate(), OperationId::generate());
         loop {
             let inserted = self.insert_up(&up, lifetime, &fingerprint, session, operation).await?;

@@ -2,7 +2,7 @@
 
 use alpine_api::{AuditOutcome, Session, SessionId, SessionState};
 
-use super::{Error, TenantLedger, audit::Deed, scope::in_tenant, views};
+use super::{Error, TenantLedger, audit::Deed};
 use crate::domain::{
     Fault,
     lifetime::LifetimePolicy,
@@ -16,31 +16,18 @@ impl TenantLedger {
     pub async fn extend(&self, by: &Caller, id: SessionId, asked: Option<i32>, policy: LifetimePolicy) -> Result<Session, Error> {
         let (tenant, session) = (self.tenant.as_str(), id.uuid());
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
-        // The lease before the session, as everybody does: a claim passes a locked lease by, and would wait for a session.
-        in_tenant!(query_scalar("SELECT fence FROM leases WHERE tenant_id = tenant.id AND session_id = $2 FOR UPDATE"), tenant, session)
-            .fetch_optional(&mut *tx)
-            .await?
-            .ok_or(Fault::SessionNotFound)?;
-        let row = sqlx::query!(
-            r#"SELECT principal_id, state, max_lifetime_seconds, clock_timestamp() AS "at!"
-               FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE"#,
-            tenant,
-            session
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        let access = by.access(&row.principal_id);
-        let state: SessionState = views::read(&row.state)?;
-        let verdict: Result<Option<i32>, Fault> = match (access, state) {
+        let found = self.lock_session(&mut tx, id).await?;
+        let access = by.access(&found.owner);
+        let verdict: Result<Option<i32>, Fault> = match (access, found.state) {
             (Access::Denied, _) => Err(Fault::NotOwner),
-            (_, SessionState::Ready) => row.max_lifetime_seconds.map(|own| policy.of_extended(asked, own)).transpose().map_err(Fault::from),
+            (_, SessionState::Ready) => found.max_lifetime.map(|own| policy.of_extended(asked, own)).transpose().map_err(Fault::from),
             (_, state) => Err(Fault::NotReady { state }),
         };
         if access != Access::Own {
             let outcome = if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied };
             let (target, reason) = (id.to_string(), verdict.as_ref().ok().copied().flatten().map(|seconds| format!("for {seconds} s")));
-            let deed = Deed { session: Some(id), at: Some(row.at), ..Deed::on("session.extend", outcome, &target) };
-            let deed = Deed { reason: reason.as_deref(), ..deed.of(Some(&row.principal_id)) };
+            let deed = Deed { session: Some(id), at: Some(found.at), ..Deed::on("session.extend", outcome, &target) };
+            let deed = Deed { reason: reason.as_deref(), ..deed.of(Some(&found.owner)) };
             self.record_deed(&mut *tx, by, &deed).await?;
         }
         if let Ok(Some(seconds)) = verdict {
@@ -50,7 +37,7 @@ impl TenantLedger {
                 tenant,
                 session,
                 f64::from(seconds),
-                row.at
+                found.at
             )
             .execute(&mut *tx)
             .await?;

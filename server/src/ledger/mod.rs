@@ -20,6 +20,7 @@ mod hub;
 mod import;
 mod leases;
 mod list;
+mod locked;
 mod log;
 mod migrate;
 mod pool;

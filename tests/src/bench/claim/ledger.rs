@@ -67,7 +67,7 @@ pub async fn accept(ledger: &Ledger, key: &str) -> anyhow::Result<()> {
         public: true,
         repo_token: None,
         asked_lifetime: None,
-        max_lifetime: Ok(None),
+        admitted: Ok(None),
         traceparent: None,
     };
     match ledger.tenant(&tenant).accept_up(up).await? {
