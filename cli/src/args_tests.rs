@@ -291,7 +291,9 @@ fn the_help_texts() {
     command.clone().debug_assert();
     command.build();
     insta::assert_snapshot!("help", command.render_long_help());
-    for name in ["up", "down", "list", "status", "events", "login", "logout", "whoami", "token", "tenant", "audit", "import", "version"] {
+    for name in
+        ["up", "down", "classes", "list", "status", "events", "login", "logout", "whoami", "token", "tenant", "audit", "import", "version"]
+    {
         let help = command.find_subcommand_mut(name).unwrap().clone().term_width(100).render_long_help();
         insta::assert_snapshot!(format!("help_{name}"), help);
     }

@@ -11,7 +11,7 @@ mod trace;
 
 use std::time::Duration;
 
-use alpine_api::{DownSession, ExtendSession, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
+use alpine_api::{ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -136,6 +136,10 @@ impl Client {
     pub async fn events(&self, ui: &Ui, id: SessionId, after: i64, patience: Patience) -> Result<EventPage, ClientError> {
         let path = format!("v1/sessions/{id}/events");
         self.call(ui, patience, || self.request(Method::GET, &path, None).query(&[("after", after)])).await
+    }
+
+    pub async fn classes(&self, ui: &Ui) -> Result<ClassList, ClientError> {
+        self.call(ui, Patience::Ask, || self.request(Method::GET, "v1/classes", None)).await
     }
 
     pub async fn whoami(&self, ui: &Ui) -> Result<WhoAmI, ClientError> {

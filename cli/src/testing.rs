@@ -63,6 +63,7 @@ pub fn session() -> Session {
         opencode_url: operation().opencode_url,
         updated_at: at("2026-11-22T10:00:12.345678Z"),
         ready_at: operation().ready_at,
+        class: None,
         expires_at: None,
         stopped_at: None,
         persisted_at: None,

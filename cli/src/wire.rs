@@ -99,6 +99,7 @@ pub struct Session {
     pub opencode_url: Option<String>,
     pub updated_at: DateTime<Utc>,
     pub ready_at: Option<DateTime<Utc>>,
+    pub class: Option<String>,
     pub expires_at: Option<DateTime<Utc>>,
     pub stopped_at: Option<DateTime<Utc>>,
     pub persisted_at: Option<DateTime<Utc>>,

@@ -135,6 +135,12 @@ def kubernetes(checks, documents, targets, version):
             asked = container[probe]["httpGet"]
             checks.path(f"{where}, {probe}", asked["path"])
             checks.expect(asked["port"] == container["ports"][0]["name"], f"{where}, {probe}: no such port")
+        if env.get("ALPINE_ROLE") != "worker":
+            probe = container["readinessProbe"]
+            noticed = probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
+            delay = int(env.get("ALPINE_SHUTDOWN_DELAY_SECONDS", checks.defaults["ALPINE_SHUTDOWN_DELAY_SECONDS"]))
+            # docs/upgrades.md: what a load balancer has to do.
+            checks.expect(noticed < delay, f"{where}: that it is not ready is noticed after {noticed} s, it goes after {delay} s")
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         checks.grace(where, env, spec.get("terminationGracePeriodSeconds", 30), pause)
     connected(checks, documents, templates)

@@ -7,6 +7,7 @@
 mod access_token;
 mod audit;
 mod branch;
+mod class;
 mod credential;
 mod error_code;
 mod event;
@@ -28,6 +29,7 @@ mod whoami;
 pub use access_token::{CreateToken, CreatedToken, Token, TokenPage};
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use branch::{Branch, BranchError};
+pub use class::{Class, ClassList};
 pub use credential::{Credential, CredentialKind, CredentialList, CredentialOwner, SetCredential};
 pub use error_code::ErrorCode;
 pub use event::{Event, EventKind, EventPage, LogChunk, LogPage, LogSource, Transition};

@@ -30,6 +30,10 @@ pub struct UpSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 60, maximum = 31_536_000)]
     pub max_lifetime_seconds: Option<i32>,
+    /// What the session is made in, of `GET /v1/classes`. Without it: the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 32, pattern = "^[a-z][a-z0-9-]*$", examples("standard"))]
+    pub class: Option<String>,
 }
 
 impl std::fmt::Debug for UpSession {
@@ -88,6 +92,9 @@ pub struct Session {
     pub updated_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<DateTime<Utc>>,
+    /// What it was made in; absent where the server has no classes, or had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// When it is stopped, if nobody extends it: of a ready session whose lifetime is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,

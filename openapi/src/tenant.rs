@@ -22,6 +22,14 @@ pub struct TenantQuotas {
     #[serde(default)]
     #[schema(minimum = 0)]
     pub max_operations_per_principal: Option<i32>,
+    /// Memory of all sessions that are not final, by their classes, in MB.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub max_memory_mb: Option<i32>,
+    /// CPUs likewise, in thousandths.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub max_cpu_millis: Option<i32>,
 }
 
 /// What a tenant uses at this moment; counted, not kept.
@@ -33,6 +41,14 @@ pub struct TenantUsage {
     /// Operations in flight.
     #[schema(minimum = 0)]
     pub operations: i64,
+    /// Memory of the sessions that are not final, by their classes, in MB.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub memory_mb: i64,
+    /// CPUs likewise, in thousandths.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub cpu_millis: i64,
 }
 
 /// A tenant.
@@ -89,6 +105,12 @@ pub struct UpdateTenant {
     #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i32>, minimum = 0, required = false)]
     pub max_operations_per_principal: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 0, required = false)]
+    pub max_memory_mb: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 0, required = false)]
+    pub max_cpu_millis: Option<Option<i32>>,
     /// Kept in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 500, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]

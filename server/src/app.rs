@@ -2,6 +2,7 @@
 
 mod assemble;
 mod background;
+mod classes;
 mod core_files;
 mod error;
 mod open_files;
@@ -19,7 +20,7 @@ use crate::{
     clock::SystemClock,
     config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, ProviderArg, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
-    domain::{operation::Deadlines, tenant::TenantPolicy},
+    domain::{class::Classes, operation::Deadlines, tenant::TenantPolicy},
     http,
     ledger::{self, Ledger, MigrateSettings, Migrated, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
@@ -52,6 +53,7 @@ struct Plan {
     sealer: Sealer,
     /// Whether nobody else reads what is sent here.
     takes_secrets: bool,
+    classes: Arc<Classes>,
     deadlines: Deadlines,
     /// From not ready to not listening.
     shutdown_delay: Duration,
@@ -81,6 +83,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
     for said in surroundings.misspelt() {
         tracing::warn!("{said}");
     }
+    let classes = classes::read(&args.common)?;
     let plan = Plan {
         role: args.role,
         listener: assemble::listen(args.listen)?,
@@ -90,9 +93,10 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         sealer: assemble::sealer(&args.credentials)?,
         takes_secrets: args.tls_cert.is_some() || args.behind_tls_proxy || args.listen.ip().to_canonical().is_loopback(),
         deadlines: assemble::deadlines(&args.common.worker),
+        classes: Arc::clone(&classes),
         // Nobody sends requests to a process that only works.
         shutdown_delay: Duration::from_secs(if args.role == RoleArg::Worker { 0 } else { args.common.http.shutdown_delay_seconds }),
-        work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings)?) },
+        work: if args.role == RoleArg::Api { None } else { Some(work(&args, &surroundings, &classes)?) },
         common: args.common,
     };
     let outcome = run(plan, false, &stop).await;
@@ -100,7 +104,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
     outcome
 }
 
-fn work(args: &ServeArgs, surroundings: &Surroundings) -> Result<Work, AppError> {
+fn work(args: &ServeArgs, surroundings: &Surroundings, classes: &Classes) -> Result<Work, AppError> {
     let data_dir = args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(surroundings));
     assemble::make_data_dir(&data_dir)?;
     let serve_command = match (&args.common.sandbox.sandbox_serve, args.common.sandbox.provider) {
@@ -111,7 +115,7 @@ fn work(args: &ServeArgs, surroundings: &Surroundings) -> Result<Work, AppError>
             assemble::opencode_command(&dev::tools::in_path(&surroundings.path, "opencode").ok_or(AppError::NoOpencode)?)
         }
     };
-    let ground = Ground { common: &args.common, data_dir: &data_dir, surroundings, allow_file: false };
+    let ground = Ground { common: &args.common, data_dir: &data_dir, surroundings, classes, allow_file: false };
     Ok(Work {
         sandboxes: Sandboxes::new(ground, &serve_command)?,
         engine: assemble::engine(&args.common, &data_dir, surroundings, serve_command, false)?,
@@ -171,6 +175,7 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
     let data_dir = environment.data_dir.path();
     let own = args.common.sandbox.sandbox_serve.clone();
     let serve_command = own.or_else(|| environment.opencode.as_deref().map(assemble::opencode_command)).ok_or(AppError::NoOpencode)?;
+    let classes = classes::read(&args.common)?;
     Ok(Plan {
         role: RoleArg::All,
         listener: assemble::listen(environment.listen)?,
@@ -188,10 +193,14 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
             .map_err(|source| AppError::CredentialKey { path: environment.credential_key_file.clone(), source })?,
         takes_secrets: true,
         deadlines: assemble::deadlines(&args.common.worker),
+        classes: Arc::clone(&classes),
         // A person waits for it at the terminal, and no load balancer.
         shutdown_delay: Duration::ZERO,
         work: Some(Work {
-            sandboxes: Sandboxes::new(Ground { common: &args.common, data_dir, surroundings, allow_file: true }, &serve_command)?,
+            sandboxes: Sandboxes::new(
+                Ground { common: &args.common, data_dir, surroundings, classes: &classes, allow_file: true },
+                &serve_command,
+            )?,
             engine: assemble::engine(&args.common, data_dir, surroundings, serve_command, true)?,
         }),
         common: args.common,
@@ -204,6 +213,7 @@ pub fn check(args: &ServeArgs) -> Result<Vec<String>, AppError> {
     crate::telemetry::check(&telemetry::settings(&args.common.telemetry)?)?;
     assemble::sealer(&args.credentials)?;
     assemble::hosts(&args.common.git)?;
+    classes::read(&args.common)?;
     if args.role != RoleArg::Api {
         sandboxes::check(&args.common)?;
     }
@@ -289,6 +299,7 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
         settings: assemble::http(&plan.common, plan.takes_secrets),
         limits: assemble::limits(&plan.common.limits, &plan.pools),
         hosts: assemble::hosts(&plan.common.git)?,
+        classes: plan.classes,
         leaving: soft.clone(),
         shutdown: last.clone(),
     });

@@ -31,8 +31,8 @@ async fn main() -> ExitCode {
     };
     let surroundings = Surroundings::read();
     let outcome = match cli.command {
-        Command::Serve(args) => app::serve(*args, surroundings).await,
-        Command::Dev(args) => app::dev(*args, surroundings).await,
+        Command::Serve(args) => Box::pin(app::serve(*args, surroundings)).await,
+        Command::Dev(args) => Box::pin(app::dev(*args, surroundings)).await,
         Command::Migrate(args) => app::migrate(&args).await,
         Command::RotateCredentials(args) => app::rotate_credentials(&args).await.and_then(|done| print(&done)),
         Command::AfterRestore(args) => app::after_restore(&args).await.and_then(|done| print(&done)),

@@ -40,8 +40,8 @@ fn up(key: &str) -> NewUp {
         branch: "main".parse().unwrap(),
         public: true,
         repo_token: None,
-        asked_lifetime: None,
-        admitted: Ok(None),
+        options: Default::default(),
+        admitted: Ok(Default::default()),
         traceparent: None,
     }
 }

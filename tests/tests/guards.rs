@@ -107,6 +107,14 @@ const SESSIONS: &[(&str, &str)] = &[
     ("do not change", "UPDATE sessions SET principal_id = 'bob' WHERE session_id = {ready}"),
     ("do not change", "UPDATE sessions SET branch = 'other' WHERE session_id = {installing}"),
     ("do not change", "UPDATE sessions SET target_commit_sha = repeat('0', 40) WHERE session_id = {installing}"),
+    ("what a session was made in does not change", "UPDATE sessions SET memory_mb = 1 WHERE session_id = {ready}"),
+    ("what a session was made in does not change", "UPDATE sessions SET class = 'large' WHERE session_id = {installing}"),
+    (
+        "sessions_size",
+        "INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, memory_mb)
+         SELECT tenant_id, gen_random_uuid(), principal_id, repo_url, branch, public, 'requested', operation_id, -1 FROM sessions WHERE session_id = {ready}",
+    ),
+    ("tenants_size_quotas", "UPDATE tenants SET max_memory_mb = -1"),
     ("only a session that failed", "DELETE FROM sessions WHERE session_id = {stopped}"),
     ("only a session that failed", "DELETE FROM sessions WHERE session_id = {failed}"),
     // Leases.

@@ -31,13 +31,22 @@ async fn a_session_is_stopped_when_its_lifetime_is_over_and_its_record_is_kept()
     assert!(!text(&shown, "next_step").contains("extend"), "there is time enough: {shown}");
     assert!(world.status("ann", &text(&free, "session_id")).await.ok().get("expires_at").is_none());
 
+    let told = "progress WHERE phase = 'lifetime' AND actor = 'system' AND message LIKE 'its lifetime is over at 20__-__-__T__:__:__Z'";
     let soon = "UPDATE sessions SET expires_at = now() + interval '14 minutes' WHERE max_lifetime_seconds = 7200";
-    assert_eq!(world.db.meddle(soon).await, 1);
+    assert_eq!((world.db.count(told).await, world.db.execute(soon).await), (0, 1));
     let warned = world.status("ann", &session).await.ok();
     assert!(text(&warned, "next_step").contains(&format!("run alpine extend {session}")), "{warned}");
 
     // Several sweeps have passed by.
     tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.db.count(told).await, 1, "once");
+    let events = world.api("ann").get(&format!("/v1/sessions/{session}/events?limit=200")).await;
+    let last = events.expect(200)["events"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((text(&last, "kind"), text(&last, "phase")), ("progress".into(), "lifetime".into()), "{last}");
+    let later = "UPDATE sessions SET expires_at = now() + interval '1 hour' WHERE max_lifetime_seconds = 7200";
+    world.db.execute(later).await;
+    world.db.execute(soon).await;
+    alpine_tests::until("it is told anew", LIMIT, || async { (world.db.count(told).await == 2).then_some(()) }).await;
     assert_eq!(world.db.state(&session).await, "ready", "not before its time");
     world.db.meddle("UPDATE sessions SET expires_at = now() WHERE max_lifetime_seconds = 7200").await;
     world.db.wait_for_state(&session, &["stopped"], LIMIT).await;

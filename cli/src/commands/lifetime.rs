@@ -16,9 +16,23 @@ pub fn parse(text: &str) -> Result<i32, &'static str> {
     if (60..=31_536_000).contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 365d") }
 }
 
+/// The same, in the largest unit that it is a whole number of.
+pub fn shown(seconds: i32) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let fits = units.into_iter().find(|(unit, _)| seconds % unit == 0);
+    fits.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_what_can_be_written() {
+        for (seconds, text) in [(86_400, "1d"), (28_800, "8h"), (90_000, "25h"), (5_400, "90m"), (61, "61s")] {
+            assert_eq!((shown(seconds).as_str(), parse(text)), (text, Ok(seconds)));
+        }
+    }
 
     #[test]
     fn a_number_and_a_unit() {

@@ -1,6 +1,7 @@
 //! The commands: arguments, help and behaviour of each in its own file.
 
 mod audit;
+mod classes;
 mod completion;
 mod credential;
 mod down;
@@ -37,6 +38,7 @@ pub enum Command {
     Up(up::Up),
     Down(down::Down),
     Extend(extend::Extend),
+    Classes(classes::Classes),
     #[command(visible_alias = "ls")]
     List(list::List),
     Status(status::Status),
@@ -77,6 +79,7 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Up(up) => up.run(context).await,
         Command::Down(down) => down.run(context).await,
         Command::Extend(extend) => extend.run(context).await,
+        Command::Classes(classes) => classes.run(context).await,
         Command::List(list) => list.run(context).await,
         Command::Status(status) => status.run(context).await,
         Command::Events(events) => events.run(context).await,

@@ -50,6 +50,8 @@ struct State {
     #[serde(skip_serializing_if = "Option::is_none")]
     ready_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_at: Option<DateTime<Utc>>,
@@ -81,6 +83,7 @@ impl From<Session> for State {
             target_commit_sha: session.target_commit_sha,
             opencode_url: session.opencode_url,
             ready_at: session.ready_at,
+            class: session.class,
             expires_at: session.expires_at,
             stopped_at: session.stopped_at,
             persisted_at: session.persisted_at,
@@ -104,6 +107,7 @@ impl Answer for State {
             ("branch", Some(self.branch.clone())),
             ("commit", self.target_commit_sha.clone()),
             ("owner", Some(self.owner_principal_id.clone())),
+            ("class", self.class.clone()),
             ("ready", self.ready_at.map(when)),
             ("expires", self.expires_at.map(time)),
             ("stopped", self.stopped_at.map(when)),

@@ -42,6 +42,9 @@ pub struct Up {
     /// Stop it when it has been ready for so long, as in 90m, 8h or 2d
     #[arg(long, value_name = "TIME", value_parser = lifetime::parse)]
     pub max_lifetime: Option<i32>,
+    /// What it is made in: one of alpine classes [default: the server's]
+    #[arg(long, value_name = "NAME")]
+    pub class: Option<String>,
     /// Do not open the session in a browser
     #[arg(long)]
     pub no_browser: bool,
@@ -67,6 +70,7 @@ impl Up {
             public: self.public,
             repo_token: if self.public { None } else { context.env.repo_token() },
             max_lifetime_seconds: self.max_lifetime,
+            class: self.class.clone(),
         };
         let key = self.client_request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         let operation = client.up(&context.ui, &body, &key).await?;

@@ -19,7 +19,6 @@ use crate::{
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
-        lifetime::LifetimePolicy,
         operation::{Deadlines, PhaseSchema},
         tenant::{Quotas, TenantPolicy},
     },
@@ -140,6 +139,8 @@ pub fn tenants(args: &TenantArgs) -> TenantPolicy {
             max_active_sessions_per_principal: args.quota_sessions_per_principal,
             max_operations: args.quota_operations,
             max_operations_per_principal: args.quota_operations_per_principal,
+            // By whoever knows what there is of it.
+            ..Quotas::default()
         },
     }
 }
@@ -241,7 +242,6 @@ pub const fn http(common: &CommonArgs, takes_secrets: bool) -> http::Settings {
         heartbeat: Duration::from_secs(args.stream_heartbeat_seconds),
         stream: Duration::from_secs(args.stream_seconds),
         takes_secrets,
-        lifetimes: LifetimePolicy { standard: common.sandbox.session_lifetime_seconds, most: common.sandbox.session_lifetime_max_seconds },
         metrics_elsewhere: common.metrics.metrics_listen.is_some(),
     }
 }

@@ -56,7 +56,9 @@ impl AppError {
             Self::Ledger(_) => "check DATABASE_URL".to_owned(),
             Self::Migrate(error) => migrate(error).to_owned(),
             Self::Auth(_) => "check ALPINE_ISSUERS_FILE, ALPINE_JWT_ALGORITHM and ALPINE_JWT_KEY_FILE".to_owned(),
-            Self::Provider(_) => "check ALPINE_DATA_DIR and the ALPINE_SANDBOX_* settings".to_owned(),
+            Self::Provider(_) => {
+                "check ALPINE_DATA_DIR, the ALPINE_SANDBOX_* and ALPINE_DOCKER_* settings, and the images of ALPINE_CLASSES_FILE".to_owned()
+            }
             Self::Telemetry(_) => "check ALPINE_LOG, ALPINE_LOG_FILTER_FILE and the OTEL_EXPORTER_OTLP_* settings".to_owned(),
             Self::Release(_) => "check --ca-file, --token-file and --url".to_owned(),
             Self::Serve(_) => "check ALPINE_TLS_CERT and ALPINE_TLS_KEY".to_owned(),
@@ -84,7 +86,7 @@ const fn migrate(error: &ledger::MigrateError) -> &'static str {
             "use the program that this ledger was migrated with, or a later one: a migration is never edited once it is shipped"
         }
         E::Invalid(_) => "drop it (DROP INDEX CONCURRENTLY), and run this again when no transaction is open for long",
-        E::Failed(_) => "check DATABASE_URL, and that its role may create tables",
+        E::Failed(_) => "check DATABASE_URL, and that its login may create tables and, the first time, roles (CREATEROLE; docs/install.md)",
         E::Locked { .. } => {
             "run it again; in pg_stat_activity is who is in a transaction for long (a dump, a report, an idle session): let it end, or end it"
         }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{AppError, assemble};
 use crate::{
     config::{CommonArgs, ProviderArg, SandboxArgs, Surroundings},
+    domain::class::Classes,
     sandbox::{
-        ProviderError,
+        ProviderError, Size,
         host::{DockerSettings, HostProvider, Limits, STANDARD_PATH, Settings},
     },
 };
@@ -24,6 +25,7 @@ pub(super) struct Ground<'a> {
     pub common: &'a CommonArgs,
     pub data_dir: &'a Path,
     pub surroundings: &'a Surroundings,
+    pub classes: &'a Classes,
     /// Repositories may be folders of this host.
     pub allow_file: bool,
 }
@@ -36,6 +38,10 @@ pub(super) fn check(common: &CommonArgs) -> Result<(), AppError> {
 impl Sandboxes {
     pub fn new(ground: Ground<'_>, serve_command: &str) -> Result<Self, AppError> {
         match ground.common.sandbox.provider {
+            ProviderArg::Local if ground.classes.sizes().any(|size| size.image.is_some()) => Err(AppError::Setting {
+                what: "a class in ALPINE_CLASSES_FILE has an image, and ALPINE_PROVIDER is local".to_owned(),
+                next_step: "take it out, or set ALPINE_PROVIDER to docker".to_owned(),
+            }),
             ProviderArg::Local => Ok(Self::Local(local(ground, serve_command)?)),
             ProviderArg::Docker => Ok(Self::Docker(docker(ground)?)),
         }
@@ -53,7 +59,7 @@ impl Sandboxes {
 }
 
 fn local(ground: Ground<'_>, serve_command: &str) -> Result<Settings, AppError> {
-    let Ground { common, data_dir, surroundings, .. } = ground;
+    let Ground { common, data_dir, surroundings, classes, .. } = ground;
     let home = surroundings.home.as_deref();
     // The toolchains alone: beside them lie a person's credentials.
     let toolchains = [".cargo/bin", ".rustup"].iter().filter_map(|dir| Some(home?.join(dir))).filter(|dir| dir.is_dir());
@@ -73,13 +79,14 @@ fn local(ground: Ground<'_>, serve_command: &str) -> Result<Settings, AppError> 
         path: path.join(":"),
         visible,
         limits: limits(&common.sandbox),
+        sizes: sizes(classes),
         cgroup_parent: common.sandbox.sandbox_cgroup_parent.clone(),
         ..Settings::default()
     })
 }
 
 fn docker(ground: Ground<'_>) -> Result<DockerSettings, AppError> {
-    let Ground { common, data_dir, surroundings, .. } = ground;
+    let Ground { common, data_dir, surroundings, classes, .. } = ground;
     let docker = &common.docker;
     Ok(DockerSettings {
         // Of its own: what containers have mounted is no other provider's.
@@ -90,6 +97,7 @@ fn docker(ground: Ground<'_>) -> Result<DockerSettings, AppError> {
         path: STANDARD_PATH.to_owned(),
         visible: visible(ground)?,
         limits: limits(&common.sandbox),
+        sizes: sizes(classes),
         allowed: docker.docker_allow.clone(),
         resolvers: docker.docker_resolvers.clone(),
     })
@@ -103,7 +111,7 @@ fn image(common: &CommonArgs) -> Result<String, AppError> {
 }
 
 /// What every sandbox sees of this host, read-only.
-fn visible(Ground { common, data_dir, surroundings, allow_file }: Ground<'_>) -> Result<Vec<PathBuf>, AppError> {
+fn visible(Ground { common, data_dir, surroundings, allow_file, .. }: Ground<'_>) -> Result<Vec<PathBuf>, AppError> {
     let mut visible = common.sandbox.sandbox_visible.clone();
     visible.extend(assemble::ca_bundle(&common.git, data_dir, surroundings)?);
     if allow_file {
@@ -112,6 +120,10 @@ fn visible(Ground { common, data_dir, surroundings, allow_file }: Ground<'_>) ->
         visible.extend(folders.filter(|folder| folder.is_dir()));
     }
     Ok(visible)
+}
+
+fn sizes(classes: &Classes) -> Vec<Size> {
+    classes.sizes().map(Size::from).collect()
 }
 
 fn limits(args: &SandboxArgs) -> Limits {

@@ -20,6 +20,9 @@ pub struct SandboxArgs {
     /// Where sessions run.
     #[arg(long, env = "ALPINE_PROVIDER", value_enum, default_value_t = ProviderArg::Local)]
     pub provider: ProviderArg,
+    /// A file of sandbox classes: named sizes, and whose they are. The same for all servers; unset: one size for all.
+    #[arg(long, env = "ALPINE_CLASSES_FILE")]
+    pub classes_file: Option<PathBuf>,
     /// How long a session is ready where nobody says, in seconds; then it is stopped. Unset: for as long as somebody wants it.
     #[arg(long, env = "ALPINE_SESSION_LIFETIME_SECONDS", value_parser = clap::value_parser!(i32).range(60..=31_536_000))]
     pub session_lifetime_seconds: Option<i32>,

@@ -79,6 +79,8 @@ pub enum Fault {
     NotReady { state: SessionState },
     #[error(transparent)]
     TooLong(TooLong),
+    #[error("there is no such class here{}", if known.is_empty() { String::new() } else { format!("; there are {}", known.join(", ")) })]
+    NoSuchClass { known: Vec<String> },
     #[error("session cannot go from {from} to {to}")]
     IllegalTransition { from: SessionState, to: SessionState },
 }
@@ -118,7 +120,7 @@ impl Fault {
             Self::InvalidBranch => ErrorCode::InvalidBranch,
             Self::InvalidRepoUrl(_) | Self::HostDenied | Self::HostPrivate => ErrorCode::InvalidRepoUrl,
             Self::RepoAuthMissing | Self::DeployKeyMissing => ErrorCode::RepoAuthMissing,
-            Self::NotImportable(_) | Self::TooLong(_) => ErrorCode::InvalidRequest,
+            Self::NotImportable(_) | Self::TooLong(_) | Self::NoSuchClass { .. } => ErrorCode::InvalidRequest,
             Self::TenantExists
             | Self::KeyReused { .. }
             | Self::SessionOver { .. }
@@ -167,6 +169,7 @@ impl Fault {
             Self::NotImportable(_) => "correct that entry; docs/import.md has the form",
             Self::ImportedOtherwise { .. } => "nothing is overwritten: compare with alpine status <session-id>",
             Self::NotReady { .. } | Self::IllegalTransition { .. } => "run alpine status <session-id>",
+            Self::NoSuchClass { .. } => "choose one that alpine classes shows, or leave it out",
             Self::TooLong(_) => "ask for a shorter one, or extend the session later with alpine extend",
         };
         next.into()

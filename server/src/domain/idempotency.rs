@@ -25,14 +25,24 @@ impl IdempotencyKey {
     }
 }
 
+/// What an `up` may ask for beside its repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpOptions {
+    /// In seconds.
+    pub lifetime: Option<i32>,
+    pub class: Option<String>,
+}
+
 /// A digest of every parameter of `up` that changes its outcome. Parts are length-prefixed, so that no
 /// two lists of parts run together. The token is left out: a retry may carry a fresh one.
 #[must_use]
-pub fn fingerprint(repo_url: &RepoUrl, branch: &Branch, public: bool, max_lifetime: Option<i32>) -> [u8; 32] {
+pub fn fingerprint(repo_url: &RepoUrl, branch: &Branch, public: bool, options: &UpOptions) -> [u8; 32] {
     let mut digest = Sha256::new();
-    let lifetime = max_lifetime.map(|seconds| format!("lifetime {seconds}"));
+    // Named, so that one alone is not taken for the other. What is not asked for is not in it: keys are older than both.
+    let lifetime = options.lifetime.map(|seconds| format!("lifetime {seconds}"));
+    let class = options.class.as_ref().map(|name| format!("class {name}"));
     let parts = ["up/v1", repo_url.as_str(), branch.as_str(), if public { "public" } else { "private" }];
-    for part in parts.into_iter().chain(lifetime.as_deref()) {
+    for part in parts.into_iter().chain(lifetime.as_deref()).chain(class.as_deref()) {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
@@ -85,12 +95,15 @@ mod tests {
     fn every_parameter_changes_the_fingerprint_and_none_runs_into_the_next() {
         let url = |u: &str| u.parse::<RepoUrl>().unwrap();
         let branch = |b: &str| b.parse::<Branch>().unwrap();
-        let base = fingerprint(&url("https://h/a"), &branch("main"), false, None);
-        assert_eq!(base, fingerprint(&url("https://h/a"), &branch("main"), false, None));
-        assert_ne!(base, fingerprint(&url("https://h/a"), &branch("main"), true, None));
-        assert_ne!(base, fingerprint(&url("https://h/b"), &branch("main"), false, None));
-        assert_ne!(base, fingerprint(&url("https://h/a"), &branch("main"), false, Some(60)));
-        assert_ne!(base, fingerprint(&url("https://h/am"), &branch("ain"), false, None));
+        let base = fingerprint(&url("https://h/a"), &branch("main"), false, &UpOptions::default());
+        assert_eq!(base, fingerprint(&url("https://h/a"), &branch("main"), false, &UpOptions::default()));
+        assert_ne!(base, fingerprint(&url("https://h/a"), &branch("main"), true, &UpOptions::default()));
+        assert_ne!(base, fingerprint(&url("https://h/b"), &branch("main"), false, &UpOptions::default()));
+        let lifetime = UpOptions { lifetime: Some(60), class: None };
+        let class = UpOptions { lifetime: None, class: Some("60".into()) };
+        let both = [&lifetime, &class].map(|options| fingerprint(&url("https://h/a"), &branch("main"), false, options));
+        assert!(both[0] != both[1] && !both.contains(&base));
+        assert_ne!(base, fingerprint(&url("https://h/am"), &branch("ain"), false, &UpOptions::default()));
     }
 
     #[test]

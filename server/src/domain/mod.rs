@@ -2,6 +2,7 @@
 
 pub mod access_token;
 pub mod addresses;
+pub mod class;
 pub mod credential;
 pub mod down;
 pub mod hosts;

@@ -41,7 +41,8 @@ pub fn may_see(by: &Principal, tenant: &TenantId) -> Result<(), Fault> {
 
 /// Admins share out what their tenant has; how much that is, operators say.
 pub fn may_change(by: &Principal, tenant: &TenantId, change: &UpdateTenant) -> Result<(), Fault> {
-    let of_the_whole = change.max_active_sessions.is_some() || change.max_operations.is_some();
+    let whole = [change.max_active_sessions, change.max_operations, change.max_memory_mb, change.max_cpu_millis];
+    let of_the_whole = whole.iter().any(Option::is_some);
     match may_see(by, tenant) {
         // The role that would do: an admin could not change it either.
         Ok(()) | Err(Fault::RoleMissing(_)) if of_the_whole => needs_operator(by),
@@ -66,12 +67,16 @@ pub fn changed(now: Quotas, change: &UpdateTenant) -> (Quotas, String) {
         max_active_sessions_per_principal: change.max_active_sessions_per_principal.unwrap_or(now.max_active_sessions_per_principal),
         max_operations: change.max_operations.unwrap_or(now.max_operations),
         max_operations_per_principal: change.max_operations_per_principal.unwrap_or(now.max_operations_per_principal),
+        max_memory_mb: change.max_memory_mb.unwrap_or(now.max_memory_mb),
+        max_cpu_millis: change.max_cpu_millis.unwrap_or(now.max_cpu_millis),
     };
     let said = [
         ("max_active_sessions", now.max_active_sessions, next.max_active_sessions),
         ("max_active_sessions_per_principal", now.max_active_sessions_per_principal, next.max_active_sessions_per_principal),
         ("max_operations", now.max_operations, next.max_operations),
         ("max_operations_per_principal", now.max_operations_per_principal, next.max_operations_per_principal),
+        ("max_memory_mb", now.max_memory_mb, next.max_memory_mb),
+        ("max_cpu_millis", now.max_cpu_millis, next.max_cpu_millis),
     ]
     .into_iter()
     .filter(|(_, before, after)| before != after)
@@ -118,6 +123,8 @@ mod tests {
         for more in [
             UpdateTenant { max_operations: Some(Some(1)), ..share.clone() },
             UpdateTenant { max_active_sessions: Some(None), ..share.clone() },
+            UpdateTenant { max_memory_mb: Some(None), ..share.clone() },
+            UpdateTenant { max_cpu_millis: Some(None), ..share.clone() },
         ] {
             assert_eq!(may_change(&member(true, false), &tenant("acme"), &more), Err(Fault::RoleMissing(OPERATOR)));
             assert_eq!(may_change(&member(false, false), &tenant("acme"), &more), Err(Fault::RoleMissing(OPERATOR)));

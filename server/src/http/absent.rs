@@ -120,6 +120,8 @@ mod tests {
         "last_error: ",
         "max_active_sessions",
         "max_operations",
+        "max_memory_mb",
+        "max_cpu_millis",
         "target: Option<String>",
         "owner: Option<String>",
         "reason: Option<String>",

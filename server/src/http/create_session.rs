@@ -5,7 +5,7 @@ use axum::{extract::State, response::Response};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    ApiError, AppState, Settings, extend_session,
+    ApiError, AppState, extend_session,
     extract::{ApiJson, Caller, Key, Prefer, Wait},
     limits::Ticket,
     openapi::UpRefusals,
@@ -14,8 +14,9 @@ use super::{
 use crate::{
     domain::{
         Fault,
+        class::Classes,
         hosts::HostPolicy,
-        idempotency::IdempotencyKey,
+        idempotency::{IdempotencyKey, UpOptions},
         principal::Principal,
         repo::{Branch, RepoUrl, Scheme},
         stored_credential::check_token,
@@ -53,7 +54,8 @@ pub async fn create_session(
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
-    let up = new_up(&state.hosts, &state.settings, caller.principal.clone(), key?.0, body)?;
+    let rules = Rules { hosts: &state.hosts, classes: &state.classes, takes_secrets: state.settings.takes_secrets };
+    let up = new_up(rules, caller.principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&caller.tenant);
     let operation = match ticket.see_through(async move { ledger.accept_up(up).await }).await?? {
         UpAnswer::Accepted(operation) | UpAnswer::Running(operation) => {
@@ -72,21 +74,30 @@ fn not_over(operation: Operation) -> Result<Operation, Fault> {
     Ok(operation)
 }
 
+/// What is allowed here.
+#[derive(Debug, Clone, Copy)]
+struct Rules<'a> {
+    hosts: &'a HostPolicy,
+    classes: &'a Classes,
+    takes_secrets: bool,
+}
+
 /// Checked in this order, which is part of the contract: branch, URL, credentials. Whether any are stored is the ledger's to say, and
 /// whether the key has an answer that what is not allowed any more takes nothing from.
-fn new_up(hosts: &HostPolicy, settings: &Settings, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
+fn new_up(rules: Rules<'_>, principal: Principal, key: IdempotencyKey, body: UpSession) -> Result<NewUp, ApiError> {
     let branch: Branch = body.branch.parse().map_err(Fault::from)?;
     let repo_url: RepoUrl = body.repo_url.parse().map_err(Fault::from)?;
     let token = repo_token(body.repo_token)?;
-    if token.is_some() && !settings.takes_secrets {
+    if token.is_some() && !rules.takes_secrets {
         return Err(Fault::PlainHttp.into());
     }
-    let asked_lifetime = extend_session::checked(body.max_lifetime_seconds)?;
-    let admitted = hosts.judge(&repo_url).and_then(|_| Ok(settings.lifetimes.of_new(asked_lifetime)?));
+    let options = UpOptions { lifetime: extend_session::checked(body.max_lifetime_seconds)?, class: body.class };
+    let grant = |_| rules.classes.grant(&principal.tenant, options.class.as_deref(), options.lifetime);
+    let admitted = rules.hosts.judge(&repo_url).and_then(grant);
     // A token that will not be used is not kept.
     let repo_token = token.filter(|_| !body.public && repo_url.scheme() == Scheme::Https);
     let traceparent = telemetry::current_traceparent();
-    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, asked_lifetime, admitted, traceparent })
+    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, options, admitted, traceparent })
 }
 
 /// A blank token is none.
@@ -109,8 +120,13 @@ mod tests {
             public,
             repo_token: repo_token.map(str::to_owned),
             max_lifetime_seconds: None,
+            class: None,
         };
-        new_up(&HostPolicy::default(), &Settings::default(), principal, IdempotencyKey::parse("k").unwrap(), body)
+        new_up(open(&HostPolicy::default(), &Classes::default()), principal, IdempotencyKey::parse("k").unwrap(), body)
+    }
+
+    fn open<'a>(hosts: &'a HostPolicy, classes: &'a Classes) -> Rules<'a> {
+        Rules { hosts, classes, takes_secrets: true }
     }
 
     fn fault(result: Result<NewUp, ApiError>) -> Fault {
@@ -151,9 +167,11 @@ mod tests {
             public,
             repo_token: repo_token.map(str::to_owned),
             max_lifetime_seconds: None,
+            class: None,
         };
-        let plain = Settings { takes_secrets: false, ..Settings::default() };
-        let up = |body| new_up(&HostPolicy::default(), &plain, principal(), IdempotencyKey::parse("k").unwrap(), body);
+        let (hosts, classes) = (HostPolicy::default(), Classes::default());
+        let plain = Rules { takes_secrets: false, ..open(&hosts, &classes) };
+        let up = |body| new_up(plain, principal(), IdempotencyKey::parse("k").unwrap(), body);
         for public in [true, false] {
             assert_eq!(fault(up(body(public, Some("tok")))), Fault::PlainHttp);
             assert!(up(body(public, Some(" "))).is_ok() && up(body(public, None)).is_ok());

@@ -38,6 +38,8 @@ pub async fn create_tenant(
         quotas.max_active_sessions_per_principal,
         quotas.max_operations,
         quotas.max_operations_per_principal,
+        quotas.max_memory_mb,
+        quotas.max_cpu_millis,
     ])?;
     let new = CreateTenant { reason: reason::checked(body.reason)?, ..body };
     let ledger = state.ledger.tenant(&tenant);

@@ -1,5 +1,7 @@
 //! A longer life for a session.
 
+use std::sync::Arc;
+
 use alpine_api::{ExtendSession, Session, SessionId};
 use axum::{Json, extract::State};
 
@@ -28,8 +30,8 @@ pub async fn extend_session(
     ApiJsonOrDefault(body): ApiJsonOrDefault<ExtendSession>,
 ) -> Result<Json<Session>, ApiError> {
     let asked = checked(body.lifetime_seconds)?;
-    let (ledger, policy) = (state.ledger.tenant(&caller.tenant), state.settings.lifetimes);
-    Ok(Json(ticket.see_through(async move { ledger.extend(&caller, session, asked, policy).await }).await??))
+    let (ledger, classes) = (state.ledger.tenant(&caller.tenant), Arc::clone(&state.classes));
+    Ok(Json(ticket.see_through(async move { ledger.extend(&caller, session, asked, &classes).await }).await??))
 }
 
 /// Within what anybody may ask of any server.

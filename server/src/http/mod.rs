@@ -20,6 +20,7 @@ mod import_session;
 mod layers;
 mod limits;
 mod list_audit;
+mod list_classes;
 mod list_credentials;
 mod list_events;
 mod list_sessions;
@@ -80,6 +81,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(get_log::get_log))
         .routes(routes!(get_record::get_record))
         .routes(routes!(get_operation::get_operation))
+        .routes(routes!(list_classes::list_classes))
         .routes(routes!(whoami::whoami))
         .routes(routes!(protected_resource::protected_resource))
         .routes(routes!(create_token::create_token, list_tokens::list_tokens))

@@ -108,7 +108,7 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::Auth(error) => Refusal::new(C::CallerIdentityRequired, "caller identity is required", error.next_step()),
         ApiError::Fault(fault) | ApiError::Ledger(ledger::Error::Fault(fault)) => {
             let refusal = Refusal { operation: fault.operation(), ..Refusal::new(fault.code(), fault.to_string(), fault.next_step()) };
-            if let Fault::KeyReused { .. } | Fault::NotImportable(_) | Fault::TooLong(_) = fault {
+            if let Fault::KeyReused { .. } | Fault::NotImportable(_) | Fault::TooLong(_) | Fault::NoSuchClass { .. } = fault {
                 refusal.status(StatusCode::UNPROCESSABLE_ENTITY)
             } else {
                 refusal
@@ -125,7 +125,10 @@ fn refusal(error: &ApiError) -> Refusal {
         }
         ApiError::Ledger(ledger::Error::SchemaBehind) => Refusal::new(C::Unavailable, "the database's schema is not current", RETRY),
         ApiError::Ledger(ledger::Error::Unavailable(_)) => Refusal::new(C::Unavailable, "the database is not available", RETRY),
-        ApiError::NotReady(_) => Refusal::new(C::Unavailable, "the database is away or its schema is not current", RETRY),
+        ApiError::NotReady(ledger::Error::SchemaBehind) => {
+            Refusal::new(C::Unavailable, "the database's schema is not current", "run alpine-server migrate of this version")
+        }
+        ApiError::NotReady(_) => Refusal::new(C::Unavailable, "the database is away", RETRY),
         ApiError::Draining => Refusal::new(C::Unavailable, "the server is shutting down", RETRY),
         ApiError::TimedOut => Refusal::new(C::Unavailable, "the request was not answered in time", RETRY),
         ApiError::SlowBody => Refusal {

@@ -13,7 +13,7 @@ use super::limits::{LimitSettings, Limits};
 use crate::{
     auth::Authenticator,
     clock::Clock,
-    domain::{hosts::HostPolicy, lifetime::LifetimePolicy},
+    domain::{class::Classes, hosts::HostPolicy},
     ledger::Ledger,
     metrics::Metrics,
 };
@@ -35,8 +35,6 @@ pub struct Settings {
     pub stream: Duration,
     /// Whether nobody else reads what is sent here: TLS, or this machine.
     pub takes_secrets: bool,
-    /// How long sessions may be ready.
-    pub lifetimes: LifetimePolicy,
     /// Whether the metrics have an address of their own.
     pub metrics_elsewhere: bool,
 }
@@ -51,7 +49,6 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(15),
             stream: Duration::from_secs(15 * 60),
             takes_secrets: true,
-            lifetimes: LifetimePolicy::default(),
             metrics_elsewhere: false,
         }
     }
@@ -68,6 +65,8 @@ pub struct Parts {
     pub limits: LimitSettings,
     /// Which hosts repositories may be on.
     pub hosts: Arc<HostPolicy>,
+    /// What sessions may be made in, and how long they may be ready.
+    pub classes: Arc<Classes>,
     /// Cancelled when the server is about to go: it is not ready any more, still answers everything, and asks for no connection
     /// to be used again.
     pub leaving: CancellationToken,
@@ -88,6 +87,7 @@ pub struct Shared {
     pub(super) settings: Settings,
     pub(super) limits: Arc<Limits>,
     pub(super) hosts: Arc<HostPolicy>,
+    pub(super) classes: Arc<Classes>,
     pub(super) leaving: CancellationToken,
     pub(super) shutdown: CancellationToken,
     /// When the ledger was last found ready.
@@ -105,9 +105,9 @@ impl Deref for AppState {
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, clock, metrics, settings, limits, hosts, leaving, shutdown } = parts;
+        let Parts { ledger, auth, clock, metrics, settings, limits, hosts, classes, leaving, shutdown } = parts;
         let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
         let ready_at = Mutex::default();
-        Self(Arc::new(Shared { ledger, auth, clock, metrics, settings, limits, hosts, leaving, shutdown, ready_at }))
+        Self(Arc::new(Shared { ledger, auth, clock, metrics, settings, limits, hosts, classes, leaving, shutdown, ready_at }))
     }
 }

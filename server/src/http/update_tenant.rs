@@ -27,15 +27,14 @@ pub async fn update_tenant(
     TenantPath(tenant): TenantPath,
     ApiJson(body): ApiJson<UpdateTenant>,
 ) -> Result<Json<Tenant>, ApiError> {
-    not_negative(
-        [body.max_active_sessions, body.max_active_sessions_per_principal, body.max_operations, body.max_operations_per_principal]
-            .map(Option::flatten),
-    )?;
+    let sessions = [body.max_active_sessions, body.max_active_sessions_per_principal];
+    let operations = [body.max_operations, body.max_operations_per_principal];
+    not_negative([sessions, operations, [body.max_memory_mb, body.max_cpu_millis]].as_flattened().iter().copied().map(Option::flatten))?;
     let change = UpdateTenant { reason: reason::checked(body.reason)?, ..body };
     let ledger = state.ledger.tenant(&tenant);
     Ok(Json(ticket.see_through(async move { ledger.update(&caller, &change).await }).await??))
 }
 
-pub(super) fn not_negative(limits: [Option<i32>; 4]) -> Result<(), ApiError> {
+pub(super) fn not_negative(limits: impl IntoIterator<Item = Option<i32>>) -> Result<(), ApiError> {
     if limits.into_iter().flatten().all(|most| most >= 0) { Ok(()) } else { Err(ApiError::value("a limit must not be negative")) }
 }

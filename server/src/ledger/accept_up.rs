@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::{Error, TenantLedger, scope::in_tenant, seal::Place, views::OperationRow};
 use crate::domain::{
     Fault,
-    idempotency::{self, Earlier, IdempotencyKey, Replay},
+    class::{ClassSize, Grant},
+    idempotency::{self, Earlier, IdempotencyKey, Replay, UpOptions},
     operation::Phase,
     principal::Principal,
     repo::{Branch, RepoUrl, Scheme},
@@ -23,11 +24,10 @@ pub struct NewUp {
     pub branch: Branch,
     pub public: bool,
     pub repo_token: Option<SecretString>,
-    /// In seconds, if it was asked for.
-    pub asked_lifetime: Option<i32>,
-    /// For how many seconds it would be ready; `None`: without an end. What the operator does not allow is refused unless the key has
-    /// its answer already: that stays, whatever has been allowed since.
-    pub admitted: Result<Option<i32>, Fault>,
+    pub options: UpOptions,
+    /// What it would get. What the operator does not allow is refused unless the key has its answer already: that stays, whatever has
+    /// been allowed since.
+    pub admitted: Result<Grant, Fault>,
     pub traceparent: Option<String>,
 }
 
@@ -61,16 +61,16 @@ pub(super) const fn missing(scheme: Scheme) -> Fault {
 impl TenantLedger {
     #[tracing::instrument(level = "debug", name = "ledger.accept_up", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "accept_up"))]
     pub async fn accept_up(&self, up: NewUp) -> Result<UpAnswer, Error> {
-        let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public, up.asked_lifetime);
+        let fingerprint = idempotency::fingerprint(&up.repo_url, &up.branch, up.public, &up.options);
         let known = self.ledger.seen.note(&self.tenant, &up.principal.id, &up.key);
         let earlier = if known || up.admitted.is_err() { self.first(&up).await? } else { None };
         if let Some((row, stored)) = earlier {
             return replayed(row.try_into()?, stored, &fingerprint);
         }
-        let lifetime = up.admitted.clone()?;
+        let grant = up.admitted.clone()?;
         let (session, operation) = (SessionId::generate(), OperationId::generate());
         loop {
-            let inserted = self.insert_up(&up, lifetime, &fingerprint, session, operation).await?;
+            let inserted = self.insert_up(&up, &grant, &fingerprint, session, operation).await?;
             if let Inserted::Up(at) = inserted {
                 self.ledger.hub.work();
                 return Ok(UpAnswer::Accepted(accepted(&up, session, operation, at).try_into()?));
@@ -89,7 +89,7 @@ impl TenantLedger {
     async fn insert_up(
         &self,
         up: &NewUp,
-        lifetime: Option<i32>,
+        grant: &Grant,
         fingerprint: &[u8; 32],
         session: SessionId,
         operation: OperationId,
@@ -121,8 +121,9 @@ impl TenantLedger {
             ), lease AS (
                 INSERT INTO leases (tenant_id, session_id) SELECT $1, $6 FROM key
             ), session AS (
-                INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, max_lifetime_seconds)
-                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5, $25 FROM key
+                INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, max_lifetime_seconds,
+                    most_lifetime_seconds, class, memory_mb, cpu_millis, disk_mb, image)
+                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5, $25, $26, $27, $28, $29, $30, $31 FROM key
             ), operation AS (
                 INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, phase_schema, actor, traceparent, deadline_at)
                 SELECT $1, $5, $6, 'up', $10, $24, $2, $11, now() + make_interval(secs => $12) FROM key
@@ -157,8 +158,14 @@ impl TenantLedger {
             open,
             host.as_str(),
             kind_for(&up.repo_url).as_str(),
-            self.ledger.phases.of(Phase::Resolve),
-            lifetime,
+            self.ledger.phases.of_up(grant.size != ClassSize::default()),
+            grant.lifetime,
+            grant.most_lifetime,
+            grant.class,
+            grant.size.memory_mb,
+            grant.size.cpu_millis,
+            grant.size.disk_mb,
+            grant.size.image,
         )
         .fetch_one(self.statements())
         .await?;

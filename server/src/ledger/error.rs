@@ -53,7 +53,12 @@ impl From<sqlx::Error> for Error {
                     Some("session_records_digest" | "session_records_size") => Self::RecordDiffers,
                     Some("transitions_follow_lease" | "session_records_follow_lease") => Self::Fenced,
                     Some(
-                        "sessions_tenant_quota" | "sessions_principal_quota" | "operations_tenant_quota" | "operations_principal_quota",
+                        "sessions_tenant_quota"
+                        | "sessions_principal_quota"
+                        | "operations_tenant_quota"
+                        | "operations_principal_quota"
+                        | "memory_tenant_quota"
+                        | "cpu_tenant_quota",
                     ) => Fault::QuotaExceeded(database.message().to_owned()).into(),
                     Some("sessions_tenant_fkey") => Fault::TenantUnknown.into(),
                     _ if passing => Self::Unavailable(error),

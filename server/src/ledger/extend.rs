@@ -5,7 +5,7 @@ use alpine_api::{AuditOutcome, Session, SessionId, SessionState};
 use super::{Error, TenantLedger, audit::Deed};
 use crate::domain::{
     Fault,
-    lifetime::LifetimePolicy,
+    class::Classes,
     principal::{Access, Caller},
 };
 
@@ -13,14 +13,17 @@ impl TenantLedger {
     /// Keep it for `asked` seconds from now on, or for as long as it was given when it began. Never for less than it has; one without
     /// an end stays so.
     #[tracing::instrument(level = "debug", name = "ledger.extend", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "extend"))]
-    pub async fn extend(&self, by: &Caller, id: SessionId, asked: Option<i32>, policy: LifetimePolicy) -> Result<Session, Error> {
+    pub async fn extend(&self, by: &Caller, id: SessionId, asked: Option<i32>, classes: &Classes) -> Result<Session, Error> {
         let (tenant, session) = (self.tenant.as_str(), id.uuid());
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let found = self.lock_session(&mut tx, id).await?;
         let access = by.access(&found.owner);
         let verdict: Result<Option<i32>, Fault> = match (access, found.state) {
             (Access::Denied, _) => Err(Fault::NotOwner),
-            (_, SessionState::Ready) => found.max_lifetime.map(|own| policy.of_extended(asked, own)).transpose().map_err(Fault::from),
+            (_, SessionState::Ready) => {
+                let extended = found.max_lifetime.map(|own| classes.extended(asked, own, found.most_lifetime));
+                extended.transpose().map_err(Fault::from)
+            }
             (_, state) => Err(Fault::NotReady { state }),
         };
         if access != Access::Own {

@@ -9,6 +9,7 @@ use sqlx::PgTransaction;
 use super::{Error, TenantLedger, audit::Deed, scope::in_tenant, views};
 use crate::domain::{
     Fault,
+    idempotency::{self, UpOptions},
     import::{self, BadImport, Plan, derived_operation, derived_session},
     principal::Caller,
 };
@@ -136,7 +137,7 @@ impl TenantLedger {
     async fn begin(&self, tx: &mut PgTransaction<'_>, plan: &Plan, ids: &Ids) -> Result<Vec<String>, Error> {
         let tenants = &self.ledger.tenants;
         let up = plan.operations.iter().position(|operation| operation.kind == OperationKind::Up).unwrap_or_default();
-        let fingerprint = crate::domain::idempotency::fingerprint(&plan.repo_url, &plan.branch, plan.public, None);
+        let fingerprint = idempotency::fingerprint(&plan.repo_url, &plan.branch, plan.public, &UpOptions::default());
         let keys: Vec<String> = plan.keys.iter().map(|key| key.as_str().to_owned()).collect();
         let first = plan.steps.first().map(|step| step.at);
         let operations: Result<Vec<_>, Error> = plan

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Error, Ledger, unreadable::Unreadable, views};
 use crate::domain::{
+    class::ClassSize,
     operation::{Phase, PhaseSchema},
     pace::Pace,
     principal::TenantId,
@@ -75,6 +76,7 @@ pub struct JobSession {
     pub public: bool,
     pub target: Option<CommitSha>,
     pub sandbox: Option<serde_json::Value>,
+    pub size: ClassSize,
 }
 
 pub(super) struct Row {
@@ -103,6 +105,10 @@ pub(super) struct Row {
     public: bool,
     target_commit_sha: Option<String>,
     sandbox: Option<serde_json::Value>,
+    memory_mb: Option<i32>,
+    cpu_millis: Option<i32>,
+    disk_mb: Option<i32>,
+    image: Option<String>,
 }
 
 impl Ledger {
@@ -174,7 +180,9 @@ impl Ledger {
                 UPDATE sessions s SET
                     state = $7, updated_at = lease.at, transition_seq = transition_seq + 1,
                     event_seq = coalesce(event_seq, transition_seq) + 1
-                FROM lease WHERE lease.begins AND s.tenant_id = lease.tenant_id AND s.session_id = lease.session_id AND s.state = 'requested'
+                FROM lease WHERE lease.begins AND s.tenant_id = lease.tenant_id AND s.session_id = lease.session_id
+                  -- By its key and no other way: in a burst there are many of these, where the statistics have seen none.
+                  AND s.state IS NOT DISTINCT FROM 'requested'
                 RETURNING s.tenant_id, s.session_id, s.state, s.transition_seq, s.event_seq
             ), operation AS (
                 UPDATE operations o SET
@@ -195,7 +203,7 @@ impl Ledger {
                 extract(epoch FROM o.deadline_at - clock_timestamp())::float8 AS "remaining!",
                 o.persist_attempt, o.force, o.actor, o.error, o.traceparent,
                 session.state IS NOT NULL AS "begun!", coalesce(session.state, s.state) AS "state!",
-                s.repo_url, s.branch, s.public, s.target_commit_sha, s.sandbox
+                s.repo_url, s.branch, s.public, s.target_commit_sha, s.sandbox, s.memory_mb, s.cpu_millis, s.disk_mb, s.image
             FROM lease JOIN operation o USING (tenant_id, session_id) JOIN sessions s USING (tenant_id, session_id)
             LEFT JOIN session USING (tenant_id, session_id)"#,
             owner,
@@ -310,6 +318,7 @@ impl Row {
             public: self.public,
             target: self.target_commit_sha.map(|sha| sha.parse()).transpose().map_err(|error| corrupt("commit", error))?,
             sandbox: self.sandbox,
+            size: ClassSize { memory_mb: self.memory_mb, cpu_millis: self.cpu_millis, disk_mb: self.disk_mb, image: self.image },
         };
         Ok(Job {
             lease,

@@ -15,6 +15,8 @@ pub(super) struct Locked {
     pub persist_attempt: i32,
     /// The latest.
     pub operation: OperationId,
+    /// The longest that it may be extended by.
+    pub most_lifetime: Option<i32>,
     /// In seconds; `None`: without an end.
     pub max_lifetime: Option<i32>,
     /// The database's time once it was locked: the transaction's own is older if it had to wait, and what it waited for would seem to
@@ -32,7 +34,7 @@ impl TenantLedger {
             .await?
             .ok_or(Fault::SessionNotFound)?;
         let row = sqlx::query!(
-            r#"SELECT principal_id, state, persist_attempt, operation_id, max_lifetime_seconds, clock_timestamp() AS "at!"
+            r#"SELECT principal_id, state, persist_attempt, operation_id, max_lifetime_seconds, most_lifetime_seconds, clock_timestamp() AS "at!"
                FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE"#,
             tenant,
             id
@@ -44,6 +46,7 @@ impl TenantLedger {
             state: views::read(&row.state)?,
             persist_attempt: row.persist_attempt,
             operation: OperationId::from_uuid(row.operation_id),
+            most_lifetime: row.most_lifetime_seconds,
             max_lifetime: row.max_lifetime_seconds,
             at: row.at,
         })

@@ -12,6 +12,8 @@ use crate::domain::{
     principal::{SYSTEM_ACTOR, TenantId},
 };
 
+/// In place of a phase, of progress that no operation makes.
+const LIFETIME: &str = "lifetime";
 /// Why a session is stopped that nobody has stopped.
 const LIFETIME_OVER: &str = "its lifetime is over";
 
@@ -48,6 +50,38 @@ impl Ledger {
             self.hub().work();
         }
         Ok(begun)
+    }
+
+    /// Tell those who watch up to `limit` sessions that their end is near; how many it was.
+    #[tracing::instrument(level = "debug", name = "ledger.warn", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "warn"))]
+    pub async fn warn(&self, limit: i64) -> Result<usize, Error> {
+        let warned = sqlx::query_scalar!(
+            r#"WITH due AS (
+                SELECT s.tenant_id, s.session_id, l.fence
+                FROM sessions s JOIN leases l USING (tenant_id, session_id)
+                WHERE s.warn_at <= now() AND s.state = 'ready' AND s.expires_at > now() ORDER BY s.warn_at LIMIT $1
+                FOR UPDATE OF l SKIP LOCKED
+            ), session AS (
+                -- Looked at again: it may have been extended, stopped or warned of meanwhile.
+                UPDATE sessions s SET warn_at = NULL, event_seq = coalesce(event_seq, transition_seq) + 1
+                FROM due WHERE s.tenant_id = due.tenant_id AND s.session_id = due.session_id AND s.warn_at <= now() AND s.state = 'ready'
+                RETURNING s.tenant_id, s.session_id, s.event_seq, s.state, s.expires_at, s.operation_id, due.fence
+            )
+            INSERT INTO progress (tenant_id, session_id, seq, at, state, phase, message, actor, operation_id, fence)
+            SELECT tenant_id, session_id, event_seq, now(), state, $2,
+                to_char(expires_at AT TIME ZONE 'UTC', '"its lifetime is over at "YYYY-MM-DD"T"HH24:MI:SS"Z"'), $3, operation_id, fence
+            FROM session
+            RETURNING session_id"#,
+            limit,
+            LIFETIME,
+            SYSTEM_ACTOR
+        )
+        .fetch_all(self.statements())
+        .await?;
+        for session in &warned {
+            self.hub().happened(SessionId::from_uuid(*session));
+        }
+        Ok(warned.len())
     }
 
     async fn sweep_one(&self, tenant: &str, session: Uuid) -> Result<bool, Error> {

@@ -18,18 +18,33 @@ struct Row {
     max_active_sessions_per_principal: Option<i32>,
     max_operations: Option<i32>,
     max_operations_per_principal: Option<i32>,
+    max_memory_mb: Option<i32>,
+    max_cpu_millis: Option<i32>,
     active_sessions: i64,
     operations: i64,
+    memory_mb: i64,
+    cpu_millis: i64,
 }
 
 impl From<Row> for Tenant {
     fn from(row: Row) -> Self {
-        let Row { max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal, .. } = row;
         Self {
             tenant_id: row.tenant_id,
             created_at: row.created_at,
-            quotas: TenantQuotas { max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal },
-            usage: TenantUsage { active_sessions: row.active_sessions, operations: row.operations },
+            quotas: TenantQuotas {
+                max_active_sessions: row.max_active_sessions,
+                max_active_sessions_per_principal: row.max_active_sessions_per_principal,
+                max_operations: row.max_operations,
+                max_operations_per_principal: row.max_operations_per_principal,
+                max_memory_mb: row.max_memory_mb,
+                max_cpu_millis: row.max_cpu_millis,
+            },
+            usage: TenantUsage {
+                active_sessions: row.active_sessions,
+                operations: row.operations,
+                memory_mb: row.memory_mb,
+                cpu_millis: row.cpu_millis,
+            },
         }
     }
 }
@@ -53,8 +68,9 @@ impl Ledger {
         let rows = sqlx::query_as!(
             Row,
             r#"SELECT tenant_id AS "tenant_id!", created_at AS "created_at!", max_active_sessions, max_active_sessions_per_principal,
-                   max_operations, max_operations_per_principal, active_sessions AS "active_sessions!", operations AS "operations!"
-               FROM list_tenants($1, $2)"#,
+                   max_operations, max_operations_per_principal, max_memory_mb, max_cpu_millis, active_sessions AS "active_sessions!",
+                   operations AS "operations!", memory_mb AS "memory_mb!", cpu_millis AS "cpu_millis!"
+               FROM list_tenants_and_sizes($1, $2)"#,
             after,
             limit + 1
         )
@@ -86,13 +102,16 @@ impl TenantLedger {
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let quotas = new.quotas;
         let made = sqlx::query!(
-            "INSERT INTO tenants (tenant_id, max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal)
-             SELECT tenant.id, $2, $3, $4, $5 FROM set_config('alpine.tenant', $1, true) AS tenant (id) ON CONFLICT DO NOTHING",
+            "INSERT INTO tenants (tenant_id, max_active_sessions, max_active_sessions_per_principal, max_operations,
+                 max_operations_per_principal, max_memory_mb, max_cpu_millis)
+             SELECT tenant.id, $2, $3, $4, $5, $6, $7 FROM set_config('alpine.tenant', $1, true) AS tenant (id) ON CONFLICT DO NOTHING",
             target,
             quotas.max_active_sessions,
             quotas.max_active_sessions_per_principal,
             quotas.max_operations,
-            quotas.max_operations_per_principal
+            quotas.max_operations_per_principal,
+            quotas.max_memory_mb,
+            quotas.max_cpu_millis
         )
         .execute(&mut *tx)
         .await?;
@@ -116,12 +135,14 @@ impl TenantLedger {
         let (quotas, said) = changed(self.lock(&mut tx).await?, change);
         sqlx::query!(
             "UPDATE tenants SET max_active_sessions = $2, max_active_sessions_per_principal = $3, max_operations = $4,
-                 max_operations_per_principal = $5 WHERE tenant_id = $1",
+                 max_operations_per_principal = $5, max_memory_mb = $6, max_cpu_millis = $7 WHERE tenant_id = $1",
             target,
             quotas.max_active_sessions,
             quotas.max_active_sessions_per_principal,
             quotas.max_operations,
-            quotas.max_operations_per_principal
+            quotas.max_operations_per_principal,
+            quotas.max_memory_mb,
+            quotas.max_cpu_millis
         )
         .execute(&mut *tx)
         .await?;
@@ -138,8 +159,8 @@ impl TenantLedger {
         let quotas = in_tenant!(
             query_as(
                 TenantQuotas,
-                "SELECT max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal
-                 FROM tenants WHERE tenant_id = tenant.id FOR NO KEY UPDATE"
+                "SELECT max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal,
+                     max_memory_mb, max_cpu_millis FROM tenants WHERE tenant_id = tenant.id FOR NO KEY UPDATE"
             ),
             self.tenant.as_str()
         )
@@ -153,8 +174,9 @@ impl TenantLedger {
             query_as(
                 Row,
                 r#"SELECT t.tenant_id, t.created_at, t.max_active_sessions, t.max_active_sessions_per_principal, t.max_operations,
-                       t.max_operations_per_principal, u.active_sessions AS "active_sessions!", u.operations AS "operations!"
-                   FROM tenants t, tenant_usage(t.tenant_id) AS u WHERE t.tenant_id = tenant.id"#
+                       t.max_operations_per_principal, t.max_memory_mb, t.max_cpu_millis, u.active_sessions AS "active_sessions!",
+                       u.operations AS "operations!", z.memory_mb AS "memory_mb!", z.cpu_millis AS "cpu_millis!"
+                   FROM tenants t, tenant_usage(t.tenant_id) AS u, tenant_sizes(t.tenant_id) AS z WHERE t.tenant_id = tenant.id"#
             ),
             self.tenant.as_str()
         )

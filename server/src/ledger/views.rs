@@ -151,7 +151,7 @@ impl TenantLedger {
             query(
                 // Columns by name: one that a newer version adds must not change what this statement gives.
                 "SELECT s.principal_id, s.state, s.repo_url, s.branch, s.public, s.target_commit_sha, s.opencode_url, s.created_at,
-                     s.updated_at, s.ready_at, s.stopped_at, s.persisted_at, s.durable_object_id, s.operation_id, s.last_error,
+                     s.updated_at, s.ready_at, s.stopped_at, s.persisted_at, s.durable_object_id, s.operation_id, s.last_error, s.class,
                      CASE WHEN s.state = 'ready' THEN s.expires_at END AS expires_at, s.expires_at - now() < least(interval '15 minutes', make_interval(secs => s.max_lifetime_seconds / 4.0)) AS expires_soon,
                      t.seq, t.from_state, t.to_state, t.at, t.actor, t.reason, t.operation_id AS transition_operation_id, t.fence
                  FROM sessions s JOIN transitions t
@@ -187,6 +187,7 @@ impl TenantLedger {
             created_at: row.created_at,
             updated_at: row.updated_at,
             ready_at: row.ready_at,
+            class: row.class,
             expires_at: row.expires_at,
             stopped_at: row.stopped_at,
             persisted_at: row.persisted_at,

@@ -25,7 +25,7 @@ use crate::{
     domain::operation::{Deadlines, Phase},
     ledger::{Findings, Job, Lease, Ledger},
     metrics::Metrics,
-    sandbox::{Handle, Provider, SandboxSpec},
+    sandbox::{Handle, Provider, SandboxSpec, Size},
 };
 
 pub use error::PhaseError;
@@ -108,7 +108,12 @@ impl Engine {
     }
 
     async fn provision(&self, job: &Job) -> Result<Done, PhaseError> {
-        let spec = SandboxSpec { tenant: job.lease.tenant.clone(), session: job.lease.session, fence: job.lease.fence };
+        let spec = SandboxSpec {
+            tenant: job.lease.tenant.clone(),
+            session: job.lease.session,
+            fence: job.lease.fence,
+            size: Size::from(&job.session.size),
+        };
         // The intent is on record: the session is `provisioning`, and its sandbox's name is its id.
         let handle = self.acting(&job.lease).await?.ensure(&spec).await.map_err(|error| PhaseError::provider("provision", error))?;
         let sandbox = serde_json::to_value(&handle).map_err(|error| PhaseError::permanent("provision", error.to_string()))?;

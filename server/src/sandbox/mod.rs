@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::domain::principal::TenantId;
+use crate::domain::{class::ClassSize, principal::TenantId};
 
 pub mod host;
 mod observed;
@@ -23,6 +23,32 @@ pub struct SandboxSpec {
     pub session: SessionId,
     /// The fence of the lease under which it is made; also a label.
     pub fence: i64,
+    pub size: Size,
+}
+
+/// How much of the machine a sandbox has, and what of, where that is not as the provider is set up. It stays as it was when the
+/// sandbox was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Bytes.
+    pub memory: Option<u64>,
+    pub cpu_millis: Option<u32>,
+    /// Bytes.
+    pub disk: Option<u64>,
+    /// What its processes find themselves in, where a provider has images.
+    pub image: Option<String>,
+}
+
+impl From<&ClassSize> for Size {
+    fn from(class: &ClassSize) -> Self {
+        let bytes = |mb: Option<i32>| mb.map(|mb| u64::from(mb.unsigned_abs()) << 20);
+        Self {
+            memory: bytes(class.memory_mb),
+            cpu_millis: class.cpu_millis.map(i32::unsigned_abs),
+            disk: bytes(class.disk_mb),
+            image: class.image.clone(),
+        }
+    }
 }
 
 /// How the provider finds a sandbox again, from any process: stored in the ledger as JSON.

@@ -139,6 +139,7 @@ mod tests {
             public: true,
             target: None,
             sandbox: None,
+            size: Default::default(),
         };
         Job {
             lease,

@@ -17,7 +17,7 @@ impl Worker {
     pub(super) async fn sweep(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
             let mut whole = true;
-            for swept in [self.try_again().await, self.forget(&stop).await, self.count().await] {
+            for swept in [self.try_again().await, self.warn().await, self.forget(&stop).await, self.count().await] {
                 whole &= swept.is_ok();
                 match swept {
                     Ok(()) | Err(ledger::Error::Unavailable(_)) => {}
@@ -41,9 +41,9 @@ impl Worker {
     async fn try_again(&self) -> Result<(), ledger::Error> {
         let mut begun = 0;
         loop {
+            // Many may end at one time, as they began at one.
             let now = self.ledger.sweep(SESSIONS).await?;
             begun += now;
-            // Many may end at one time, as they began at one.
             if i64::try_from(now).is_ok_and(|now| now < SESSIONS) {
                 break;
             }
@@ -51,6 +51,11 @@ impl Worker {
         if begun > 0 {
             tracing::info!(begun, "another try at what had failed, or an end to what was over");
         }
+        Ok(())
+    }
+
+    async fn warn(&self) -> Result<(), ledger::Error> {
+        while i64::try_from(self.ledger.warn(SESSIONS).await?).is_ok_and(|warned| warned == SESSIONS) {}
         Ok(())
     }
 

@@ -128,6 +128,7 @@ pub const ALWAYS: &[Check] = &[
               WHERE history_swept_at IS NULL AND coalesce(event_seq, transition_seq) <> last",
     },
     Check {
+        // Of the operation that is under way, but for what the sweeper tells of a ready session.
         name: "progress_is_of_its_operation",
         sql: "SELECT format('progress %s of %s (fence %s, transaction %s) is of %s %s, which ended in transaction %s; the lease has fence %s',
                   p.seq, p.session_id, p.fence, p.xmin, o.kind, p.operation_id, o.xmin, l.fence) AS what
@@ -135,7 +136,7 @@ pub const ALWAYS: &[Check] = &[
               JOIN leases l ON (l.tenant_id, l.session_id) = (p.tenant_id, p.session_id)
               JOIN sessions s ON (s.tenant_id, s.session_id) = (p.tenant_id, p.session_id)
               WHERE history_swept_at IS NULL
-                AND (o.session_id IS DISTINCT FROM p.session_id OR p.fence > l.fence OR (finished_at IS NOT NULL AND age(p.xmin) < age(o.xmin)))",
+                AND (o.session_id IS DISTINCT FROM p.session_id OR p.fence > l.fence OR (finished_at IS NOT NULL AND age(p.xmin) < age(o.xmin) AND p.phase <> 'lifetime'))",
     },
     Check {
         // The oldest may be gone: a log begins with whatever number is kept, and ends with its head's.
@@ -259,16 +260,17 @@ pub const ALWAYS: &[Check] = &[
     },
     Check {
         name: "quota_is_kept",
-        sql: "SELECT format('tenant %s has %s active sessions, %s of one principal; it may have %s and %s', tenant_id, sum(n), max(n),
-                  quota, quota_each) AS what
+        sql: "SELECT format('tenant %s has %s active sessions, %s of one principal, %s MB and %s mCPU; it may have %s, %s, %s and %s',
+                  tenant_id, sum(n), max(n), sum(mb), sum(cpu), quota, quota_each, quota_mb, quota_cpu) AS what
               FROM (
-                  SELECT tenant_id, principal_id, count(*) AS n FROM sessions WHERE state NOT IN ('stopped', 'failed')
-                  GROUP BY tenant_id, principal_id
+                  SELECT tenant_id, principal_id, count(*) AS n, sum(memory_mb) AS mb, sum(cpu_millis) AS cpu
+                  FROM sessions WHERE state NOT IN ('stopped', 'failed') GROUP BY tenant_id, principal_id
               ) AS active JOIN (
-                  SELECT tenant_id, max_active_sessions AS quota, max_active_sessions_per_principal AS quota_each FROM tenants
+                  SELECT tenant_id, max_active_sessions AS quota, max_active_sessions_per_principal AS quota_each,
+                      max_memory_mb AS quota_mb, max_cpu_millis AS quota_cpu FROM tenants
               ) AS quotas USING (tenant_id)
-              GROUP BY tenant_id, quota, quota_each
-              HAVING sum(n) > quota OR max(n) > quota_each",
+              GROUP BY tenant_id, quota, quota_each, quota_mb, quota_cpu
+              HAVING sum(n) > quota OR max(n) > quota_each OR sum(mb) > quota_mb OR sum(cpu) > quota_cpu",
     },
     Check {
         name: "token_ends_with_its_operation",

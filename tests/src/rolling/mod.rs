@@ -173,7 +173,7 @@ impl Stage {
                 let (status, took) = (server.ended().await, asked.elapsed());
                 server.configure(PROGRAM, None);
                 if options.next {
-                    server.configure(PHASE_SCHEMA, Some("2".to_owned()));
+                    server.configure(PHASE_SCHEMA, Some("3".to_owned()));
                 }
                 let begun = Instant::now();
                 server.start_again().await;

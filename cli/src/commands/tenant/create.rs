@@ -30,6 +30,8 @@ impl Create {
             max_active_sessions_per_principal: given(self.limits.max_sessions_per_principal),
             max_operations: given(self.limits.max_operations),
             max_operations_per_principal: given(self.limits.max_operations_per_principal),
+            max_memory_mb: given(self.limits.max_memory_mb),
+            max_cpu_millis: given(self.limits.max_cpu_millis),
         };
         let body = CreateTenant { tenant_id: self.tenant.clone(), quotas, reason: self.reason.clone() };
         context.ui.answer(&Shown(client.create_tenant(&context.ui, &body).await?));

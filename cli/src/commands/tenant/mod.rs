@@ -7,7 +7,6 @@ mod show;
 
 use std::str::FromStr;
 
-use alpine_api::TenantQuotas;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -76,6 +75,12 @@ struct Limits {
     /// The same for each of its principals
     #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
     max_operations_per_principal: Option<Limit>,
+    /// Memory of all its sessions that are not final, by their classes, in MB
+    #[arg(long, value_name = "MB|none", allow_hyphen_values = true)]
+    max_memory_mb: Option<Limit>,
+    /// CPUs likewise, in thousandths
+    #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
+    max_cpu_millis: Option<Limit>,
 }
 
 /// `.` and `..` mean something else in an address, whatever is done to them.
@@ -91,14 +96,16 @@ struct Shown(alpine_api::Tenant);
 impl Answer for Shown {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
         let alpine_api::Tenant { tenant_id, created_at, quotas, usage } = &self.0;
-        let TenantQuotas { max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal } = *quotas;
+        let sized = |used: i64, limit: Option<i32>| (used > 0 || limit.is_some()).then(|| of(used, limit));
         let rows = [
             ("tenant", Some(tenant_id.clone())),
             ("created", Some(time(*created_at))),
-            ("active sessions", Some(of(usage.active_sessions, max_active_sessions))),
-            ("  for each principal", Some(most(max_active_sessions_per_principal))),
-            ("operations in flight", Some(of(usage.operations, max_operations))),
-            ("  for each principal", Some(most(max_operations_per_principal))),
+            ("active sessions", Some(of(usage.active_sessions, quotas.max_active_sessions))),
+            ("  for each principal", Some(most(quotas.max_active_sessions_per_principal))),
+            ("operations in flight", Some(of(usage.operations, quotas.max_operations))),
+            ("  for each principal", Some(most(quotas.max_operations_per_principal))),
+            ("memory in MB", sized(usage.memory_mb, quotas.max_memory_mb)),
+            ("CPUs in thousandths", sized(usage.cpu_millis, quotas.max_cpu_millis)),
         ];
         fields(&rows, style)
     }
@@ -115,7 +122,7 @@ fn most(limit: Option<i32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use alpine_api::TenantUsage;
+    use alpine_api::{TenantQuotas, TenantUsage};
 
     use super::*;
     use crate::testing::{at, json_of, people_of};
@@ -125,8 +132,13 @@ mod tests {
         alpine_api::Tenant {
             tenant_id: "acme".to_owned(),
             created_at: at("2026-11-22T10:00:00Z"),
-            quotas: TenantQuotas { max_active_sessions: Some(10), max_operations_per_principal: Some(2), ..TenantQuotas::default() },
-            usage: TenantUsage { active_sessions: 3, operations: 1 },
+            quotas: TenantQuotas {
+                max_active_sessions: Some(10),
+                max_operations_per_principal: Some(2),
+                max_memory_mb: Some(65_536),
+                ..TenantQuotas::default()
+            },
+            usage: TenantUsage { active_sessions: 3, operations: 1, memory_mb: 9216, cpu_millis: 0 },
         }
     }
 

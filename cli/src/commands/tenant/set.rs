@@ -24,8 +24,10 @@ pub struct Set {
 impl Set {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
-        let Limits { max_sessions, max_sessions_per_principal, max_operations, max_operations_per_principal } = self.limits;
-        if [max_sessions, max_sessions_per_principal, max_operations, max_operations_per_principal].iter().all(Option::is_none) {
+        let limits = self.limits;
+        let sessions = [limits.max_sessions, limits.max_sessions_per_principal];
+        let operations = [limits.max_operations, limits.max_operations_per_principal];
+        if [sessions, operations, [limits.max_memory_mb, limits.max_cpu_millis]].as_flattened().iter().all(Option::is_none) {
             return Err(CliError::Usage {
                 cause: "a limit is required".to_owned(),
                 next_step: "give at least one, for example --max-sessions 10; run alpine tenant set --help".to_owned(),
@@ -33,10 +35,12 @@ impl Set {
         }
         let stated = |limit: Option<Limit>| limit.map(|Limit(most)| most);
         let body = UpdateTenant {
-            max_active_sessions: stated(max_sessions),
-            max_active_sessions_per_principal: stated(max_sessions_per_principal),
-            max_operations: stated(max_operations),
-            max_operations_per_principal: stated(max_operations_per_principal),
+            max_active_sessions: stated(limits.max_sessions),
+            max_active_sessions_per_principal: stated(limits.max_sessions_per_principal),
+            max_operations: stated(limits.max_operations),
+            max_operations_per_principal: stated(limits.max_operations_per_principal),
+            max_memory_mb: stated(limits.max_memory_mb),
+            max_cpu_millis: stated(limits.max_cpu_millis),
             reason: self.reason.clone(),
         };
         context.ui.answer(&Shown(client.update_tenant(&context.ui, &self.tenant, &body).await?));

@@ -94,6 +94,7 @@ fn session() -> api::Session {
         created_at: at(0),
         updated_at: at(9),
         ready_at: Some(at(9)),
+        class: Some("standard".into()),
         expires_at: Some(at(28_809)),
         stopped_at: None,
         persisted_at: None,
@@ -209,8 +210,22 @@ fn quotas() -> api::TenantQuotas {
     api::TenantQuotas { max_active_sessions: Some(200), max_active_sessions_per_principal: Some(20), ..Default::default() }
 }
 
+fn class() -> api::Class {
+    api::Class {
+        name: "standard".into(),
+        description: Some("what most need".into()),
+        default: true,
+        memory_mb: Some(4096),
+        cpu_millis: Some(2000),
+        disk_mb: Some(20_480),
+        image: None,
+        lifetime_seconds: Some(28_800),
+        max_lifetime_seconds: Some(86_400),
+    }
+}
+
 fn tenant() -> api::Tenant {
-    let usage = api::TenantUsage { active_sessions: 12, operations: 1 };
+    let usage = api::TenantUsage { active_sessions: 12, operations: 1, memory_mb: 49_152, cpu_millis: 24_000 };
     api::Tenant { tenant_id: "acme".into(), created_at: at(0), quotas: quotas(), usage }
 }
 
@@ -257,6 +272,7 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
             public,
             repo_token: repo_token.map(str::to_owned),
             max_lifetime_seconds: None,
+            class: None,
         })
     };
     match operation {
@@ -330,6 +346,7 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
             warnings: vec!["it was ready there: it is ended here".into()],
         })),
         ("listAudit", ..) => one(value(api::AuditPage { entries: vec![audit_entry()], next_after: 1 })),
+        ("listClasses", ..) => one(value(api::ClassList { classes: vec![class()] })),
         ("whoAmI", ..) => one(value(api::WhoAmI {
             tenant: "acme".into(),
             principal_id: "ann".into(),

@@ -80,6 +80,7 @@ fn parts() -> Parts {
         settings: Settings::default(),
         limits: LimitSettings::default(),
         hosts: Arc::default(),
+        classes: Arc::default(),
         leaving: CancellationToken::new(),
         shutdown: CancellationToken::new(),
     }

@@ -12,7 +12,7 @@ use crate::{
         resolve::commit_of,
     },
     sandbox::{
-        Command, Exit, Output, Provider, SandboxSpec,
+        Command, Exit, Output, Provider, SandboxSpec, Size,
         host::{HostProvider, Settings},
     },
 };
@@ -69,7 +69,7 @@ struct Sandboxes {
 
 impl Sandboxes {
     async fn run(&self, command: Command) -> (Exit, String) {
-        let spec = SandboxSpec { tenant: TenantId::parse("t").unwrap(), session: self.session, fence: 1 };
+        let spec = SandboxSpec { tenant: TenantId::parse("t").unwrap(), session: self.session, fence: 1, size: Size::default() };
         let provider = &self.provider;
         let handle = provider.ensure(&spec).await.unwrap();
         let (sender, mut receiver) = mpsc::channel(4);

@@ -6,6 +6,7 @@
 //! group: sessions outlive a server, and the next one may be elsewhere.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -61,7 +62,6 @@ struct Controller {
 #[derive(Debug, Clone)]
 pub(super) struct Cgroups {
     controllers: Vec<Controller>,
-    limits: Limits,
 }
 
 /// Where a controller is, by /proc/self/mounts.
@@ -87,23 +87,26 @@ pub(super) fn yielding(parent: &Path) -> io::Result<()> {
     Controller { kind: Kind::Cpu, version, parent: top.join(parent) }.prepare(&top, parent)
 }
 
+/// A limit of each kind, to see whether it can be set.
+const TRIED: Limits = Limits { cpu_millis: Some(1000), ..Limits::STANDARD };
+
 impl Cgroups {
-    /// What works here of what is wanted; a warning names the rest.
-    pub fn discover(limits: Limits, parent: &Path) -> Self {
+    /// What works here. A warning names what does not and is wanted by these limits; others may come with a session's size.
+    pub fn discover(wanted: &[Limits], parent: &Path) -> Self {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let mut found = Self { controllers: Vec::new(), limits };
-        let wanted = [(Kind::Memory, limits.memory > 0), (Kind::Pids, limits.processes > 0), (Kind::Cpu, limits.cpu_millis.is_some())];
+        let mut found = Self { controllers: Vec::new() };
         let mut missing = Vec::new();
-        for kind in wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(kind, _)| kind) {
+        for kind in Kind::ALL {
             let mounted = find(&mounts, kind, |at| fs::read_to_string(at.join("cgroup.controllers")).unwrap_or_default());
             let tried = mounted.ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no such controller")).and_then(|(version, at)| {
                 let controller = Controller { kind, version, parent: at.join(parent) };
                 controller.prepare(&at, parent)?;
-                Self { controllers: vec![controller.clone()], limits }.try_out().map(|()| controller)
+                Self { controllers: vec![controller.clone()] }.try_out().map(|()| controller)
             });
             match tried {
                 Ok(controller) => found.controllers.push(controller),
-                Err(error) => missing.push(format!("{} ({error})", kind.name())),
+                Err(error) if wanted.iter().any(|limits| limits.bound(kind)) => missing.push(format!("{} ({error})", kind.name())),
+                Err(_) => {}
             }
         }
         if !missing.is_empty() {
@@ -121,7 +124,7 @@ impl Cgroups {
 
     fn try_out(&self) -> io::Result<()> {
         let session = SessionId::generate();
-        let entered = self.make(session).and_then(|groups| {
+        let entered = self.make(session, &TRIED).and_then(|groups| {
             let mut shell = Command::new("/bin/sh");
             shell.args(["-c", ENTER, "sh"]).args(groups).args(["--", "true"]).env_clear().env("PATH", STANDARD_PATH);
             let output = shell.stdin(Stdio::null()).output()?;
@@ -131,12 +134,12 @@ impl Cgroups {
     }
 
     /// Makes the session's groups, or finds them; the files through which a process enters them.
-    pub fn make(&self, session: SessionId) -> io::Result<Vec<PathBuf>> {
+    pub fn make(&self, session: SessionId, limits: &Limits) -> io::Result<Vec<PathBuf>> {
         let mut entries: Vec<PathBuf> = Vec::new();
-        for controller in &self.controllers {
+        for controller in self.controllers.iter().filter(|controller| limits.bound(controller.kind)) {
             let group = controller.group(session);
             make_dir(&group)?;
-            controller.limit(&group, &self.limits)?;
+            controller.limit(&group, limits)?;
             entries.push(group.join("cgroup.procs"));
         }
         entries.sort();
@@ -163,11 +166,13 @@ impl Cgroups {
         self.controllers.iter().any(|controller| controller.group(session).is_dir())
     }
 
-    /// All of the session's processes, if there are groups at all.
+    /// All of the session's processes, if it has a group and that can be read now.
     pub fn processes(&self, session: SessionId) -> Option<Vec<i32>> {
-        let controller = self.controllers.first()?;
-        let list = fs::read_to_string(controller.group(session).join("cgroup.procs")).unwrap_or_default();
-        Some(list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
+        let groups = self.controllers.iter().map(|controller| controller.group(session).join("cgroup.procs"));
+        let lists = groups.map(fs::read_to_string).find(|list| !list.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound));
+        // The first version's lists can name one twice.
+        let pids: BTreeSet<i32> = lists?.ok()?.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect();
+        Some(pids.into_iter().collect())
     }
 
     /// Lets no process begin any more, and kills those there are. What it cannot reach others have to.
@@ -292,12 +297,13 @@ fn kill(pid: i32, session: SessionId) {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits { memory: 1 << 30, processes: 77, cpu_millis: Some(1500), ..Limits::STANDARD };
+
     fn two(parent: &Path) -> Cgroups {
-        let limits = Limits { memory: 1 << 30, processes: 77, cpu_millis: Some(1500), ..Limits::default() };
         let controllers = [Kind::Memory, Kind::Pids, Kind::Cpu]
             .map(|kind| Controller { kind, version: Version::Two, parent: parent.to_owned() })
             .to_vec();
-        Cgroups { controllers, limits }
+        Cgroups { controllers }
     }
 
     #[test]
@@ -316,7 +322,7 @@ mod tests {
         // No kernel here has these controllers in version two: the files alone.
         let dir = tempfile::tempdir().unwrap();
         let (groups, session) = (two(dir.path()), SessionId::generate());
-        let entries = groups.make(session).unwrap();
+        let entries = groups.make(session, &LIMITS).unwrap();
         let group = dir.path().join(session.to_string());
         assert_eq!(entries, [group.join("cgroup.procs")], "one group for all");
         for (file, value) in [("memory.max", "1073741824"), ("memory.swap.max", "0"), ("pids.max", "77"), ("cpu.max", "150000 100000")] {

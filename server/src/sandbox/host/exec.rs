@@ -95,8 +95,9 @@ fn judge(
     if exit.success() {
         return Ok(exit);
     }
-    if kills.is_some() && inner.walls.memory_kills(session) > kills {
-        return Err(limits::out_of_memory(&inner.limits));
+    let limits = inner.limits_of(session);
+    if limits.memory > 0 && kills.is_some() && inner.walls.memory_kills(session) > kills {
+        return Err(limits::out_of_memory(&limits));
     }
     // It may have failed for the very last byte, and nobody has looked since.
     if let Ok((_, Some(excess))) = limits::measure(inner, session, sandbox) {
@@ -115,7 +116,7 @@ fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, mut command: Command) 
     let (session, owner) = (meta.label.session, inner.owner_of(&meta));
     if !inner.cleared.is(session, fence.value()) {
         // The served program may be on its way too: it stays.
-        inner.walls.revoke(sandbox, Asked::Commands);
+        inner.walls.revoke(sandbox, Asked::Commands(fence.value()));
         stop::end(&inner.tables, owner, &Which::Execs(fence.value()))?;
         inner.cleared.note(session, fence.value());
     }
@@ -150,8 +151,10 @@ async fn finish(mut waiting: Box<dyn Waiting>, mut guard: Guard, ended: &Cancell
     let waited = waiting.ended().await;
     // Reaped: the number may soon be another's.
     guard.pid = None;
-    let (tables, owner, which) = (guard.tables.clone(), guard.owner, Which::Exec(guard.run.clone()));
-    let cleaned = blocking(move || stop::end(&tables, owner, &which)).await;
+    let (walls, tables, owner) = (Arc::clone(&guard.walls), guard.tables.clone(), guard.owner);
+    let which = Which::Exec(guard.run.clone());
+    // It has begun, and so what it left is behind the walls.
+    let cleaned = blocking(move || stop::end_within(&*walls, &tables, owner, &which)).await;
     guard.armed = cleaned.is_err();
     if !guard.armed {
         guard.walls.revoke(&guard.sandbox, Asked::Run(&guard.run));

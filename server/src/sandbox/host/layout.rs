@@ -23,11 +23,8 @@ use alpine_api::SessionId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    flock::Held,
-    processes::{Started, User},
-    slots::Label,
-};
+use super::{flock::Held, process::Started, processes::User, slots::Label};
+use crate::sandbox::Size;
 
 /// Where they are inside bubblewrap.
 pub(super) const GUEST_WORKSPACE: &str = "/workspace";
@@ -49,6 +46,8 @@ pub(super) struct Meta {
     pub slot: u32,
     /// The session's own user and group id, if the server is root.
     pub uid: Option<u32>,
+    #[serde(default)]
+    pub size: Size,
     pub served: Option<Served>,
 }
 
@@ -74,7 +73,7 @@ impl Served {
     }
 
     pub fn alive(&self) -> io::Result<bool> {
-        if self.boot != super::processes::boot_id()? {
+        if self.boot != super::process::boot_id()? {
             return Ok(false);
         }
         for seed in self.seeds() {
@@ -154,7 +153,7 @@ impl Sandbox {
     }
 
     /// Makes what is missing, so that it also completes what a crash interrupted.
-    pub fn complete(&self, label: &Label, slot: u32, uid: Option<u32>) -> io::Result<()> {
+    pub fn complete(&self, label: &Label, slot: u32, uid: Option<u32>, size: &Size) -> io::Result<()> {
         make_dir(&self.dir, 0o710)?;
         // The session's group may pass through, to its own folders; nobody else may.
         own(&self.dir, uid.map(|_| 0), uid)?;
@@ -166,9 +165,12 @@ impl Sandbox {
                 return Err(error);
             }
             found => {
-                let (generation, served) = found.map_or_else(|_| (String::new(), None), |meta| (meta.generation, meta.served));
+                let new = || (String::new(), size.clone(), None);
+                let (generation, kept, served) = found.map_or_else(|_| new(), |meta| (meta.generation, meta.size, meta.served));
+                // A server of before wrote it without.
+                let size = if kept == Size::default() { size.clone() } else { kept };
                 let generation = if generation.is_empty() { Uuid::new_v4().simple().to_string() } else { generation };
-                self.write_meta(&Meta { label: label.clone(), generation, slot, uid, served })?;
+                self.write_meta(&Meta { label: label.clone(), generation, slot, uid, size, served })?;
             }
         }
         make_dir(&self.go(), 0o755)?;
@@ -244,14 +246,16 @@ mod tests {
         let label = Label { tenant: "t".into(), session: SessionId::generate(), fence: 3 };
         let sandbox = Sandbox::of(root.path(), label.session);
         fs::create_dir(&sandbox.dir).unwrap();
-        sandbox.complete(&label, 4, None).unwrap();
+        let size = Size { memory: Some(1 << 30), ..Size::default() };
+        sandbox.complete(&label, 4, None, &size).unwrap();
         let made = sandbox.meta().unwrap();
-        assert_eq!(made, Meta { label: label.clone(), generation: made.generation.clone(), slot: 4, uid: None, served: None });
+        assert_eq!(made, Meta { label: label.clone(), generation: made.generation.clone(), slot: 4, uid: None, size, served: None });
         assert!(sandbox.workspace().is_dir() && sandbox.home().is_dir());
         // An older worker's label does not replace a newer one's.
-        sandbox.complete(&Label { fence: 2, ..label.clone() }, 4, None).unwrap();
+        sandbox.complete(&Label { fence: 2, ..label.clone() }, 4, None, &Size::default()).unwrap();
         assert_eq!(sandbox.meta().unwrap().label.fence, 3);
-        sandbox.complete(&Label { fence: 9, ..label }, 4, None).unwrap();
-        assert_eq!((sandbox.meta().unwrap().label.fence, sandbox.meta().unwrap().generation), (9, made.generation));
+        sandbox.complete(&Label { fence: 9, ..label }, 4, None, &Size::default()).unwrap();
+        let after = sandbox.meta().unwrap();
+        assert_eq!((after.label.fence, after.generation, after.size), (9, made.generation, made.size), "it keeps its size");
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn ended(why: String) -> ProviderError {
 
 /// What it holds of the disk now, and whether that is too much.
 pub(super) fn measure(inner: &Inner, session: SessionId, sandbox: &Sandbox) -> Result<(Usage, Option<Excess>), ProviderError> {
-    let limits = inner.limits;
+    let limits = inner.limits_of(session);
     let over = |usage: &Usage| {
         let reached = |used: u64, limit: u64| limit > 0 && used >= limit;
         if reached(usage.bytes, limits.disk) {
@@ -147,6 +147,7 @@ struct Watch {
 
 #[derive(Debug, Default)]
 struct Seen {
+    limits: Option<Limits>,
     refused: Option<u64>,
     kills: Option<u64>,
     processes: Pressure,
@@ -241,11 +242,17 @@ impl Watch {
     }
 
     fn pressure(&mut self, inner: &Inner, session: SessionId) -> Option<Excess> {
-        let (limits, now) = (inner.limits, Instant::now());
+        let now = Instant::now();
         let counts = inner.users && !inner.walls.limits(Kind::Pids) && self.looks.is_multiple_of(COUNT_EVERY);
         let seen = self.sessions.entry(session).or_default();
+        // Once it can be read: it does not change.
+        seen.limits = seen.limits.or_else(|| inner.own_limits(session));
+        let limits = seen.limits.unwrap_or(inner.limits);
         let at_limit = match inner.walls.processes_used(session) {
-            Some((current, refused)) => seen.refused.replace(refused).is_some_and(|before| refused > before) || current >= limits.processes,
+            Some((current, refused)) => {
+                seen.refused.replace(refused).is_some_and(|before| refused > before)
+                    || (limits.processes > 0 && current >= limits.processes)
+            }
             None => counts && limits.processes > 0 && threads_of(inner, session) + SPARE >= limits.processes,
         };
         let lasted = seen.processes.feel(at_limit, now);
@@ -253,22 +260,24 @@ impl Watch {
             return Some(Excess::Processes(limits.processes, limits.patience));
         }
         let kills = inner.walls.memory_kills(session);
-        let more = kills > seen.kills && seen.kills.is_some();
+        let more = limits.memory > 0 && kills > seen.kills && seen.kills.is_some();
         seen.kills = kills.or(seen.kills);
         (seen.memory.feel(more, now) >= limits.patience).then_some(Excess::Memory(limits.memory, limits.patience))
     }
 
     fn disk(&mut self, inner: &Inner, mut sessions: Vec<SessionId>) {
         let limits = inner.limits;
+        let disks = sessions.iter().filter_map(|session| self.sessions.get(session)?.limits).map(|limits| limits.disk);
+        let disk = disks.chain([limits.disk]).filter(|disk| *disk > 0).min().unwrap_or_default();
         let Ok(found) = rustix::fs::statvfs(&inner.root) else { return };
         let used = (found.f_blocks.saturating_sub(found.f_bfree) * found.f_frsize, found.f_files.saturating_sub(found.f_ffree));
         let free = found.f_bavail * found.f_frsize;
         let short = limits.disk_reserve > 0 && free < limits.disk_reserve;
         let before = self.used.get_or_insert(used);
         *before = (before.0.min(used.0), before.1.min(used.1));
-        let step = if limits.disk > 0 { STEP.min(limits.disk / 8) } else { STEP };
+        let step = if disk > 0 { STEP.min(disk / 8) } else { STEP };
         let step_files = if limits.files > 0 { STEP_FILES.min(limits.files / 8) } else { STEP_FILES };
-        let bounded = limits.disk + limits.files > 0;
+        let bounded = disk + limits.files > 0;
         let grown = bounded && (used.0 - before.0 >= step || used.1 - before.1 >= step_files);
         let now = Instant::now();
         // No rest while the machine runs out of room.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::processes::{Process, is_gone};
+use super::process::{Process, is_gone};
 
 /// Every process of a session carries these in its environment, bubblewrap's own included.
 pub(super) const SESSION_MARK: &str = "ALPINE_SESSION_ID";

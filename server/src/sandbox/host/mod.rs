@@ -15,6 +15,7 @@ mod layout;
 mod limits;
 mod local;
 mod marks;
+mod process;
 mod processes;
 mod provider;
 mod remove;
@@ -47,14 +48,15 @@ pub use self::settings::{Allowed, DockerSettings, HIDDEN, Limits, STANDARD_PATH,
 use self::{
     fences::{Act, Fence},
     layout::{Meta, Sandbox},
-    processes::{Owner, Process, Table, User, Which},
+    process::Process,
+    processes::{Owner, Table, User, Which},
     slots::{Label, Slots},
     tables::Tables,
     walls::{Place, Walls},
 };
 use crate::{
     domain::principal::TenantId,
-    sandbox::{Handle, Listed, ProviderError, Status},
+    sandbox::{Handle, Listed, ProviderError, Size, Status},
 };
 
 /// Longer than any worker could be late.
@@ -73,6 +75,7 @@ struct Inner {
     slots: Slots,
     walls: Arc<dyn Walls>,
     tables: Tables,
+    /// Where a session's size says nothing else.
     limits: Limits,
     /// Why sessions were ended: a full disk may not take the file that says it.
     verdicts: Mutex<HashMap<SessionId, String>>,
@@ -190,6 +193,11 @@ impl Inner {
         self.tables.table().map_err(io(tables::READING))
     }
 
+    /// With all of the session's processes at least, once they are behind its walls.
+    fn table_of(&self, session: SessionId) -> Result<Arc<Table>, ProviderError> {
+        self.tables.within(&*self.walls, session).map_err(io(tables::READING))
+    }
+
     fn processes(&self, owner: Owner, which: &Which) -> Result<Vec<Process>, ProviderError> {
         self.table()?.of(owner, which).map_err(io(tables::READING))
     }
@@ -212,7 +220,7 @@ impl Inner {
         Handle { provider: self.walls.name().to_owned(), session, detail: json!({ "directory": directory, "root": self.root_id }) }
     }
 
-    fn ensure(&self, label: &Label) -> Result<Handle, ProviderError> {
+    fn ensure(&self, label: &Label, size: &Size) -> Result<Handle, ProviderError> {
         let sandbox = Sandbox::of(&self.root, label.session);
         // Held to the end: a `destroy` comes before, and this is refused, or after, and removes what was made.
         let _held = Fence::of(&sandbox, label.fence).hold(Act::Make)?;
@@ -223,7 +231,7 @@ impl Inner {
         let slot =
             slot.ok_or_else(|| ProviderError::Transient { what: "this host has no room for another session".to_owned(), source: None })?;
         let uid = self.users.then(|| self.slots.uid(slot));
-        sandbox.complete(label, slot, uid).map_err(io(format!("making {}", sandbox.dir.display())))?;
+        sandbox.complete(label, slot, uid, size).map_err(io(format!("making {}", sandbox.dir.display())))?;
         let meta = sandbox.meta().map_err(io("reading the sandbox's meta.json"))?;
         self.walls.raise(Place { sandbox: &sandbox, meta: &meta })?;
         Ok(self.handle(label.session))
@@ -236,6 +244,15 @@ impl Inner {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => Ok(None),
             Err(error) => Err(io("reading the sandbox's meta.json")(error)),
         }
+    }
+
+    /// Of a session that is not there, or whose size cannot be read now: as this provider is set up.
+    fn limits_of(&self, session: SessionId) -> Limits {
+        self.own_limits(session).unwrap_or(self.limits)
+    }
+
+    fn own_limits(&self, session: SessionId) -> Option<Limits> {
+        Some(self.limits.of(&self.meta(session).ok()??.size))
     }
 
     /// Refuses a session that was ended for good.

@@ -26,8 +26,8 @@ impl Provider for HostProvider {
     }
 
     async fn ensure(&self, spec: &SandboxSpec) -> Result<Handle, ProviderError> {
-        let label = Label::of(spec);
-        self.with(move |inner| inner.ensure(&label)).await
+        let (label, size) = (Label::of(spec), spec.size.clone());
+        self.with(move |inner| inner.ensure(&label, &size)).await
     }
 
     async fn exec(&self, handle: &Handle, fence: i64, command: Command, output: mpsc::Sender<Output>) -> Result<Exit, ProviderError> {

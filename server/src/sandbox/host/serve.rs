@@ -7,7 +7,8 @@ use super::{
     layout::{Meta, Sandbox, Served},
     limits,
     marks::SERVE_MARK,
-    processes::{Which, boot_id},
+    process::boot_id,
+    processes::Which,
     slots::Slots,
     sockets, stop,
     tables::READING,
@@ -110,7 +111,7 @@ pub(super) fn listens(inner: &Inner, meta: &Meta, served: &Served) -> Result<boo
     if sockets.is_empty() {
         return Ok(false);
     }
-    let table = inner.table()?;
+    let table = inner.table_of(meta.label.session)?;
     let mut program = table.of(inner.owner_of(meta), &Which::Served).map_err(io(READING))?;
     program.extend(served.seeds().filter_map(|seed| table.find(seed)).copied());
     Ok(table.with_kin(&program, true).iter().any(|process| process.holds(&sockets)))

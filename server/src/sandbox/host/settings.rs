@@ -8,8 +8,11 @@ use std::{
 };
 
 pub use super::docker::Allowed;
-use super::layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE};
-use crate::sandbox::ProviderError;
+use super::{
+    layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE},
+    walls::Kind,
+};
+use crate::sandbox::{ProviderError, Size};
 
 /// How the local provider runs sandboxes. The environment is read by `config`, never here.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ pub struct Settings {
     /// What is visible inside, read-only, besides the system's own folders: tools, toolchains, mirrors.
     pub visible: Vec<PathBuf>,
     pub limits: Limits,
+    /// What else sessions may be made in.
+    pub sizes: Vec<Size>,
     /// Below which of each hierarchy's control groups the sessions' are; relative to its top.
     pub cgroup_parent: PathBuf,
 }
@@ -47,6 +52,8 @@ pub struct DockerSettings {
     /// What is visible inside, read-only, at the same path: CA bundles, mirrors.
     pub visible: Vec<PathBuf>,
     pub limits: Limits,
+    /// What else sessions may be made in.
+    pub sizes: Vec<Size>,
     /// What sessions may reach although it is not the public Internet.
     pub allowed: Vec<Allowed>,
     /// Name servers that sessions may ask; none: those of this host.
@@ -56,11 +63,12 @@ pub struct DockerSettings {
 // By hand, as below.
 impl fmt::Debug for DockerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { root, socket, image, pass_env, path, visible, limits, allowed, resolvers } = self;
+        let Self { root, socket, image, pass_env, path, visible, limits, sizes, allowed, resolvers } = self;
         let shown = &mut f.debug_struct("DockerSettings");
         shown.field("root", root).field("socket", socket).field("image", image).field("path", path);
         shown.field("pass_env", &pass_env.iter().map(|(name, _)| name).collect::<Vec<_>>());
-        shown.field("visible", visible).field("limits", limits).field("allowed", allowed).field("resolvers", resolvers).finish()
+        shown.field("visible", visible).field("limits", limits).field("sizes", sizes).field("allowed", allowed);
+        shown.field("resolvers", resolvers).finish()
     }
 }
 
@@ -88,15 +96,45 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        Self::STANDARD
+    }
+}
+
+impl Limits {
+    /// Where nothing is set.
+    pub const STANDARD: Self = Self {
+        open_files: 65_536,
+        processes: 2_048,
+        memory: 4 << 30,
+        cpu_millis: None,
+        disk: 20 << 30,
+        files: 2_000_000,
+        disk_reserve: 1 << 30,
+        patience: Duration::from_secs(10),
+    };
+
+    /// Whether there is one of this kind.
+    pub(super) const fn bound(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Memory => self.memory > 0,
+            Kind::Pids => self.processes > 0,
+            Kind::Cpu => self.cpu_millis.is_some(),
+        }
+    }
+
+    /// Of sessions of all sizes, these first.
+    pub(super) fn of_all(self, sizes: &[Size]) -> Vec<Self> {
+        std::iter::once(self).chain(sizes.iter().map(|size| self.of(size))).collect()
+    }
+
+    /// Of a session of that size.
+    #[must_use]
+    pub fn of(self, size: &Size) -> Self {
         Self {
-            open_files: 65_536,
-            processes: 2_048,
-            memory: 4 << 30,
-            cpu_millis: None,
-            disk: 20 << 30,
-            files: 2_000_000,
-            disk_reserve: 1 << 30,
-            patience: Duration::from_secs(10),
+            memory: size.memory.unwrap_or(self.memory),
+            cpu_millis: size.cpu_millis.or(self.cpu_millis),
+            disk: size.disk.unwrap_or(self.disk),
+            ..self
         }
     }
 }
@@ -113,6 +151,7 @@ impl Default for Settings {
             path: STANDARD_PATH.to_owned(),
             visible: Vec::new(),
             limits: Limits::default(),
+            sizes: Vec::new(),
             cgroup_parent: PathBuf::from("alpine"),
         }
     }
@@ -129,6 +168,7 @@ impl fmt::Debug for Settings {
             .field("path", &self.path)
             .field("visible", &self.visible)
             .field("limits", &self.limits)
+            .field("sizes", &self.sizes)
             .field("cgroup_parent", &self.cgroup_parent)
             .finish()
     }

@@ -13,9 +13,10 @@ use super::{
     fences::{Act, Fence},
     io,
     layout::Sandbox,
-    processes::{Owner, Process, Which},
+    process::Process,
+    processes::{Owner, Which},
     tables::{READING, Tables},
-    walls::Asked,
+    walls::{Asked, Walls},
 };
 use crate::sandbox::ProviderError;
 
@@ -30,10 +31,19 @@ fn find(tables: &Tables, owner: Owner, which: &Which) -> Result<Vec<Process>, Pr
 
 /// Kills these processes until none is left. Blocks.
 pub(super) fn end(tables: &Tables, owner: Owner, which: &Which) -> Result<(), ProviderError> {
+    until_none(owner, || find(tables, owner, which))
+}
+
+/// The same, of those that have come behind the session's walls.
+pub(super) fn end_within(walls: &dyn Walls, tables: &Tables, owner: Owner, which: &Which) -> Result<(), ProviderError> {
+    until_none(owner, || tables.within(walls, owner.session).and_then(|table| table.of(owner, which)).map_err(io(READING)))
+}
+
+fn until_none(owner: Owner, find: impl Fn() -> Result<Vec<Process>, ProviderError>) -> Result<(), ProviderError> {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     loop {
-        let left = find(tables, owner, which)?;
+        let left = find()?;
         if left.is_empty() {
             return Ok(());
         }

@@ -6,10 +6,15 @@ use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
-use super::processes::Table;
+use alpine_api::SessionId;
+
+use super::{processes::Table, walls::Walls};
 
 /// What is done when it fails.
 pub(super) const READING: &str = "reading the list of processes";
+
+/// At a list of processes in which some are gone when they are looked at, before all of the machine's are.
+const LOOKS: u32 = 3;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables(Arc<Shared>);
@@ -30,6 +35,19 @@ struct State {
 }
 
 impl Tables {
+    /// With all processes of a session at least that have come behind its walls: where these can tell them, nobody else is looked at.
+    pub fn within(&self, walls: &dyn Walls, session: SessionId) -> io::Result<Arc<Table>> {
+        for _ in 0..LOOKS {
+            let Some(pids) = walls.processes(session) else { break };
+            let table = Table::of_these(pids.iter().copied())?;
+            // One that went meanwhile may have left others.
+            if table.len() == pids.len() {
+                return Ok(Arc::new(table));
+            }
+        }
+        self.table()
+    }
+
     /// The processes at a moment after this call began. Whoever asks while a reading is under way shares
     /// the next one. Blocks.
     pub fn table(&self) -> io::Result<Arc<Table>> {
@@ -64,7 +82,7 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::host::processes::Started;
+    use crate::sandbox::host::process::Started;
 
     #[test]
     fn a_table_is_never_older_than_the_question_and_askers_share_readings() {

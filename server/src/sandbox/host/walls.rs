@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 use super::{
     layout::{Meta, Sandbox},
-    processes::Started,
+    process::Started,
     slots::Label,
     tables::Tables,
 };
@@ -38,6 +38,10 @@ pub(super) enum Kind {
     Memory,
     Pids,
     Cpu,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
 }
 
 /// All of it blocks, except for what is begun.
@@ -121,7 +125,8 @@ pub(super) trait Waiting: Send {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked<'a> {
     All,
-    Commands,
+    /// Commands under this fence and lower ones.
+    Commands(i64),
     /// One command's run.
     Run(&'a str),
 }

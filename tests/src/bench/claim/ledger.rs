@@ -66,8 +66,8 @@ pub async fn accept(ledger: &Ledger, key: &str) -> anyhow::Result<()> {
         branch: "main".parse()?,
         public: true,
         repo_token: None,
-        asked_lifetime: None,
-        admitted: Ok(None),
+        options: Default::default(),
+        admitted: Ok(Default::default()),
         traceparent: None,
     };
     match ledger.tenant(&tenant).accept_up(up).await? {

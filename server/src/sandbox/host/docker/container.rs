@@ -1,7 +1,7 @@
 //! Making, finding and removing containers.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     os::unix::fs::lchown,
     path::{Path, PathBuf},
     thread,
@@ -23,7 +23,8 @@ use super::{
         io,
         layout::{GUEST_WORKSPACE, Meta, Sandbox},
         marks::SESSION_MARK,
-        processes::KEEPER,
+        process::KEEPER,
+        settings::Limits,
         slots::Label,
         walls::{Kind, Place, Walls as _},
     },
@@ -156,7 +157,7 @@ impl Containers {
             (FENCE, fence.to_string()),
         ];
         ContainerCreateBody {
-            image: Some(self.settings.image.clone()),
+            image: Some(meta.size.image.as_ref().unwrap_or(&self.settings.image).clone()),
             hostname: Some("sandbox".to_owned()),
             // Not as the session, which could end it, or write to what it has open.
             user: Some(format!("{KEEPER}:{KEEPER}")),
@@ -165,13 +166,12 @@ impl Containers {
             cmd: Some(vec!["infinity".to_owned()]),
             env: Some(vec![format!("{SESSION_MARK}={session}"), format!("PATH={}", self.settings.path)]),
             labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
-            host_config: Some(self.host_config(sandbox)),
+            host_config: Some(self.host_config(sandbox, &self.settings.limits.of(&meta.size))),
             ..ContainerCreateBody::default()
         }
     }
 
-    fn host_config(&self, sandbox: &Sandbox) -> HostConfig {
-        let limits = &self.settings.limits;
+    fn host_config(&self, sandbox: &Sandbox, limits: &Limits) -> HostConfig {
         let bounded = |limit: u64| (limit > 0).then(|| i64::try_from(limit).unwrap_or(i64::MAX));
         // Docker can be given no more than this process has, as a rule.
         let within = |resource, wanted: u64| rustix::process::getrlimit(resource).maximum.map_or(wanted, |most| wanted.min(most));
@@ -254,8 +254,12 @@ impl Containers {
         Ok(found.into_iter().filter_map(|one| label(one.labels?)).collect())
     }
 
-    pub fn check_image(&self) -> Result<(), ProviderError> {
-        let image = &self.settings.image;
+    pub fn check_images(&self) -> Result<(), ProviderError> {
+        let images = std::iter::once(&self.settings.image).chain(self.settings.sizes.iter().filter_map(|size| size.image.as_ref()));
+        images.collect::<BTreeSet<_>>().into_iter().try_for_each(|image| self.check_image(image))
+    }
+
+    fn check_image(&self, image: &str) -> Result<(), ProviderError> {
         let found = match self.call("looking at the image", self.api.inspect_image(image)) {
             Err(error) if error.is_absent() => {
                 return Err(permanent(format!("there is no image {image}: docker pull it, or build deploy/sandbox")));

@@ -30,7 +30,8 @@ use super::{
         io,
         layout::{GUEST_WORKSPACE, Sandbox},
         marks::{EXEC_MARK, SESSION_MARK},
-        processes::Started,
+        process::Started,
+        processes::fence_of,
         tables::Tables,
         walls::{Asked, Begun, Marks, Place, Program, Waiting},
     },
@@ -64,7 +65,7 @@ fn permit(sandbox: &Sandbox, run: &str) -> Result<(), ProviderError> {
 pub(super) fn revoke(sandbox: &Sandbox, what: Asked<'_>) {
     let of = |name: &str| match what {
         Asked::All => true,
-        Asked::Commands => !name.starts_with(SERVE),
+        Asked::Commands(fence) => !name.starts_with(SERVE) && fence_of(name) <= fence,
         Asked::Run(run) => run == name,
     };
     for entry in fs::read_dir(sandbox.go()).into_iter().flatten().flatten() {

@@ -1,7 +1,7 @@
 //! Containers that run, as this host sees them: their first process, their control groups, their address.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use super::{
     super::{
         cgroup::{Version, counter, find},
-        processes::Started,
+        process::Started,
         walls::Kind,
     },
     container,
@@ -80,7 +80,8 @@ impl Known {
     pub fn processes(&self) -> Option<Vec<i32>> {
         let (_, _, group) = self.groups.first()?;
         let list = fs::read_to_string(group.join("cgroup.procs")).ok()?;
-        Some(list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
+        let pids: BTreeSet<i32> = list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect();
+        Some(pids.into_iter().collect())
     }
 
     pub fn processes_used(&self) -> Option<(u64, u64)> {

@@ -62,6 +62,8 @@ pub(super) struct Containers {
     /// Docker makes groups itself, and not systemd.
     own_groups: bool,
     resolv_conf: PathBuf,
+    /// What sessions of some size have a limit of.
+    limited: Vec<Kind>,
 }
 
 impl Containers {
@@ -85,7 +87,9 @@ impl Containers {
         let written = replace(&partial, lines.as_bytes(), 0o644).and_then(|()| fs::rename(&partial, &resolv_conf));
         written.map_err(super::io("writing the sessions' resolv.conf"))?;
         let network = format!("alpine-{}", &root_id[..root_id.len().min(8)]);
+        let all = settings.limits.of_all(&settings.sizes);
         let containers = Self {
+            limited: Kind::ALL.into_iter().filter(|kind| all.iter().any(|limits| limits.bound(*kind))).collect(),
             api,
             runtime,
             settings,
@@ -102,7 +106,7 @@ impl Containers {
         {
             tracing::warn!(%error, "containers have as much of a busy machine as the server");
         }
-        containers.check_image()?;
+        containers.check_images()?;
         containers.make_network()?;
         Ok(containers)
     }
@@ -186,12 +190,7 @@ impl Walls for Containers {
     }
 
     fn limits(&self, kind: Kind) -> bool {
-        let limits = &self.settings.limits;
-        match kind {
-            Kind::Memory => limits.memory > 0,
-            Kind::Pids => limits.processes > 0,
-            Kind::Cpu => limits.cpu_millis.is_some(),
-        }
+        self.limited.contains(&kind)
     }
 
     fn processes(&self, session: SessionId) -> Option<Vec<i32>> {

@@ -15,7 +15,7 @@ use super::{
         environment::{self, Folders},
         layout::{GUEST_WORKSPACE, Meta, Sandbox},
         marks::SESSION_MARK,
-        settings::{Settings, check_visible},
+        settings::{Limits, Settings, check_visible},
     },
     view,
 };
@@ -98,7 +98,13 @@ impl Launcher {
         let mut line = self.first_steps(&[]);
         line.push(bubblewrap.into());
         let mut probe = Process::new(line.remove(0));
-        probe.args(line).args(self.namespaces()).args(view::arguments(&[], None, None)).arg("--").args(self.confinement(uid)).arg("true");
+        probe
+            .args(line)
+            .args(self.namespaces())
+            .args(view::arguments(&[], None, None))
+            .arg("--")
+            .args(self.confinement(uid, &self.settings.limits))
+            .arg("true");
         let output = probe.env_clear().env("PATH", &self.settings.path).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
     }
@@ -125,11 +131,10 @@ impl Launcher {
     }
 
     /// Limits first: only root can raise one.
-    fn confinement(&self, uid: Option<u32>) -> Vec<OsString> {
+    fn confinement(&self, uid: Option<u32>, limits: &Limits) -> Vec<OsString> {
         let mut args: Vec<OsString> = ["/bin/sh", "-c", YIELD, "sh"].map(OsString::from).to_vec();
         if let Some(prlimit) = &self.prlimit {
             args.push(prlimit.into());
-            let limits = self.settings.limits;
             let within = |resource, wanted: u64| rustix::process::getrlimit(resource).maximum.map_or(wanted, |most| wanted.min(most));
             args.extend([format!("--nofile={}", within(Resource::Nofile, limits.open_files)).into(), "--core=0".into()]);
             if limits.disk > 0 {
@@ -159,6 +164,7 @@ impl Launcher {
         marks: &[(&str, &str)],
     ) -> Result<Process, ProviderError> {
         let cwd = environment::working_directory(command)?;
+        let limits = self.limits(meta);
         let mut line = self.first_steps(groups);
         // The control plane goes first: fifty sessions that start at once must not keep it from answering.
         if let Some(nice) = &self.nice {
@@ -169,13 +175,13 @@ impl Launcher {
         let directory = if let Some(bubblewrap) = &self.bubblewrap {
             line.push(bubblewrap.into());
             line.extend(self.namespaces().into_iter().map(OsString::from));
-            line.extend(view::arguments(&self.settings.visible, Some(sandbox), self.tmpfs_size()));
+            line.extend(view::arguments(&self.settings.visible, Some(sandbox), tmpfs_size(&limits)));
             line.extend(["--chdir".into(), Path::new(GUEST_WORKSPACE).join(cwd).into_os_string(), "--".into()]);
             PathBuf::from("/")
         } else {
             plain_directory(&sandbox.workspace(), cwd)?
         };
-        line.extend(self.confinement(meta.uid));
+        line.extend(self.confinement(meta.uid, &limits));
         line.extend(command.argv.iter().map(OsString::from));
 
         let mut process = Process::new(line.remove(0));
@@ -193,10 +199,8 @@ impl Launcher {
         Ok(process)
     }
 
-    /// What is in memory is not to use up all of it: a write is refused before a process is killed.
-    const fn tmpfs_size(&self) -> Option<u64> {
-        let memory = self.settings.limits.memory;
-        if memory > 0 { Some(memory / 2) } else { None }
+    pub fn limits(&self, meta: &Meta) -> Limits {
+        self.settings.limits.of(&meta.size)
     }
 
     /// Without bubblewrap a session's user reaches its folders by their real path.
@@ -216,6 +220,11 @@ impl Launcher {
         }
         Ok(())
     }
+}
+
+/// What is in memory is not to use up all of it: a write is refused before a process is killed.
+fn tmpfs_size(limits: &Limits) -> Option<u64> {
+    (limits.memory > 0).then_some(limits.memory / 2)
 }
 
 fn plain_directory(workspace: &Path, cwd: &Path) -> Result<PathBuf, ProviderError> {

@@ -38,14 +38,14 @@ pub(super) struct Local {
 impl Local {
     /// Tries bubblewrap once, so it takes some tens of milliseconds. `probe_uid`: a user id of ours, for that.
     pub fn new(settings: Settings, root: &Path, probe_uid: u32) -> Result<Self, ProviderError> {
-        let cgroups = Cgroups::discover(settings.limits, &settings.cgroup_parent);
+        let cgroups = Cgroups::discover(&settings.limits.of_all(&settings.sizes), &settings.cgroup_parent);
         let launcher = Launcher::new(settings, root, probe_uid)?;
         launcher.check_reachable(root)?;
         Ok(Self { launcher, cgroups })
     }
 
     fn groups(&self, place: Place<'_>) -> Result<Vec<PathBuf>, ProviderError> {
-        self.cgroups.make(place.session()).map_err(io("making the session's control groups"))
+        self.cgroups.make(place.session(), &self.launcher.limits(place.meta)).map_err(io("making the session's control groups"))
     }
 
     fn process(&self, place: Place<'_>, command: &Command, marks: Marks<'_>) -> Result<std::process::Command, ProviderError> {

@@ -1,7 +1,7 @@
 //! Children of this server: a command, and the program that serves.
 
 use std::{
-    process::{Command as Process, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use tokio::{
 use super::super::{
     cgroup, io,
     layout::Sandbox,
-    processes::Started,
+    process::{Process, Started},
     tables::{READING, Tables},
     walls::{Begun, Program, Waiting},
 };
@@ -39,7 +39,7 @@ pub(super) struct Running {
 
 impl Running {
     /// `None`: there is no such program.
-    pub fn begin(mut process: Process, stdin: bool, isolates: bool) -> Result<Option<Begun>, ProviderError> {
+    pub fn begin(mut process: Command, stdin: bool, isolates: bool) -> Result<Option<Begun>, ProviderError> {
         process.stdin(if stdin { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match tokio::process::Command::from(process).kill_on_drop(true).spawn() {
             Ok(child) => child,
@@ -94,7 +94,7 @@ pub(super) struct Spawned {
 }
 
 impl Spawned {
-    pub fn start(mut process: Process, sandbox: &Sandbox, isolates: bool) -> Result<Self, ProviderError> {
+    pub fn start(mut process: Command, sandbox: &Sandbox, isolates: bool) -> Result<Self, ProviderError> {
         let log = sandbox.open_log().map_err(io("opening served.log"))?;
         let copy = log.try_clone().map_err(io("opening served.log"))?;
         process.stdin(Stdio::null()).stdout(log).stderr(copy);
@@ -106,8 +106,11 @@ impl Spawned {
     fn init(&mut self, process: Started, tables: &Tables) -> Result<Option<Started>, ProviderError> {
         let deadline = Instant::now() + BEGINNING;
         while Instant::now() < deadline {
-            let table = tables.table().map_err(io(READING))?;
-            if let Some(init) = table.children(process.pid).find(|child| child.init) {
+            let children = match Process::children(process.pid).map_err(io(READING))? {
+                Some(children) => children,
+                None => tables.table().map_err(io(READING))?.children(process.pid).copied().collect(),
+            };
+            if let Some(init) = children.iter().find(|child| child.init) {
                 return Ok(Some(init.id));
             }
             if self.child.try_wait().map_err(io("waiting for the served program"))?.is_some() {

@@ -82,6 +82,50 @@ async fn a_session_that_runs_out_of_memory_again_and_again_is_ended() {
 }
 
 #[tokio::test]
+async fn a_session_has_what_its_own_size_says_and_keeps_it() {
+    for mode in modes() {
+        let small = Size { memory: Some(96 * MB), cpu_millis: Some(500), disk: Some(24 * MB), image: None };
+        let world = World::with(mode, |settings| {
+            settings.limits = limits();
+            settings.sizes = vec![small.clone()];
+        });
+        if !world.provider.inner.walls.limits(Kind::Memory) {
+            assert!(!is_root(), "control groups have to work where these tests run as root");
+            return;
+        }
+        assert!(world.provider.inner.walls.limits(Kind::Cpu), "it is wanted by a size alone");
+        let handle = world.provider.ensure(&SandboxSpec { size: small.clone(), ..spec(SessionId::generate()) }).await.unwrap();
+        let standard = world.session().await;
+        let eat = || python("x = bytearray(150 << 20)");
+        let fill = || sh("head -c 40000000 /dev/zero > big; sleep 3; ls -l big");
+        let (inner, session) = (Arc::clone(&world.provider.inner), handle.session);
+        let kept = blocking(move || Ok(inner.limits_of(session))).await.unwrap();
+        assert_eq!((kept.memory, kept.cpu_millis, kept.disk, kept.processes), (96 * MB, Some(500), 24 * MB, 60), "{mode:?}");
+        let spin = async |handle: &Handle, fence: i64| {
+            let (sender, _receiver) = mpsc::channel(64);
+            let spin = "import time\nend = time.time() + 2\nwhile time.time() < end: pass\nassert time.process_time() < 1.5, 'it had all of a CPU'";
+            world.provider.exec(handle, fence, python(spin), sender).await.unwrap()
+        };
+        assert_eq!(spin(&handle, FENCE).await, Exit::Code(0), "{mode:?}");
+        // Whoever comes later may say something else, or know of no sizes.
+        world.provider.ensure(&SandboxSpec { fence: FENCE + 1, ..spec(handle.session) }).await.unwrap();
+        let killed = "the command was killed: the session's memory limit of 96 MB was reached";
+        let (sender, _receiver) = mpsc::channel(64);
+        let ate = world.provider.exec(&handle, FENCE + 1, eat(), sender).await;
+        assert!(matches!(&ate, Err(ProviderError::Permanent { what, .. }) if what == killed), "{mode:?}: {ate:?}");
+        assert_eq!(run(&world.provider, &standard, eat()).await.0, Exit::Code(0), "{mode:?}: the other has room for it");
+        assert_eq!(run(&world.provider, &standard, fill()).await.0, Exit::Code(0), "{mode:?}");
+        let (sender, _receiver) = mpsc::channel(64);
+        let filled = world.provider.exec(&handle, FENCE + 1, fill(), sender).await;
+        let full = "the session was ended: it reached its disk limit of 24 MB";
+        assert!(
+            matches!(&filled, Err(ProviderError::Permanent { what, .. }) if what == full) || filled.is_ok_and(|exit| !exit.success()),
+            "{mode:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_bomb_of_processes_ends_its_session_and_no_other() {
     let bomb = "import os, time\nend = time.time() + 30\nwhile time.time() < end:\n  try: os.fork()\n  except OSError: time.sleep(.01)";
     for mode in modes() {

@@ -22,7 +22,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::sandbox::{Command, Endpoint, Exit, Output, Provider, SandboxSpec};
+use crate::sandbox::{Command, Endpoint, Exit, Output, Provider, SandboxSpec, Size};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -83,7 +83,7 @@ fn provider(mode: Mode, settings: &Settings) -> HostProvider {
     made.unwrap().unwrap()
 }
 
-fn docker_settings(Settings { root, pass_env, visible, limits, .. }: &Settings) -> DockerSettings {
+fn docker_settings(Settings { root, pass_env, visible, limits, sizes, .. }: &Settings) -> DockerSettings {
     DockerSettings {
         root: root.clone(),
         socket: docker().unwrap(),
@@ -92,6 +92,7 @@ fn docker_settings(Settings { root, pass_env, visible, limits, .. }: &Settings) 
         path: STANDARD_PATH.to_owned(),
         visible: visible.clone(),
         limits: *limits,
+        sizes: sizes.clone(),
         allowed: Vec::new(),
         resolvers: Vec::new(),
     }
@@ -183,7 +184,7 @@ fn is_root() -> bool {
 }
 
 fn spec(session: SessionId) -> SandboxSpec {
-    SandboxSpec { tenant: TenantId::parse("team").unwrap(), session, fence: FENCE }
+    SandboxSpec { tenant: TenantId::parse("team").unwrap(), session, fence: FENCE, size: Size::default() }
 }
 
 fn sh(script: &str) -> Command {
