@@ -54,6 +54,7 @@ async fn every_command_says_what_it_said() {
             down.snapshot("down");
             modes.run(&["status", &sessions[0]]).await.snapshot("status_stopped");
             modes.run(&["whoami"]).await.snapshot("whoami");
+            modes.run(&["classes"]).await.snapshot("classes");
             modes.run(&["token", "create", "--name", "ci", "--scope", "sessions:read"]).await.snapshot("token_create");
             modes.run(&["token", "list"]).await.snapshot("token_list");
             modes.run(&["credential", "list"]).await.snapshot("credential_list");
