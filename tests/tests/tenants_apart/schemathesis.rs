@@ -65,7 +65,8 @@ fn run(stage: &Stage) -> (Output, BTreeMap<String, BTreeMap<String, u64>>) {
     st.arg("--config-file").arg(bins::root().join("tests/schemathesis/apart.toml"));
     st.arg("run").arg(bins::root().join("openapi/alpine.v1.json")).args(["--url", &stage.world.server.base()]);
     st.arg("--tls-verify").arg(&stage.world.pki.ca).args(["--checks", &CHECKS.join(","), "--seed", SEED, "--max-examples", EXAMPLES]);
-    st.args(["--phases", "examples,coverage,fuzzing", "--workers", "2", "--no-shrink", "--continue-on-failure", "--no-color"]);
+    // One: two of Python's threads that make syntax trees at once disturb each other (python/cpython#106905).
+    st.args(["--phases", "examples,coverage,fuzzing", "--workers", "1", "--no-shrink", "--continue-on-failure", "--no-color"]);
     st.args(["--generation-database", "none", "--generation-with-security-parameters", "false", "--warnings", "off"]);
     st.args(["--suppress-health-check", "all", "--request-timeout", "20"]);
     st.env("ALPINE_TEST_STAGE", &told_file).env("PYTHONPATH", bins::root().join("tests/schemathesis"));
