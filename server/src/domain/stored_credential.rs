@@ -128,7 +128,8 @@ impl NewCredential {
 /// A token without the space around it.
 pub fn check_token(given: &SecretString) -> Result<SecretString, BadCredential> {
     let token = given.expose_secret().trim();
-    let fits = (1..=TOKEN_MAX_BYTES).contains(&token.len()) && !token.chars().any(char::is_control);
+    // With the space, as the document says.
+    let fits = !token.is_empty() && given.expose_secret().len() <= TOKEN_MAX_BYTES && !token.chars().any(char::is_control);
     if fits { Ok(SecretString::from(token)) } else { Err(BadCredential::Token) }
 }
 

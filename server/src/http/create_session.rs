@@ -19,7 +19,7 @@ use crate::{
         idempotency::{IdempotencyKey, UpOptions},
         principal::Principal,
         repo::{Branch, RepoUrl, Scheme},
-        stored_credential::check_token,
+        stored_credential::{TOKEN_MAX_BYTES, check_token},
     },
     ledger::{NewUp, UpAnswer},
     telemetry,
@@ -102,9 +102,12 @@ fn new_up(rules: Rules<'_>, principal: Principal, key: IdempotencyKey, body: UpS
 
 /// A blank token is none.
 fn repo_token(given: Option<String>) -> Result<Option<SecretString>, ApiError> {
-    let given = given.map(SecretString::from).filter(|token| !token.expose_secret().trim().is_empty());
-    let token = given.as_ref().map(check_token).transpose();
-    token.map_err(|_| ApiError::malformed("repo_token must be at most 4096 bytes, without control characters"))
+    let given = given.map(SecretString::from);
+    // Blank or not.
+    let fits = given.as_ref().is_none_or(|token| token.expose_secret().len() <= TOKEN_MAX_BYTES);
+    let given = given.filter(|token| !token.expose_secret().trim().is_empty());
+    let token = given.as_ref().map(check_token).transpose().ok().filter(|_| fits);
+    token.ok_or_else(|| ApiError::malformed("repo_token must be at most 4096 bytes, without control characters"))
 }
 
 #[cfg(test)]
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_token_with_control_characters_or_beyond_its_length_is_malformed() {
-        for bad in ["a\nb", "a\0b", "a\u{7f}b", &"x".repeat(4097)] {
+        for bad in ["a\nb", "a\0b", "a\u{7f}b", &"x".repeat(4097), &" ".repeat(4097), &format!("{}x", " ".repeat(4096))] {
             assert!(matches!(up(URL, "main", false, Some(bad)), Err(ApiError::Malformed { .. })));
         }
     }

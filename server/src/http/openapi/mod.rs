@@ -82,10 +82,12 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     }
     examples::add_problems(components, refused);
     super::absent::never_null(&mut document);
-    // A `down` without a body is one with the defaults.
-    let down = document.paths.paths.get_mut("/v1/sessions/{session_id}/down").and_then(|path| path.post.as_mut());
-    if let Some(RefOr::T(body)) = down.and_then(|down| down.request_body.as_mut()) {
-        body.required = Some(Required::False);
+    // Without a body they are asked for with the defaults.
+    for path in ["/v1/sessions/{session_id}/down", "/v1/sessions/{session_id}/extend"] {
+        let operation = document.paths.paths.get_mut(path).and_then(|path| path.post.as_mut());
+        if let Some(RefOr::T(body)) = operation.and_then(|operation| operation.request_body.as_mut()) {
+            body.required = Some(Required::False);
+        }
     }
     document
 }
