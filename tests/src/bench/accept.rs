@@ -43,6 +43,12 @@ pub fn statement(principal: &str, key: &str, operation: &str, session: &str) -> 
         "'token'",
         "1",
         "NULL::int",
+        "NULL::int",
+        "NULL::text",
+        "NULL::int",
+        "NULL::int",
+        "NULL::int",
+        "NULL::text",
     ];
     pgbench::statement(&["INTO idempotency_keys", "INTO leases", "INTO transitions"], &parameters)
 }

@@ -47,3 +47,17 @@ pub fn statement(words: &[&str], parameters: &[&str]) -> anyhow::Result<String> 
     writeln!(script, ";")?;
     Ok(script)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{accept, reads};
+
+    #[test]
+    fn the_servers_statements_are_found_and_filled() {
+        let accept = accept::statement("a", "'key'", "'operation'", "'session'").unwrap();
+        let reads = reads::statements("ses_019a0000000070008000000000000001").unwrap();
+        for (what, sql) in reads.into_iter().chain([("accept", accept)]) {
+            assert!(!sql.contains('$'), "{what} has a parameter left: {sql}");
+        }
+    }
+}
