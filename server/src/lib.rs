@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod metrics;
 pub mod program;
+mod recent;
 pub mod release;
 pub mod sandbox;
 pub mod shutdown;

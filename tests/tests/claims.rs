@@ -5,11 +5,14 @@
 use std::time::Duration;
 
 use alpine_server::{
-    domain::operation::Phase,
-    ledger::{Findings, Job, Step},
+    domain::{
+        operation::Phase,
+        principal::{Caller, Principal, PrincipalId, Roles, TenantId},
+    },
+    ledger::{Findings, Job, NewDown, Step},
 };
 use alpine_tests::{
-    bench::claim::ledger::{LEASE, Work, accept},
+    bench::claim::ledger::{LEASE, PRINCIPAL, TENANT, Work, accept, carry_out},
     cluster,
     db::Db,
 };
@@ -167,4 +170,34 @@ async fn what_runs_is_not_in_the_way_of_what_waits() {
     assert_eq!(queue.claim("two", 32, false).await.len(), 1);
     let read = queue.entries_read().await - before;
     assert!(read < 20, "{read} were read to find one beside 400 that run");
+}
+
+#[tokio::test]
+async fn a_queue_that_statistics_have_not_seen_is_read_by_no_commit() {
+    let mut queue = Queue::of(0).await;
+    // Much that is over, and nothing else: every index of what waits looks empty to the planner.
+    queue
+        .db
+        .meddle(&format!(
+            "INSERT INTO tenants (tenant_id) VALUES ('{TENANT}');
+             INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id)
+             SELECT '{TENANT}', gen_random_uuid(), 'p', 'https://h/r', 'main', true, 'failed', gen_random_uuid() FROM generate_series(1, 20000);
+             INSERT INTO leases (tenant_id, session_id) SELECT tenant_id, session_id FROM sessions;
+             INSERT INTO operations (tenant_id, operation_id, session_id, kind, status, phase, actor, error, deadline_at, finished_at)
+             SELECT tenant_id, operation_id, session_id, 'up', 'failed', 'resolve', 'p', '{{}}', now(), now() FROM sessions"
+        ))
+        .await;
+    queue.db.execute("VACUUM ANALYZE").await;
+    queue.add("waits", 400).await;
+    let before = queue.entries_read().await;
+    queue.add("late", 1).await;
+    let [carried, ended] = <[Job; 2]>::try_from(queue.claim("one", 2, false).await).unwrap();
+    let tenant = TenantId::parse(TENANT).unwrap();
+    let principal = Principal::new(tenant.clone(), PrincipalId::parse(PRINCIPAL).unwrap(), Roles::default());
+    let caller = Caller { principal, request_id: "a-test".into() };
+    let down = NewDown { caller, session: ended.lease.session, retry_persist: false, force: false, reason: None, traceparent: None };
+    queue.work.ledger.tenant(&tenant).accept_down(down).await.unwrap();
+    carry_out(&queue.work.ledger, carried).await.unwrap();
+    let read = queue.entries_read().await - before;
+    assert!((10..200).contains(&read), "{read} were read for two operations beside 400 that wait");
 }

@@ -11,13 +11,13 @@ use alpine_api::SessionState;
 use alpine_server::domain::lifecycle;
 use alpine_tests::{bins, cluster, db::Db};
 
-const ANYONE_MAY: &[&str] = &["metrics", "clock", "telemetry"];
+const ANYONE_MAY: &[&str] = &["metrics", "clock", "recent", "telemetry"];
 const EVERYTHING: &[&str] = &["*"];
 
 /// DESIGN, section 1.
 fn may_import(module: &str) -> Option<&'static [&'static str]> {
     Some(match module {
-        "domain" | "metrics" | "clock" | "telemetry" | "shutdown" | "release" => &[],
+        "domain" | "metrics" | "clock" | "recent" | "telemetry" | "shutdown" | "release" => &[],
         "auth" | "ledger" | "sandbox" | "dev" => &["domain"],
         "lifecycle" => &["domain", "ledger", "sandbox"],
         "worker" => &["lifecycle", "ledger", "sandbox", "domain", "faults"],

@@ -182,16 +182,18 @@ impl Trusted {
         })
     }
 
-    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<Principal, AuthError> {
+    /// Whose `text` is, and the key that it is signed with. `verified`: with that key it is known to be.
+    pub(super) async fn verify(&self, text: &str, token: &Token, verified: Option<&Arc<Key>>) -> Result<(Principal, Arc<Key>), AuthError> {
         let pinned = self.validations.iter().find(|(algorithm, _)| jsonwebtoken::Algorithm::from(*algorithm) == token.header.alg);
         let (algorithm, validation) = pinned.ok_or(AuthError::Algorithm)?;
         let key = self.key(token, *algorithm).await?;
-        let verified = jsonwebtoken::decode::<Claims>(token.text, &key.decoding, validation);
-        verified.map_err(|error| refusal(error.kind()))?;
-        claims::principal(&token.claims, self, self.now())
+        if !verified.is_some_and(|known| Arc::ptr_eq(known, &key)) {
+            jsonwebtoken::decode::<Claims>(text, &key.decoding, validation).map_err(|error| refusal(error.kind()))?;
+        }
+        Ok((claims::principal(&token.claims, self, self.now())?, key))
     }
 
-    async fn key(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<Arc<Key>, AuthError> {
+    async fn key(&self, token: &Token, algorithm: Algorithm) -> Result<Arc<Key>, AuthError> {
         let id = token.header.kid.as_deref();
         match &self.keys {
             Keys::One(key) => Some(Arc::clone(key)).filter(|key| key.algorithm == algorithm).ok_or(AuthError::Key),

@@ -13,6 +13,7 @@ mod strict;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
+mod verified;
 
 use std::{fmt, sync::Arc};
 
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{clock::Clock, domain::principal::Principal, metrics::Metrics};
 use issuer::Trusted;
 use token::Token;
+use verified::Verified;
 
 pub use access_token::access_token;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -41,6 +43,7 @@ pub const CLOUDFLARE_ASSERTION: HeaderName = HeaderName::from_static("cf-access-
 /// Knows the issuers that are trusted, and the time.
 pub struct Authenticator {
     issuers: Vec<Trusted>,
+    verified: Verified,
 }
 
 impl fmt::Debug for Authenticator {
@@ -61,7 +64,7 @@ impl Authenticator {
             }
             trusted.push(Trusted::load(issuer, Arc::clone(&clock), Arc::clone(&metrics))?);
         }
-        Ok(Self { issuers: trusted })
+        Ok(Self { issuers: trusted, verified: Verified::default() })
     }
 
     /// Keeps the keys fresh that are behind URLs, until `stop`.
@@ -88,11 +91,17 @@ impl Authenticator {
     }
 
     /// The issuer is the one that the token names; from then on only that issuer's word counts.
-    async fn verify(&self, token: &str, eligible: impl Fn(&Trusted) -> bool) -> Result<Principal, AuthError> {
-        let token = Token::read(token)?;
+    async fn verify(&self, text: &str, eligible: impl Fn(&Trusted) -> bool) -> Result<Principal, AuthError> {
+        let known = self.verified.find(text);
+        let token = if let Some(known) = &known { Arc::clone(&known.token) } else { Arc::new(Token::read(text)?) };
         let named = token.claims.get("iss").and_then(Value::as_str).ok_or(AuthError::Claim("iss"))?;
         let issuer = self.issuers.iter().find(|issuer| issuer.issuer == named && eligible(issuer)).ok_or(AuthError::Issuer)?;
-        issuer.verify(&token).await
+        let before = known.as_ref().map(|known| &known.key);
+        let (principal, key) = issuer.verify(text, &token, before).await?;
+        if !before.is_some_and(|before| Arc::ptr_eq(before, &key)) {
+            self.verified.keep(text, token, key);
+        }
+        Ok(principal)
     }
 }
 

@@ -12,15 +12,14 @@ pub(super) const MAX_BYTES: usize = 8 * 1024;
 const REFUSED_FIELDS: [&str; 9] = ["crit", "jku", "jwk", "x5u", "x5c", "b64", "zip", "enc", "cty"];
 
 /// A token that can be read: three parts, no name twice.
-pub(super) struct Token<'t> {
-    pub(super) text: &'t str,
+pub(super) struct Token {
     pub(super) header: Header,
     /// Not verified.
     pub(super) claims: Claims,
 }
 
-impl<'t> Token<'t> {
-    pub(super) fn read(text: &'t str) -> Result<Self, AuthError> {
+impl Token {
+    pub(super) fn read(text: &str) -> Result<Self, AuthError> {
         if text.len() > MAX_BYTES {
             return Err(AuthError::TooLarge);
         }
@@ -37,7 +36,7 @@ impl<'t> Token<'t> {
         if !plain {
             return Err(AuthError::Malformed);
         }
-        Ok(Self { text, header, claims: object(claims)? })
+        Ok(Self { header, claims: object(claims)? })
     }
 }
 

@@ -79,7 +79,7 @@ impl TenantLedger {
         };
         self.revoke(&mut tx, down.session).await?;
         if let Some(live) = cancel {
-            self.cancel(&mut tx, live, found.at).await?;
+            self.cancel(&mut tx, down.session, live, found.at).await?;
         }
         let begin = Begin {
             tenant: &self.tenant,
@@ -139,7 +139,7 @@ impl TenantLedger {
                 FROM operations WHERE tenant_id = $1 AND session_id = $2 AND kind = 'down' ORDER BY created_at DESC LIMIT 1)
                UNION ALL
                (SELECT operation_id, kind, status
-                FROM operations WHERE tenant_id = $1 AND session_id = $2 AND status IN ('queued', 'running') AND kind <> 'down')"#,
+                FROM operations WHERE tenant_id = $1 AND session_id = $2 AND finished_at IS NULL AND kind <> 'down')"#,
             self.tenant.as_str(),
             session.uuid()
         )
@@ -165,21 +165,22 @@ impl TenantLedger {
     }
 
     /// End an operation that a `down` overtakes. One that had failed already keeps its own error.
-    async fn cancel(&self, tx: &mut PgTransaction<'_>, operation: OperationId, at: DateTime<Utc>) -> Result<(), Error> {
+    async fn cancel(&self, tx: &mut PgTransaction<'_>, session: SessionId, operation: OperationId, at: DateTime<Utc>) -> Result<(), Error> {
         let cancelled = serde_json::to_value(failure::cancelled()).unwrap_or_default();
         sqlx::query!(
             "WITH token AS (
                 DELETE FROM credentials WHERE tenant_id = $1 AND operation_id = $2
              ), session AS (
-                UPDATE sessions SET last_error = coalesce(last_error, $3) WHERE tenant_id = $1 AND operation_id = $2
+                UPDATE sessions SET last_error = coalesce(last_error, $3) WHERE tenant_id = $1 AND session_id = $5 AND operation_id = $2
              )
              UPDATE operations SET status = CASE WHEN error IS NULL THEN 'cancelled' ELSE 'failed' END,
                  error = coalesce(error, $3), finished_at = $4
-             WHERE tenant_id = $1 AND operation_id = $2 AND status IN ('queued', 'running')",
+             WHERE tenant_id = $1 AND operation_id = $2 AND finished_at IS NULL",
             self.tenant.as_str(),
             operation.uuid(),
             cancelled,
-            at
+            at,
+            session.uuid()
         )
         .execute(&mut **tx)
         .await?;

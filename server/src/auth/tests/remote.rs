@@ -212,6 +212,30 @@ async fn a_removed_key_works_through_its_grace_and_an_unreachable_issuer_ends_no
 }
 
 #[tokio::test]
+async fn a_token_that_was_verified_before_is_judged_anew_by_its_time_and_its_key() {
+    let issuing = Issuing::start().await;
+    let token = signed("ec", Some("a"), &with("url", json!({"exp": NOW + 2000})));
+    let ask = async || issuing.authenticator.authenticate(&headers(&token)).await.map(|_| ());
+    issuing.publish(&["a"]);
+    assert_eq!((ask().await, ask().await), (Ok(()), Ok(())));
+    let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut another = Jwk::from_encoding_key(
+        &jsonwebtoken::EncodingKey::from_ec_pem(other.serialize_pem().as_bytes()).unwrap(),
+        jsonwebtoken::Algorithm::ES256,
+    )
+    .unwrap();
+    another.common.key_id = Some("a".to_owned());
+    issuing.answer(StatusCode::OK, json!({ "keys": [another] }).to_string());
+    issuing.clock.advance(10);
+    assert_eq!((issuing.ask("x").await, ask().await), (Err(AuthError::Key), Err(AuthError::Signature)), "of that name there is another");
+    issuing.publish(&["a"]);
+    issuing.clock.advance(10);
+    assert_eq!((issuing.ask("x").await, ask().await), (Err(AuthError::Key), Ok(())));
+    issuing.clock.advance(2010);
+    assert_eq!(ask().await, Err(AuthError::Expired));
+}
+
+#[tokio::test]
 async fn whoever_goes_away_does_not_end_the_fetch_that_others_wait_for() {
     let issuing = Arc::new(Issuing::start().await);
     issuing.publish(&["a"]);

@@ -34,6 +34,9 @@ use crate::{domain::principal::TenantId, metrics::Metrics};
 
 const CHANNEL: &str = "alpine_hints";
 const COALESCE: Duration = Duration::from_millis(3);
+/// Where so many come in that time, others are told less often: each telling costs the database a transaction and every replica a wake-up.
+const MANY: usize = 4;
+const COALESCE_MANY: Duration = Duration::from_millis(10);
 const POLL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
@@ -111,13 +114,14 @@ impl Hub {
         let mut batch = Vec::new();
         while let Some(1..) = stop.run_until_cancelled(inbox.recv_many(&mut batch, HINTS_AT_ONCE)).await {
             let payload = render(self.name, &batch);
+            let pause = if batch.len() < MANY { COALESCE } else { COALESCE_MANY };
             batch.clear();
             if let Err(error) = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, payload).execute(&self.pool).await {
                 // The others poll.
                 tracing::debug!(%error, "hint not sent");
             }
             // The first is not kept waiting; what comes meanwhile goes together.
-            tokio::time::sleep(COALESCE).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -15,11 +15,8 @@ use alpine_server::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    REPO,
-    bench::stage::{PRINCIPAL, TENANT},
-    db::Db,
-};
+pub use crate::bench::stage::{PRINCIPAL, TENANT};
+use crate::{REPO, db::Db};
 
 pub const LEASE: Duration = Duration::from_secs(60);
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
