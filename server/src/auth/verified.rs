@@ -19,7 +19,7 @@ pub(super) struct Known {
     pub(super) key: Arc<Key>,
 }
 
-/// By their digests: no token is kept.
+/// By their digests: what they say is kept, the signed text is not.
 pub(super) struct Verified(Recent<[u8; 32], Known>);
 
 impl fmt::Debug for Verified {

@@ -167,20 +167,20 @@ async fn whatever_way_a_session_fills_the_disk_it_is_ended() {
         let (disk, files) =
             ("the session was ended: it reached its disk limit of 64 MB", "the session was ended: it reached its limit of 3000 files");
         let fillers = [
-            ("one file", sh("head -c 200M /dev/zero > big; sleep 20"), disk),
+            ("one file", sh("head -c 200M /dev/zero > big; sleep 90"), disk),
             ("one file, and its writer fails", sh("head -c 200M /dev/zero > big"), disk),
-            ("many files", sh("for i in $(seq 40); do head -c 5M /dev/zero > $HOME/$i; sleep 0.05; done; sleep 20"), disk),
+            ("many files", sh("for i in $(seq 40); do head -c 5M /dev/zero > $HOME/$i; sleep 0.05; done; sleep 90"), disk),
             (
                 "removed and still open",
                 python(
-                    "import os, time\nf = [open(str(i), 'wb') for i in range(8)]\nfor i in range(8): os.remove(str(i))\nfor g in f: g.write(b'x' * (20 << 20)); g.flush()\ntime.sleep(20)",
+                    "import os, time\nf = [open(str(i), 'wb') for i in range(8)]\nfor i in range(8): os.remove(str(i))\nfor g in f: g.write(b'x' * (20 << 20)); g.flush()\ntime.sleep(90)",
                 ),
                 disk,
             ),
-            ("empty files", python("import time\nfor i in range(9000): open(f'f{i}', 'w')\ntime.sleep(20)"), files),
+            ("empty files", python("import time\nfor i in range(9000): open(f'f{i}', 'w')\ntime.sleep(90)"), files),
             (
                 "folders",
-                python("import os, time\nfor i in range(3000): os.mkdir('d'); os.chdir('d')\ntime.sleep(20)"),
+                python("import os, time\nfor i in range(3000): os.mkdir('d'); os.chdir('d')\ntime.sleep(90)"),
                 "the session was ended: it nested folders deeper than 256",
             ),
         ];
@@ -190,7 +190,9 @@ async fn whatever_way_a_session_fills_the_disk_it_is_ended() {
             let handle = world.session().await;
             let begun = Instant::now();
             assert_eq!(refused(&world, &handle, filler).await, cause, "{what}");
-            assert!(begun.elapsed() < Duration::from_secs(60), "{what}: {:?}", begun.elapsed());
+            // After a look that took long on a busy machine comes a long rest, and what shows no sign of life waits for the look at
+            // everybody, once a minute.
+            assert!(begun.elapsed() < Duration::from_secs(85), "{what}: {:?}", begun.elapsed());
             is_ended(&world, &handle, &other, cause).await;
         }
     }
