@@ -75,7 +75,7 @@ impl Ledger {
             "SELECT tenant_id, session_id, sandbox FROM sessions s
              WHERE state = 'ready' AND coalesce(sandbox #>> '{detail,root}', '') = $4 AND (tenant_id, session_id) > ($1, $2) AND NOT EXISTS (
                  SELECT 1 FROM operations o
-                 WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.finished_at IS NULL)
+                 WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.status IN ('queued', 'running'))
              ORDER BY tenant_id, session_id LIMIT $3",
             tenant,
             session,
@@ -147,7 +147,7 @@ async fn lock_ready(tx: &mut PgTransaction<'_>, tenant: &TenantId, session: Sess
         r#"SELECT persist_attempt, clock_timestamp() AS "at!" FROM sessions s
          WHERE tenant_id = $1 AND session_id = $2 AND state = 'ready' AND NOT EXISTS (
              SELECT 1 FROM operations o
-             WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.finished_at IS NULL)
+             WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.status IN ('queued', 'running'))
          FOR UPDATE OF s"#,
         tenant,
         id

@@ -119,7 +119,7 @@ async fn sessions(connection: &mut PgConnection) -> Result<Vec<String>, Error> {
                OR NOT EXISTS (SELECT FROM leases l WHERE l.tenant_id = s.tenant_id AND l.session_id = s.session_id)
                OR (state IN ('requested', 'provisioning', 'repo_syncing', 'installing', 'failing', 'stopping', 'persisting')) IS DISTINCT FROM EXISTS (
                    SELECT FROM operations o
-                   WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.finished_at IS NULL)
+                   WHERE o.tenant_id = s.tenant_id AND o.session_id = s.session_id AND o.status IN ('queued', 'running'))
            ORDER BY 1 LIMIT $1"#,
         TOLD
     );

@@ -34,7 +34,8 @@ use crate::{domain::principal::TenantId, metrics::Metrics};
 
 const CHANNEL: &str = "alpine_hints";
 const COALESCE: Duration = Duration::from_millis(3);
-/// Where so many have come since the last telling, others are told less often: each telling costs the database a transaction and every replica a wake-up.
+/// Where so many have come since the last telling, others are told less often: each telling costs the database a transaction, and every
+/// replica a wake-up.
 const MANY: usize = 4;
 const COALESCE_MANY: Duration = Duration::from_millis(10);
 const POLL: Duration = Duration::from_secs(1);
