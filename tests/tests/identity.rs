@@ -141,9 +141,48 @@ async fn two_issuers_each_with_its_own_algorithm_and_claims_at_once() {
     // Only the issuer that is configured so is believed in Cloudflare's header.
     asserted(&world, &bob).await.expect(200);
     nobody(&asserted(&world, &ann).await, "the other issuer's token in Cloudflare's header");
+    a_page_of_another_site_asks_in_nobodys_name(&world, &bob).await;
     // An issuer's algorithm is its own: the other one's key under its name is nothing.
     let crossed = two.mint("ann", "acme", &[], json!({"claims": {"iss": one.issuer}})).await;
     nobody(&list(&world, &crossed).await, "RS256 in the name of the issuer of ES256");
+}
+
+/// Cloudflare's header comes with every request of a browser that has signed in, whichever page makes it: here a `down`, which needs no
+/// body and so no consent of the server's.
+async fn a_page_of_another_site_asks_in_nobodys_name(world: &World, token: &str) {
+    let own_sessions = api(world, token).get("/v1/sessions").await;
+    let session = own_sessions.expect(200)["sessions"][0]["session_id"].as_str().unwrap();
+    let base = world.server.base();
+    let own = base.as_str();
+    let down = async |sent: &[(&str, &str)]| {
+        let request = world.pki.client().post(format!("{own}/v1/sessions/{session}/down")).header("Cf-Access-Jwt-Assertion", token);
+        send(sent.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    };
+    let operations = "SELECT count(*) FROM operations WHERE kind = 'down'";
+    for sent in [
+        &[("Origin", "https://evil.test")][..],
+        &[("Origin", "null")],
+        &[("Origin", "https://evil.test"), ("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", own), ("Sec-Fetch-Site", "same-site")],
+        &[("Origin", own), ("Origin", own)],
+    ] {
+        let refused = down(sent).await;
+        assert_eq!(refused.expect(403)["error_code"], "ERR_FORBIDDEN", "{sent:?}");
+        assert_eq!(world.db.one::<i64>(operations).await, 0, "{sent:?}");
+    }
+    // Who names a token of its own is asked for nothing else.
+    let bearer = format!("Bearer {token}");
+    for sent in [
+        &[("Authorization", bearer.as_str()), ("Origin", "https://evil.test"), ("Sec-Fetch-Site", "cross-site")][..],
+        &[],
+        &[("Origin", own)],
+        &[("Origin", own), ("Sec-Fetch-Site", "same-origin")],
+    ] {
+        // Whatever there is left to stop.
+        let heard = down(sent).await;
+        assert!(matches!(heard.status.as_u16(), 200 | 202 | 409), "{sent:?}: {}", heard.text);
+    }
+    assert_eq!(world.db.one::<i64>(operations).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,9 @@ pub enum Fault {
     SignInRequired,
     #[error("this needs the role {0}")]
     RoleMissing(&'static str),
+    /// A page of another site asks with the browser's credential.
+    #[error("the request comes from a page of another site")]
+    CrossSite,
     /// Where tenants are made by operators only.
     #[error("the tenant is not known here")]
     TenantUnknown,
@@ -111,9 +114,12 @@ impl Fault {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotOwner | Self::NotAdmin => ErrorCode::SessionForbidden,
-            Self::ScopeMissing(_) | Self::SignInRequired | Self::RoleMissing(_) | Self::TenantUnknown | Self::PlainHttp => {
-                ErrorCode::Forbidden
-            }
+            Self::ScopeMissing(_)
+            | Self::SignInRequired
+            | Self::RoleMissing(_)
+            | Self::CrossSite
+            | Self::TenantUnknown
+            | Self::PlainHttp => ErrorCode::Forbidden,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::SessionNotFound | Self::OperationNotFound | Self::NoRecord => ErrorCode::SessionNotFound,
             Self::BranchRequired => ErrorCode::BranchRequired,
@@ -143,6 +149,7 @@ impl Fault {
             }
             Self::SignInRequired => "sign in, and send no access token: unset ALPINE_TOKEN",
             Self::RoleMissing(_) => "ask somebody who has that role",
+            Self::CrossSite => "send a token as `Authorization: Bearer <token>`, or ask from a page of this server's own address",
             Self::TenantUnknown => "ask an operator to make your tenant known",
             Self::TenantExists => "change its limits with alpine tenant set",
             Self::NotFound(_) => "check the id, and that it is yours",

@@ -29,6 +29,7 @@ mod list_tokens;
 mod livez;
 mod metrics;
 mod openapi;
+mod origin;
 mod problem;
 mod protected_resource;
 mod readyz;

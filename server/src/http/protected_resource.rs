@@ -4,10 +4,10 @@ use alpine_api::{LoginHint, ProtectedResource};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, Uri, header::HOST, uri::Authority},
+    http::{HeaderMap, Uri},
 };
 
-use super::{ApiError, AppState, openapi::HostRefusals};
+use super::{ApiError, AppState, openapi::HostRefusals, origin::authority};
 use crate::auth::LoginHints;
 
 /// Where a caller can get a token
@@ -45,10 +45,6 @@ fn hint(issuer: &LoginHints) -> Option<LoginHint> {
 /// The name under which the client asked: a client compares it with the one that it used (RFC 9728, 3.3). Nothing is
 /// decided by it here. Whoever ends TLS, clients speak it.
 fn own_address(uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
-    // HTTP/2 has it in the request line.
-    let host = uri.authority().cloned().or_else(|| headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok());
-    match host {
-        Some(host) if !host.as_str().contains('@') => Ok(format!("https://{host}")),
-        _ => Err(ApiError::malformed("the request names no host")),
-    }
+    let host = authority(uri, headers).ok_or_else(|| ApiError::malformed("the request names no host"))?;
+    Ok(format!("https://{host}"))
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{Method, request::Parts},
+    http::{Method, header::AUTHORIZATION, request::Parts},
 };
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Fault,
         principal::{self, Principal, Scope},
     },
-    http::{ApiError, AppState, layers::RequestId},
+    http::{ApiError, AppState, layers::RequestId, origin::is_own_page},
 };
 
 /// An authenticated caller whose credential is good for this method. A handler that takes none is public.
@@ -42,6 +42,13 @@ async fn authenticate(parts: &Parts, state: &AppState) -> Result<Principal, ApiE
             let _place = state.limits.look_up().await?;
             Ok(state.ledger.use_access_token(&token).await?.map_err(AuthError::from)?)
         }
-        None => Ok(state.auth.authenticate(&parts.headers).await?),
+        None => {
+            let principal = state.auth.authenticate(&parts.headers).await?;
+            // Only a page that has the token can send `Authorization`; what Cloudflare adds comes with every page's requests.
+            if !parts.headers.contains_key(AUTHORIZATION) && !is_own_page(&parts.uri, &parts.headers) {
+                return Err(Fault::CrossSite.into());
+            }
+            Ok(principal)
+        }
     }
 }

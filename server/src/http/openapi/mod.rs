@@ -96,7 +96,8 @@ fn add_security(components: &mut Components) {
     let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
     let bearer = bearer.description(Some("A token of a trusted issuer, or a personal access token")).build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    let cloudflare = "What Cloudflare Access adds to a request, where the server trusts it; looked at where there is no `Authorization`";
+    let cloudflare = "What Cloudflare Access adds to a request, where the server trusts it; looked at where there is no `Authorization`, \
+        and from no page of another site (`Sec-Fetch-Site`, `Origin`)";
     let cloudflare = ApiKeyValue::with_description("Cf-Access-Jwt-Assertion", cloudflare);
     components.add_security_scheme("cloudflareAccess", SecurityScheme::ApiKey(ApiKey::Header(cloudflare)));
 }
