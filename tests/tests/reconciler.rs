@@ -78,6 +78,7 @@ async fn what_lies_about_under_the_name_of_a_session_that_is_over_is_removed_aft
     // Without a label that would say whose it is.
     std::fs::create_dir_all(world.workspace(&session)).unwrap();
     until("it is gone", LIMIT, || async { (!world.sandbox(&session).exists()).then_some(()) }).await;
+    until("it is counted", LIMIT, || async { (orphans(&world.server).await > 0.0).then_some(()) }).await;
     assert_eq!(orphans(&world.server).await, 1.0);
     assert_eq!(world.db.state(&session).await, "stopped");
 }

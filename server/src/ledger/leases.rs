@@ -8,7 +8,7 @@ use std::{
 use alpine_api::{Failure, OperationId, OperationKind, SessionId, SessionState};
 use uuid::Uuid;
 
-use super::{Error, Ledger, unreadable::Unreadable, views};
+use super::{Error, Ledger, look::Look, unreadable::Unreadable, views};
 use crate::domain::{
     class::ClassSize,
     operation::{Phase, PhaseSchema},
@@ -117,15 +117,15 @@ impl Ledger {
     ///
     /// An `up` that nobody has worked on yet begins with the claim itself: it saves a commit, and the wait for it.
     ///
-    /// To find what was given back or what a dead worker left takes a look at everything that runs: it is done when `begun` says so. What
-    /// waits for its first worker is found in any case, in an index in which nothing else is.
+    /// To find what was given back or what a dead worker left takes a look at everything that runs ([`Look::All`]). What waits for its first
+    /// worker is in an index in which nothing else is.
     #[tracing::instrument(level = "debug", name = "ledger.claim", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "claim"))]
-    pub async fn claim(&self, owner: &str, limit: i64, lease: Duration, begun: bool) -> Result<Vec<Job>, Error> {
-        let rows = match self.claim_rows(owner, limit, lease, begun, true).await {
+    pub async fn claim(&self, owner: &str, limit: i64, lease: Duration, look: Look) -> Result<Vec<Job>, Error> {
+        let rows = match self.claim_rows(owner, limit, lease, look, true).await {
             // One of them must not begin, by a rule of the database. Claimed without, it fails by itself, and the others do not.
             Err(Error::Database(error)) if breaks_a_rule(&error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "something that waits cannot begin");
-                self.claim_rows(owner, limit, lease, begun, false).await?
+                self.claim_rows(owner, limit, lease, look, false).await?
             }
             rows => rows?,
         };
@@ -145,7 +145,11 @@ impl Ledger {
     }
 
     #[expect(clippy::too_many_lines, reason = "one statement; in parts it would be several round trips")]
-    async fn claim_rows(&self, owner: &str, limit: i64, lease: Duration, begun: bool, begins: bool) -> Result<Vec<Row>, Error> {
+    async fn claim_rows(&self, owner: &str, limit: i64, lease: Duration, look: Look, begins: bool) -> Result<Vec<Row>, Error> {
+        let (all, within) = match look {
+            Look::All => (true, 0.0),
+            Look::Within(time) => (false, time.as_secs_f64()),
+        };
         let rows = sqlx::query_as!(
             Row,
             r#"WITH begun AS (
@@ -163,6 +167,7 @@ impl Ledger {
                     greatest(o.available_at, l.until) AS due_at, $8 AND o.kind = 'up' AND o.phase = $6 AND o.phase_schema <= $4 AS begins
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
                 WHERE o.status = 'queued' AND o.available_at <= now()
+                  AND o.available_at >= CASE WHEN $5 THEN '-infinity' ELSE now() - make_interval(secs => $9) END
                   AND (o.phase_schema <= $4 OR o.deadline_at <= now())
                   AND (l.owner IS NULL OR l.until <= clock_timestamp())
                 ORDER BY o.available_at LIMIT $2 - (SELECT count(*) FROM begun)
@@ -210,10 +215,11 @@ impl Ledger {
             limit,
             lease.as_secs_f64(),
             self.phases.known(),
-            begun,
+            all,
             Phase::Resolve.as_str(),
             Phase::Resolve.state().as_str(),
             begins,
+            within,
         )
         .fetch_all(self.statements())
         .await?;

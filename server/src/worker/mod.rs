@@ -17,12 +17,9 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock::Clock, faults::Faults, ledger::Ledger, lifecycle::Engine, metrics::Metrics};
+use crate::{clock::Clock, faults::Faults, ledger::{Ledger, Look, Looks}, lifecycle::Engine, metrics::Metrics};
 use follow::Started;
 use held::Held;
-
-/// Between two looks for what others have begun. Each reads past everything that runs, and a hint comes with every job that ends.
-const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -80,15 +77,14 @@ impl Worker {
         let sweep = tokio::spawn(self.clone().sweep(stop.clone()));
         let reconcile = tokio::spawn(self.clone().reconcile(stop.clone()));
         let follow = tokio::spawn(self.clone().follow(stop.clone()));
-        // When what others have begun was last looked for.
-        let mut looked: Option<Instant> = None;
+        let mut looks = Looks::default();
         while !stop.is_cancelled() {
-            let since = looked.map_or(Duration::MAX, |at| at.elapsed());
-            let begun = since >= LOOK;
-            self.claim(&stop, begun).await;
-            looked = if begun { Some(Instant::now()) } else { looked };
             // A hint does not say for which of the two it is.
-            let pause = if begun { self.settings.poll } else { LOOK - since };
+            let pause = match looks.next() {
+                Look::All => self.settings.poll,
+                Look::Within(_) => looks.pause(),
+            };
+            self.claim(&stop, &mut looks).await;
             let hinted = async {
                 tokio::select! {
                     () = self.ledger.hub().work_hinted() => {}
@@ -110,16 +106,16 @@ impl Worker {
         }
     }
 
-    /// Take what is free, as far as there are places; of what somebody has begun, if `begun`.
-    async fn claim(&self, stop: &CancellationToken, begun: bool) {
+    /// Take what is free, as far as there are places.
+    async fn claim(&self, stop: &CancellationToken, looks: &mut Looks) {
         let free = self.places.available_permits();
         if free == 0 {
             // A job that ends gives its place back with a hint.
             return;
         }
         let limit = i64::try_from(free.min(32)).unwrap_or(32);
-        let asked = Instant::now();
-        let claimed = self.ledger.claim(&self.settings.id, limit, self.settings.lease, begun).await;
+        let (asked, look) = (Instant::now(), looks.next());
+        let claimed = self.ledger.claim(&self.settings.id, limit, self.settings.lease, look).await;
         self.metrics.claim_seconds(asked.elapsed());
         let jobs = match claimed {
             Ok(jobs) => jobs,
@@ -128,6 +124,9 @@ impl Worker {
                 return;
             }
         };
+        if look == Look::All {
+            looks.looked_for_all(jobs.iter().map(|job| job.waited).max().unwrap_or_default());
+        }
         let (took, more) = (asked.elapsed(), jobs.len() == 32);
         for job in jobs {
             self.metrics.claim_delay(job.kind, job.waited);

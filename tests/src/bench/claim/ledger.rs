@@ -10,7 +10,7 @@ use alpine_server::{
         principal::{Principal, PrincipalId, Roles, TenantId},
         tenant::TenantPolicy,
     },
-    ledger::{End, Findings, Job, Ledger, NewUp, PoolSettings, Pools, Sealer, Step, UpAnswer},
+    ledger::{End, Findings, Job, Ledger, Look, Looks, NewUp, PoolSettings, Pools, Sealer, Step, UpAnswer},
     metrics::Metrics,
 };
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,16 @@ impl Work {
         tokio::spawn(async move { hub.run(metrics, stopped).await });
         Ok(Self { ledger, stop })
     }
+}
+
+/// What a worker does between two hints: it looks for what there is.
+pub async fn claim(ledger: &Ledger, looks: &mut Looks, limit: i64) -> anyhow::Result<Vec<Job>> {
+    let look = looks.next();
+    let jobs = ledger.claim("bench", limit, LEASE, look).await?;
+    if look == Look::All {
+        looks.looked_for_all(jobs.iter().map(|job| job.waited).max().unwrap_or_default());
+    }
+    Ok(jobs)
 }
 
 pub async fn accept(ledger: &Ledger, key: &str) -> anyhow::Result<()> {

@@ -3,11 +3,12 @@
 
 use std::{sync::Arc, time::Instant};
 
+use alpine_server::ledger::Looks;
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
     engines::{Engine, Rate},
-    ledger::{LEASE, Work, accept, carry_out, commits},
+    ledger::{Work, accept, carry_out, claim, commits},
 };
 use crate::{
     bench::{
@@ -97,11 +98,11 @@ pub async fn through(work: &Work, name: &str, operations: u32) -> anyhow::Result
         lane??;
     }
     let places = Arc::new(Semaphore::new(2 * CONNECTIONS as usize));
-    let mut claimed = 0;
+    let (mut claimed, mut looks) = (0, Looks::default());
     while claimed < operations {
         let batch = BATCH.min(operations - claimed);
         let mut batch_places = Arc::clone(&places).acquire_many_owned(batch).await?;
-        let jobs = work.ledger.claim("bench", i64::from(batch), LEASE, false).await?;
+        let jobs = claim(&work.ledger, &mut looks, i64::from(batch)).await?;
         anyhow::ensure!(!jobs.is_empty(), "{claimed} of {operations} could be claimed");
         for job in jobs {
             claimed += 1;
