@@ -211,6 +211,7 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
 /// trusted, a line each.
 pub fn check(args: &ServeArgs) -> Result<Vec<String>, AppError> {
     crate::telemetry::check(&telemetry::settings(&args.common.telemetry)?)?;
+    ledger::check_url(&args.database.database_url)?;
     assemble::sealer(&args.credentials)?;
     assemble::hosts(&args.common.git)?;
     classes::read(&args.common)?;

@@ -9,7 +9,7 @@ use alpine_server::{
         operation::Phase,
         principal::{Caller, Principal, PrincipalId, Roles, TenantId},
     },
-    ledger::{Findings, Job, Look, NewDown, Step},
+    ledger::{Claimed, Findings, Job, Look, NewDown, Step},
 };
 use alpine_tests::{
     bench::claim::ledger::{LEASE, PRINCIPAL, TENANT, Work, accept, carry_out},
@@ -18,7 +18,7 @@ use alpine_tests::{
 };
 
 /// What waits for its first worker, and nothing else.
-const NEW: Look = Look::Within(Duration::from_secs(3600));
+const NEW: Look = Look::New { within: None };
 
 struct Queue {
     url: String,
@@ -58,7 +58,7 @@ impl Queue {
     }
 
     async fn claim(&self, owner: &str, limit: i64, look: Look) -> Vec<Job> {
-        self.work.ledger.claim(owner, limit, LEASE, look).await.unwrap()
+        self.work.ledger.claim(owner, limit, LEASE, look).await.unwrap().jobs
     }
 }
 
@@ -190,7 +190,7 @@ async fn what_was_claimed_is_not_in_the_way_either() {
     queue.db.execute("ANALYZE operations").await;
     queue.db.meddle("UPDATE operations SET status = 'succeeded', finished_at = now() WHERE actor = 'p'").await;
     let before = queue.entries_read().await;
-    assert_eq!(queue.claim("two", 32, Look::Within(Duration::from_secs(60))).await.len(), 1);
+    assert_eq!(queue.claim("two", 32, Look::New { within: Some(Duration::from_secs(60)) }).await.len(), 1);
     let read = queue.entries_read().await - before;
     assert!(read < 20, "{read} were read to find one after 5,000 that were claimed, with no vacuum since");
 }
@@ -200,9 +200,30 @@ async fn what_came_earlier_is_found_by_a_look_for_all() {
     let queue = Queue::of(2).await;
     queue.db.meddle("UPDATE operations SET available_at = now() - interval '1 minute'").await;
     queue.add("late", 1).await;
-    assert_eq!(queue.claim("one", 32, Look::Within(Duration::from_secs(30))).await.len(), 1);
+    assert_eq!(queue.claim("one", 32, Look::New { within: Some(Duration::from_secs(30)) }).await.len(), 1);
     let found = queue.claim("one", 32, Look::All).await;
     assert!(found.len() == 2 && found.iter().all(|job| job.waited >= Duration::from_secs(60)), "{found:?}");
+}
+
+#[tokio::test]
+async fn nobody_is_left_behind_for_what_somebody_had_begun() {
+    let queue = Queue::of(1).await;
+    let given_back = &queue.claim("one", 1, NEW).await[0];
+    queue.work.ledger.release(&given_back.lease, given_back.operation, Duration::ZERO, 0).await.unwrap();
+    queue.add("waits", 3).await;
+    queue.db.meddle("UPDATE operations SET available_at = now() - interval '1 minute' WHERE status = 'queued'").await;
+    let minute = Duration::from_secs(60);
+    let look_for_all = async |limit| {
+        let Claimed { jobs, oldest_left } = queue.work.ledger.claim("two", limit, LEASE, Look::All).await.unwrap();
+        (jobs, oldest_left)
+    };
+    // It took the only place: of those that wait nothing is known.
+    let (jobs, left) = look_for_all(1).await;
+    assert!(ids(&jobs) == ids(std::slice::from_ref(given_back)) && left.is_none(), "{left:?}");
+    let (jobs, left) = look_for_all(2).await;
+    assert!(jobs.len() == 2 && left.is_some_and(|left| left >= minute), "{left:?}");
+    let (jobs, left) = look_for_all(2).await;
+    assert_eq!((jobs.len(), left), (1, Some(Duration::ZERO)), "nobody is left");
 }
 
 #[tokio::test]

@@ -318,6 +318,11 @@ fn check_config_shows_the_issuers_and_refuses_to_have_none() {
         let told = ["error", "because"].iter().any(|word| said.contains(&format!("{word}: {why}")));
         assert!(!fine && told, "{name}: {said}");
     }
-    let (fine, said) = check(&ground, &[("ALPINE_ISSUERS_FILE", &good), ("ALPINE_TLS_CERT", &cert), ("ALPINE_TLS_KEY", &key)]);
+    let served = [("ALPINE_ISSUERS_FILE", good.as_str()), ("ALPINE_TLS_CERT", &cert), ("ALPINE_TLS_KEY", &key)];
+    let (fine, said) = check(&ground, &served);
     assert!(fine, "{said}");
+    for url in ["u:s3cr3t@h/d", "postgres://u:s3cr3t@h:port/d"] {
+        let (fine, said) = check(&ground, &[&served[..], &[("DATABASE_URL", url)]].concat());
+        assert!(!fine && said.contains("next: check DATABASE_URL") && !said.contains("s3cr3t"), "{said}");
+    }
 }

@@ -149,7 +149,7 @@ impl Fault {
             }
             Self::SignInRequired => "sign in, and send no access token: unset ALPINE_TOKEN",
             Self::RoleMissing(_) => "ask somebody who has that role",
-            Self::CrossSite => "send a token as `Authorization: Bearer <token>`, or ask from a page of this server's own address",
+            Self::CrossSite => "enter the address in the browser yourself, or send a token as `Authorization: Bearer <token>`",
             Self::TenantUnknown => "ask an operator to make your tenant known",
             Self::TenantExists => "change its limits with alpine tenant set",
             Self::NotFound(_) => "check the id, and that it is yours",

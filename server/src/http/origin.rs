@@ -3,6 +3,8 @@
 
 use axum::http::{HeaderMap, HeaderName, Uri, header, uri::Authority};
 
+use crate::auth::only;
+
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The name under which the client asked, unless it is none.
@@ -15,26 +17,18 @@ pub fn authority(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
 /// An own page's, typed by a person, or no browser's. What a browser says itself of the page comes first; one that does not say it
 /// names the page's origin with whatever could change something. Programs send neither.
 pub fn is_own_page(uri: &Uri, headers: &HeaderMap) -> bool {
+    let own = |origin: &str| {
+        authority(uri, headers)
+            .is_some_and(|own| origin.strip_prefix("https://").is_some_and(|named| named.eq_ignore_ascii_case(own.as_str())))
+    };
     match (only(headers, &SITE), only(headers, &header::ORIGIN)) {
-        (Ok(Some(site)), Ok(_)) => matches!(site, "same-origin" | "none"),
-        (Ok(None), Ok(Some(origin))) => {
-            let own = authority(uri, headers);
-            own.is_some_and(|own| origin.strip_prefix("https://").is_some_and(|named| named.eq_ignore_ascii_case(own.as_str())))
-        }
-        (Ok(None), Ok(None)) => true,
+        (Ok(Some("same-origin")), Ok(_)) | (Ok(None), Ok(None)) => true,
+        // Typed: then no page is named, or this one.
+        (Ok(Some("none")), Ok(origin)) => origin.is_none_or(own),
+        (Ok(None), Ok(Some(origin))) => own(origin),
+        (Ok(Some(_)), Ok(_)) => false,
         // No browser sends either twice, or what is not text.
-        (Err(NotOne), _) | (_, Err(NotOne)) => false,
-    }
-}
-
-struct NotOne;
-
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, NotOne> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| NotOne),
-        (Some(_), Some(_)) => Err(NotOne),
+        (Err(_), _) | (_, Err(_)) => false,
     }
 }
 
@@ -61,6 +55,10 @@ mod tests {
     fn what_the_browser_says_counts() {
         assert!(judged(&[("sec-fetch-site", "same-origin"), ("origin", OWN)]));
         assert!(judged(&[("sec-fetch-site", "none")]), "typed");
+        assert!(judged(&[("sec-fetch-site", "none"), ("origin", OWN)]));
+        for foreign in ["https://evil.test", "null"] {
+            assert!(!judged(&[("sec-fetch-site", "none"), ("origin", foreign)]));
+        }
         for site in ["same-site", "cross-site", "", "Same-Origin"] {
             assert!(!judged(&[("sec-fetch-site", site)]), "{site}");
             assert!(!judged(&[("sec-fetch-site", site), ("origin", OWN)]), "{site}");
@@ -87,6 +85,7 @@ mod tests {
     fn a_program_says_neither_and_nobody_says_either_twice() {
         assert!(judged(&[]));
         assert!(!judged(&[("origin", OWN), ("origin", OWN)]));
+        assert!(!judged(&[("sec-fetch-site", "same-origin"), ("origin", OWN), ("origin", OWN)]));
         assert!(!judged(&[("sec-fetch-site", "none"), ("sec-fetch-site", "none")]));
         assert!(!judged(&[("sec-fetch-site", "none"), ("origin", OWN), ("origin", "https://evil.test")]));
         assert!(!judged(&[("origin", "https://\u{e4}.test")]));

@@ -1,12 +1,12 @@
 //! What a ledger needs that was brought back from a backup, before anybody works on it.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::{Connection, PgConnection, PgTransaction, postgres::PgConnectOptions};
+use secrecy::SecretString;
+use sqlx::{Connection, PgConnection, PgTransaction};
 
-use super::Error;
+use super::{Error, connect::read_url};
 use crate::domain::principal::SYSTEM_ACTOR;
 
 const REQUEST_ID: &str = "after-restore";
@@ -47,7 +47,7 @@ pub async fn after_restore(database_url: &SecretString) -> Result<Restored, Erro
 }
 
 async fn attempt(database_url: &SecretString) -> Result<Restored, Error> {
-    let options = PgConnectOptions::from_str(database_url.expose_secret())?.application_name("alpine-server after-restore");
+    let options = read_url(database_url).map_err(Error::DatabaseUrl)?.application_name("alpine-server after-restore");
     // Servers that work on it already hold leases for moments only.
     let mut connection = PgConnection::connect_with(&options.options([("lock_timeout", "30s")])).await?;
     let mut tx = connection.begin().await?;

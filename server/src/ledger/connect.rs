@@ -1,6 +1,6 @@
 //! Connections: pools with one purpose and one database role each.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -81,11 +81,25 @@ async fn is_under(connection: &mut PgConnection, role: &'static str) -> sqlx::Re
     Err(sqlx::Error::Configuration(why.into()))
 }
 
+/// Whether it says where a database is; nothing is asked of it.
+pub fn check_url(database_url: &SecretString) -> Result<(), Error> {
+    read_url(database_url).map(drop).map_err(Error::DatabaseUrl)
+}
+
+/// sqlx takes every scheme, and what stands behind one that was forgotten for the database's name: a password may be in it.
+pub(super) fn read_url(database_url: &SecretString) -> sqlx::Result<PgConnectOptions> {
+    let text = database_url.expose_secret();
+    if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Err(sqlx::Error::Configuration("it begins with neither postgres:// nor postgresql://".into()));
+    }
+    text.parse()
+}
+
 impl Pools {
     /// Does not wait for the database: a server starts, and is not ready, while it is away.
     pub fn connect(settings: &PoolSettings, metrics: &Arc<Metrics>) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(settings.database_url.expose_secret())
-            .map_err(Error::Database)?
+        let options = read_url(&settings.database_url)
+            .map_err(Error::DatabaseUrl)?
             .application_name("alpine-server")
             // A server that is frozen in a transaction holds its locks no longer than this.
             .options([("lock_timeout", "5s"), ("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "5s")])

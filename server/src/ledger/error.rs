@@ -31,6 +31,8 @@ pub enum Error {
     Random(#[from] NoRandomness),
     #[error("this login does not see all rows of all tenants")]
     NotTheOwner,
+    #[error("the database's address is not of the form postgres://user:password@host/database")]
+    DatabaseUrl(#[source] sqlx::Error),
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
 }

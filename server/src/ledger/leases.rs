@@ -79,6 +79,15 @@ pub struct JobSession {
     pub size: ClassSize,
 }
 
+/// What a claim has found.
+#[derive(Debug)]
+pub struct Claimed {
+    pub jobs: Vec<Job>,
+    /// How long any operation had waited at most that waits for its first worker and is not among these; `None` where that is not
+    /// known.
+    pub oldest_left: Option<Duration>,
+}
+
 pub(super) struct Row {
     pub(super) tenant_id: String,
     pub(super) session_id: Uuid,
@@ -97,6 +106,8 @@ pub(super) struct Row {
     actor: String,
     error: Option<serde_json::Value>,
     traceparent: Option<String>,
+    /// Nobody had worked on it.
+    new: bool,
     /// With this claim.
     begun: bool,
     pub(super) state: String,
@@ -120,7 +131,7 @@ impl Ledger {
     /// To find what was given back or what a dead worker left takes a look at everything that runs ([`Look::All`]). What waits for its first
     /// worker is in an index in which nothing else is.
     #[tracing::instrument(level = "debug", name = "ledger.claim", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "claim"))]
-    pub async fn claim(&self, owner: &str, limit: i64, lease: Duration, look: Look) -> Result<Vec<Job>, Error> {
+    pub async fn claim(&self, owner: &str, limit: i64, lease: Duration, look: Look) -> Result<Claimed, Error> {
         let rows = match self.claim_rows(owner, limit, lease, look, true).await {
             // One of them must not begin, by a rule of the database. Claimed without, it fails by itself, and the others do not.
             Err(Error::Database(error)) if breaks_a_rule(&error) => {
@@ -129,7 +140,7 @@ impl Ledger {
             }
             rows => rows?,
         };
-        let mut jobs = Vec::with_capacity(rows.len());
+        let (oldest_left, mut jobs) = (oldest_left(&rows, limit), Vec::with_capacity(rows.len()));
         for row in rows {
             let claimed = Unreadable::of(&row, owner);
             if row.begun {
@@ -141,20 +152,20 @@ impl Ledger {
                 Err(error) => drop(self.set_aside(&claimed, &error).await),
             }
         }
-        Ok(jobs)
+        Ok(Claimed { jobs, oldest_left })
     }
 
     #[expect(clippy::too_many_lines, reason = "one statement; in parts it would be several round trips")]
     async fn claim_rows(&self, owner: &str, limit: i64, lease: Duration, look: Look, begins: bool) -> Result<Vec<Row>, Error> {
         let (all, within) = match look {
-            Look::All => (true, 0.0),
-            Look::Within(time) => (false, time.as_secs_f64()),
+            Look::All => (true, None),
+            Look::New { within } => (false, within.map(|time| time.as_secs_f64())),
         };
         let rows = sqlx::query_as!(
             Row,
             r#"WITH begun AS (
                 SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted,
-                    greatest(o.available_at, l.until) AS due_at, false AS begins
+                    greatest(o.available_at, l.until) AS due_at, false AS new, false AS begins
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
                 WHERE $5 AND o.status = 'running' AND o.available_at <= now()
                   -- What only newer workers know is theirs until its deadline; then anybody ends it.
@@ -164,10 +175,11 @@ impl Ledger {
                 FOR UPDATE OF l, o SKIP LOCKED
             ), queued AS (
                 SELECT o.tenant_id, o.operation_id, l.session_id, l.owner IS NOT NULL AS adopted,
-                    greatest(o.available_at, l.until) AS due_at, $8 AND o.kind = 'up' AND o.phase = $6 AND o.phase_schema <= $4 AS begins
+                    greatest(o.available_at, l.until) AS due_at, true AS new,
+                    $8 AND o.kind = 'up' AND o.phase = $6 AND o.phase_schema <= $4 AS begins
                 FROM operations o JOIN leases l USING (tenant_id, session_id)
                 WHERE o.status = 'queued' AND o.available_at <= now()
-                  AND o.available_at >= CASE WHEN $5 THEN '-infinity' ELSE now() - make_interval(secs => $9) END
+                  AND o.available_at >= coalesce(now() - make_interval(secs => $9), '-infinity')
                   AND (o.phase_schema <= $4 OR o.deadline_at <= now())
                   AND (l.owner IS NULL OR l.until <= clock_timestamp())
                 ORDER BY o.available_at LIMIT $2 - (SELECT count(*) FROM begun)
@@ -180,7 +192,7 @@ impl Ledger {
             ), lease AS (
                 UPDATE leases l SET fence = l.fence + 1, owner = $1, until = clock_timestamp() + make_interval(secs => $3)
                 FROM free, moment WHERE l.tenant_id = free.tenant_id AND l.session_id = free.session_id
-                RETURNING l.tenant_id, l.session_id, l.fence, free.operation_id, free.adopted, free.due_at, free.begins, moment.at
+                RETURNING l.tenant_id, l.session_id, l.fence, free.operation_id, free.adopted, free.due_at, free.new, free.begins, moment.at
             ), session AS (
                 UPDATE sessions s SET
                     state = $7, updated_at = lease.at, transition_seq = transition_seq + 1,
@@ -207,7 +219,7 @@ impl Ledger {
                 extract(epoch FROM clock_timestamp() - o.phase_started_at)::float8 AS phase_age,
                 extract(epoch FROM o.deadline_at - clock_timestamp())::float8 AS "remaining!",
                 o.persist_attempt, o.force, o.actor, o.error, o.traceparent,
-                session.state IS NOT NULL AS "begun!", coalesce(session.state, s.state) AS "state!",
+                lease.new AS "new!", session.state IS NOT NULL AS "begun!", coalesce(session.state, s.state) AS "state!",
                 s.repo_url, s.branch, s.public, s.target_commit_sha, s.sandbox, s.memory_mb, s.cpu_millis, s.disk_mb, s.image
             FROM lease JOIN operation o USING (tenant_id, session_id) JOIN sessions s USING (tenant_id, session_id)
             LEFT JOIN session USING (tenant_id, session_id)"#,
@@ -219,7 +231,7 @@ impl Ledger {
             Phase::Resolve.as_str(),
             Phase::Resolve.state().as_str(),
             begins,
-            within,
+            within as Option<f64>,
         )
         .fetch_all(self.statements())
         .await?;
@@ -295,6 +307,15 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// The oldest come first. Where all that waits was found nobody is left; where what somebody had begun took every place, nothing is known.
+fn oldest_left(rows: &[Row], limit: i64) -> Option<Duration> {
+    if i64::try_from(rows.len()).is_ok_and(|found| found < limit) {
+        return Some(Duration::ZERO);
+    }
+    let waited = rows.iter().filter(|row| row.new).map(|row| row.waited).max_by(f64::total_cmp)?;
+    Some(Duration::from_secs_f64(waited.max(0.0)))
 }
 
 fn breaks_a_rule(error: &sqlx::Error) -> bool {

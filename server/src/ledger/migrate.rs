@@ -1,16 +1,15 @@
 //! Bringing the schema up to date while servers work: one program at a time, and nobody waits long for it.
 
-use std::{
-    str::FromStr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sqlx::{
     Connection, PgConnection,
     migrate::{Migrate as _, MigrateError as Failure, Migration, Migrator},
     postgres::PgConnectOptions,
 };
+
+use super::connect::read_url;
 
 /// The migrations, compiled in.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -80,7 +79,7 @@ impl From<sqlx::Error> for MigrateError {
 /// Bring the schema up to date, one program at a time (sqlx takes an advisory lock), in the name of whoever logs in: the schema's
 /// owner. A lock that is not to be had soon is let go and asked for again.
 pub async fn migrate(database_url: &SecretString, settings: &MigrateSettings) -> Result<Migrated, MigrateError> {
-    let options = PgConnectOptions::from_str(database_url.expose_secret())?.application_name("alpine-server migrate").options([
+    let options = read_url(database_url)?.application_name("alpine-server migrate").options([
         ("lock_timeout", milliseconds(settings.lock)),
         ("statement_timeout", milliseconds(settings.statement)),
         ("idle_in_transaction_session_timeout", milliseconds(settings.statement)),

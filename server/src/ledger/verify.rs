@@ -1,12 +1,12 @@
 //! Whether a ledger is whole: what a restored copy is asked before it is trusted. It only reads.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use secrecy::SecretString;
+use sqlx::{Connection, PgConnection};
 
-use super::Error;
+use super::{Error, connect::read_url};
 
 /// Of each fault so many are told.
 const TOLD: i64 = 20;
@@ -31,7 +31,7 @@ impl fmt::Display for Verified {
 
 /// Read all of it, in one snapshot.
 pub async fn verify(database_url: &SecretString) -> Result<Verified, Error> {
-    let options = PgConnectOptions::from_str(database_url.expose_secret())?.application_name("alpine-server verify-ledger");
+    let options = read_url(database_url).map_err(Error::DatabaseUrl)?.application_name("alpine-server verify-ledger");
     let mut connection = PgConnection::connect_with(&options).await?;
     let mut tx = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sees_everything(&mut tx).await?;

@@ -17,7 +17,13 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock::Clock, faults::Faults, ledger::{Ledger, Look, Looks}, lifecycle::Engine, metrics::Metrics};
+use crate::{
+    clock::Clock,
+    faults::Faults,
+    ledger::{Claimed, Ledger, Look, Looks},
+    lifecycle::Engine,
+    metrics::Metrics,
+};
 use follow::Started;
 use held::Held;
 
@@ -82,7 +88,7 @@ impl Worker {
             // A hint does not say for which of the two it is.
             let pause = match looks.next() {
                 Look::All => self.settings.poll,
-                Look::Within(_) => looks.pause(),
+                Look::New { .. } => looks.pause(),
             };
             self.claim(&stop, &mut looks).await;
             let hinted = async {
@@ -117,16 +123,15 @@ impl Worker {
         let (asked, look) = (Instant::now(), looks.next());
         let claimed = self.ledger.claim(&self.settings.id, limit, self.settings.lease, look).await;
         self.metrics.claim_seconds(asked.elapsed());
+        // After an error nothing is known of who is left. What is new may be found where a look for all fails.
+        looks.ended(look, asked, claimed.as_ref().ok().and_then(|claimed| claimed.oldest_left));
         let jobs = match claimed {
-            Ok(jobs) => jobs,
+            Ok(Claimed { jobs, .. }) => jobs,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be claimed");
                 return;
             }
         };
-        if look == Look::All {
-            looks.looked_for_all(jobs.iter().map(|job| job.waited).max().unwrap_or_default());
-        }
         let (took, more) = (asked.elapsed(), jobs.len() == 32);
         for job in jobs {
             self.metrics.claim_delay(job.kind, job.waited);

@@ -1,6 +1,9 @@
 //! The ledger itself in this process, as a server has it: its pools, and its hub at work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use alpine_api::{OperationStatus, SessionState};
 use alpine_server::{
@@ -10,7 +13,7 @@ use alpine_server::{
         principal::{Principal, PrincipalId, Roles, TenantId},
         tenant::TenantPolicy,
     },
-    ledger::{End, Findings, Job, Ledger, Look, Looks, NewUp, PoolSettings, Pools, Sealer, Step, UpAnswer},
+    ledger::{Claimed, End, Findings, Job, Ledger, Looks, NewUp, PoolSettings, Pools, Sealer, Step, UpAnswer},
     metrics::Metrics,
 };
 use tokio_util::sync::CancellationToken;
@@ -54,13 +57,11 @@ impl Work {
     }
 }
 
-/// What a worker does between two hints: it looks for what there is.
+/// A claim as a worker makes it.
 pub async fn claim(ledger: &Ledger, looks: &mut Looks, limit: i64) -> anyhow::Result<Vec<Job>> {
-    let look = looks.next();
-    let jobs = ledger.claim("bench", limit, LEASE, look).await?;
-    if look == Look::All {
-        looks.looked_for_all(jobs.iter().map(|job| job.waited).max().unwrap_or_default());
-    }
+    let (look, begun) = (looks.next(), Instant::now());
+    let Claimed { jobs, oldest_left } = ledger.claim("bench", limit, LEASE, look).await?;
+    looks.ended(look, begun, oldest_left);
     Ok(jobs)
 }
 
