@@ -139,9 +139,16 @@ impl World {
         self.provider.inner.owner(handle.session).unwrap()
     }
 
-    /// What keeps a container there does not count.
+    /// What keeps a container there does not count. Nor does what is on its way out: on a busy machine that takes a while, and it runs
+    /// nothing any more.
     fn running(&self, handle: &Handle) -> usize {
-        Table::read().unwrap().of(self.owner(handle), &Which::Guests).unwrap().len()
+        let mut found = Table::read().unwrap().of(self.owner(handle), &Which::Guests).unwrap();
+        found.retain(|process| !process.has_no_memory());
+        if !found.is_empty() {
+            // Shown with the assertion that it breaks.
+            println!("{:?}: {found:?}", self.mode);
+        }
+        found.len()
     }
 
     /// Runs a shell script; both outputs as one text.
