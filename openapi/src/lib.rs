@@ -45,7 +45,7 @@ pub use protected_resource::{LoginHint, ProtectedResource};
 pub use record::{OperationSummary, RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionRecord, StoredRecord};
 pub use repo::{RepoUrl, RepoUrlError, Scheme};
 pub use scope::Scope;
-pub use session::{DownSession, ExtendSession, Session, SessionPage, SessionSummary, UpSession};
+pub use session::{DownSession, ExtendSession, OpenedSession, Session, SessionPage, SessionSummary, UpSession};
 pub use state::SessionState;
 pub use tenant::{CreateTenant, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
 pub use uncredential::{UncleanUrl, json_without_credentials, repo_url_without_credentials, without_credentials};

@@ -72,6 +72,21 @@ pub struct ExtendSession {
     pub lifetime_seconds: Option<i32>,
 }
 
+/// The way into a session for a browser.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct OpenedSession {
+    pub session_id: SessionId,
+    /// Where the browser goes. Good once, for whoever goes there first.
+    pub url: String,
+    pub expires_at: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for OpenedSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenedSession").field("session_id", &self.session_id).field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
 /// A session, whole.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Session {

@@ -21,11 +21,12 @@ use crate::{
     config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, ProviderArg, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
     domain::{class::Classes, operation::Deadlines, tenant::TenantPolicy},
+    gateway::Gateway,
     http,
     ledger::{self, Ledger, MigrateSettings, Migrated, PoolSettings, Pools, Sealer},
     lifecycle::Engine,
     metrics::Metrics,
-    sandbox::Observed,
+    sandbox::{Observed, Provider},
     shutdown::{self, Stop},
     worker::Worker,
 };
@@ -88,7 +89,11 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         role: args.role,
         listener: assemble::listen(args.listen)?,
         tls: assemble::tls(&args),
-        pools: pool_settings(&args.database, args.role),
+        pools: PoolSettings {
+            // A worker that serves sessions' hosts serves requests.
+            serves: args.role != RoleArg::Worker || args.common.apps.apps_domain.is_some(),
+            ..pool_settings(&args.database, args.role)
+        },
         issuers: assemble::issuers(&args.auth)?,
         sealer: assemble::sealer(&args.credentials)?,
         takes_secrets: args.tls_cert.is_some() || args.behind_tls_proxy || args.listen.ip().to_canonical().is_loopback(),
@@ -301,26 +306,31 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
         limits: assemble::limits(&plan.common.limits, &plan.pools),
         hosts: assemble::hosts(&plan.common.git)?,
         classes: plan.classes,
+        apps: plan.common.apps.apps_domain.clone(),
         leaving: soft.clone(),
         shutdown: last.clone(),
     });
     let close = tokio::spawn(close_later(soft.clone(), closing.clone(), plan.shutdown_delay));
     let background = {
-        let asks = plan.role != RoleArg::Worker;
+        let asks = plan.pools.serves;
         Background::start(&ledger, &metrics, asks.then(|| Arc::clone(&auth)), metrics_listener, soft.clone())
     };
-    let worker = match plan.work {
-        None => None,
+    let (worker, provider) = match plan.work {
+        None => (None, None),
         Some(work) => {
             let faults = assemble::faults(&plan.common, &metrics);
             let provider = Arc::new(work.sandboxes.provider().await?);
-            let provider = Arc::new(Observed::new(faults.clone().around_calls(provider), Arc::clone(&metrics)));
-            let engine = Engine::new(ledger.clone(), provider, work.engine, Arc::clone(&metrics))?;
+            let provider: Arc<dyn Provider> = Arc::new(Observed::new(faults.clone().around_calls(provider), Arc::clone(&metrics)));
+            let engine = Engine::new(ledger.clone(), Arc::clone(&provider), work.engine, Arc::clone(&metrics))?;
             let worker = Worker::new(ledger, engine, metrics, Arc::new(SystemClock), faults, assemble::worker(&plan.common.worker));
-            Some(tokio::spawn(worker.run(soft.clone())))
+            (Some(tokio::spawn(worker.run(soft.clone()))), Some(provider))
         }
     };
-    let router = if plan.role == RoleArg::Worker { http::probes(state) } else { http::router(state) };
+    let router = if plan.role == RoleArg::Worker { http::probes(state.clone()) } else { http::router(state.clone()) };
+    let router = match assemble::gateway(&plan.common.apps) {
+        Some(settings) => Gateway::new(settings, state, provider).before(router),
+        None => router,
+    };
     let drain = Duration::from_secs(http.drain_seconds);
     // Which program this is, for whoever reads the log of years ago.
     let (version, address) = (env!("CARGO_PKG_VERSION"), plan.listener.local_addr().ok());

@@ -1,6 +1,7 @@
 //! Configuration: the only reader of the environment, by way of clap. One struct a concern; every setting
 //! has a flag, a variable, a default and a line of help, and `check-config` prints them all.
 
+mod apps;
 #[cfg(feature = "faults")]
 mod faults;
 mod limits;
@@ -18,6 +19,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+pub use apps::AppsArgs;
 #[cfg(feature = "faults")]
 pub use faults::FaultArgs;
 pub use limits::LimitArgs;
@@ -117,6 +119,8 @@ pub struct CommonArgs {
     pub sandbox: SandboxArgs,
     #[command(flatten)]
     pub docker: DockerArgs,
+    #[command(flatten)]
+    pub apps: AppsArgs,
     #[command(flatten)]
     pub git: GitArgs,
     #[command(flatten)]

@@ -7,6 +7,7 @@ pub mod config;
 pub mod dev;
 pub mod domain;
 pub mod faults;
+pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod lifecycle;

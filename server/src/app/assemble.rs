@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
-    config::{AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, ServeArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs},
+    config::{AppsArgs, AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, ServeArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs},
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
@@ -23,6 +23,7 @@ use crate::{
         tenant::{Quotas, TenantPolicy},
     },
     faults::Faults,
+    gateway,
     http,
     ledger::{PoolSettings, Sealer},
     lifecycle,
@@ -166,7 +167,8 @@ pub fn engine(
         hosts: hosts(&common.git)?,
         allow_file,
     };
-    Ok(lifecycle::Settings { git, serve, deadlines: deadlines(&common.worker) })
+    let apps = common.apps.apps_domain.clone();
+    Ok(lifecycle::Settings { git, serve, apps, deadlines: deadlines(&common.worker) })
 }
 
 /// An older git takes no notice of the addresses that it is told to use.
@@ -229,6 +231,13 @@ pub(super) fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surround
     fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).map_err(failed)?;
     fs::rename(&new, &path).map_err(failed)?;
     Ok(Some(path))
+}
+
+/// `None`: sessions have no hosts of their own.
+#[must_use]
+pub fn gateway(args: &AppsArgs) -> Option<gateway::Settings> {
+    let cookie = Duration::from_secs(u64::from(args.apps_cookie_seconds));
+    args.apps_domain.clone().map(|apps| gateway::Settings { apps, cookie })
 }
 
 #[must_use]

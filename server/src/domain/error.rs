@@ -80,6 +80,11 @@ pub enum Fault {
     ImportedOtherwise { session: SessionId },
     #[error("session is {state}, and only a ready one has a lifetime")]
     NotReady { state: SessionState },
+    #[error("session is {state}, and only a ready one can be opened")]
+    NotOpen { state: SessionState },
+    /// No server here gives it a host of its own, or none did when it began.
+    #[error("session has no address below this server's domain of apps")]
+    NoApp,
     #[error(transparent)]
     TooLong(TooLong),
     #[error("there is no such class here{}", if known.is_empty() { String::new() } else { format!("; there are {}", known.join(", ")) })]
@@ -133,6 +138,8 @@ impl Fault {
             | Self::AlreadyFailed { .. }
             | Self::ImportedOtherwise { .. }
             | Self::NotReady { .. }
+            | Self::NotOpen { .. }
+            | Self::NoApp
             | Self::IllegalTransition { .. } => ErrorCode::OperationConflict,
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
             Self::QuotaExceeded(_) | Self::TooManyTokens { .. } | Self::TooManyCredentials(_) => ErrorCode::QuotaExceeded,
@@ -175,7 +182,8 @@ impl Fault {
             Self::TooManyTokens { .. } => "revoke one with alpine token revoke <token-id>; alpine token list shows them",
             Self::NotImportable(_) => "correct that entry; docs/import.md has the form",
             Self::ImportedOtherwise { .. } => "nothing is overwritten: compare with alpine status <session-id>",
-            Self::NotReady { .. } | Self::IllegalTransition { .. } => "run alpine status <session-id>",
+            Self::NoApp => "open the address that alpine status <session-id> shows",
+            Self::NotReady { .. } | Self::NotOpen { .. } | Self::IllegalTransition { .. } => "run alpine status <session-id>",
             Self::NoSuchClass { .. } => "choose one that alpine classes shows, or leave it out",
             Self::TooLong(_) => "ask for a shorter one, or extend the session later with alpine extend",
         };

@@ -2,6 +2,7 @@
 
 pub mod access_token;
 pub mod addresses;
+pub mod apps;
 pub mod class;
 pub mod credential;
 pub mod down;
@@ -12,6 +13,7 @@ pub mod lifecycle;
 pub mod lifetime;
 pub mod operation;
 pub mod pace;
+pub mod pass;
 pub mod principal;
 pub mod record;
 pub mod repo;

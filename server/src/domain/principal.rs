@@ -103,6 +103,8 @@ pub enum Via {
     Jwt,
     /// A personal access token.
     AccessToken,
+    /// The cookie of a session's own host.
+    Cookie,
 }
 
 /// An authenticated caller.

@@ -28,6 +28,7 @@ mod list_tenants;
 mod list_tokens;
 mod livez;
 mod metrics;
+mod open_session;
 mod openapi;
 mod origin;
 mod problem;
@@ -58,6 +59,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::auth::CLOUDFLARE_ASSERTION;
 
+/// For what stands in front of the API, with the same manners.
+pub(crate) use self::{
+    extract::Caller,
+    layers::{AppRequest, RequestId},
+    limits::{Ticket, VisitPlace},
+    origin::{authority, is_own_page},
+    problem::Foreign,
+};
 pub use connections::{ConnectionSettings, Connections};
 pub use limits::{LimitSettings, Places, Rate, Rates};
 pub use metrics::alone as metrics_alone;
@@ -78,6 +87,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(get_session::get_session))
         .routes(routes!(down_session::down_session))
         .routes(routes!(extend_session::extend_session))
+        .routes(routes!(open_session::open_session))
         .routes(routes!(list_events::list_events))
         .routes(routes!(get_log::get_log))
         .routes(routes!(get_record::get_record))
@@ -111,6 +121,22 @@ pub fn probes(state: AppState) -> Router {
     let probes = OpenApiRouter::new().routes(routes!(livez::livez)).routes(routes!(readyz::readyz));
     let probes = if state.settings.metrics_elsewhere { probes } else { probes.routes(routes!(metrics::metrics)) };
     surround(Router::from(probes), state)
+}
+
+/// The same layers around what is not the API's own. Its answers may take as long as they like, and its bodies may be of any length.
+pub(crate) fn surround_apps(routes: Router<AppState>, state: AppState) -> Router {
+    let secrets = [header::AUTHORIZATION, header::COOKIE, CLOUDFLARE_ASSERTION];
+    let layers = ServiceBuilder::new()
+        .layer(from_fn_with_state(state.clone(), layers::leave))
+        .layer(from_fn(layers::request_id))
+        .layer(SetSensitiveRequestHeadersLayer::new(secrets))
+        .layer(from_fn(layers::trace))
+        .layer(from_fn_with_state(state.clone(), layers::measure))
+        .layer(from_fn_with_state(state.clone(), layers::problems))
+        .layer(from_fn(layers::head))
+        .layer(from_fn(limits::ticket))
+        .layer(CatchPanicLayer::custom(layers::panicked));
+    routes.layer(layers).with_state(state)
 }
 
 /// The layers, outermost first: a request goes down this list and its answer up.

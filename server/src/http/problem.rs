@@ -41,6 +41,12 @@ pub enum ApiError {
     Busy,
     #[error("a handler panicked")]
     Panicked,
+    /// A browser without a cookie that lets it into a session's host, or with one that does so no more.
+    #[error("no cookie lets this browser in")]
+    NotLetIn,
+    /// What a session serves cannot be had here now.
+    #[error("{0}")]
+    Unreached(&'static str),
     /// An answer that has no words of its own: an unknown path, a method that is not there.
     #[error("{0}")]
     Bare(StatusCode),
@@ -64,6 +70,10 @@ pub(super) struct Unsent {
     /// An operation's failure was counted when it happened; telling it again is no second one.
     pub(super) counts: bool,
 }
+
+/// Stands in the extensions of an answer that is a session's own: it stays as it is, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub struct Foreign;
 
 struct Refusal {
     code: ErrorCode,
@@ -140,6 +150,8 @@ fn refusal(error: &ApiError) -> Refusal {
             let retry_after = whole_seconds(*retry_after).max(1);
             Refusal { retry_after, ..Refusal::new(C::RateLimited, *what, format!("send less; try again in {retry_after} s")) }
         }
+        ApiError::NotLetIn => Refusal::new(C::CallerIdentityRequired, "caller identity is required", "open it with alpine open <session-id>"),
+        ApiError::Unreached(why) => Refusal::new(C::Unavailable, *why, RETRY),
         ApiError::Busy => Refusal::new(C::Unavailable, "the server is busy", RETRY),
         ApiError::Ledger(_) | ApiError::Panicked => Refusal::new(C::Internal, "internal error", REPORT),
         ApiError::Bare(status) if status.is_server_error() => Refusal::new(C::Internal, "internal error", REPORT).status(*status),
@@ -163,7 +175,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Refusal { code, status, cause, next_step, retryable, operation, session, retry_after } = refusal(&self);
         // A flood is counted; a line for each would be a flood of its own. A load balancer that asks one that goes is none.
-        let told = !matches!(self, Self::Busy | Self::Draining);
+        let told = !matches!(self, Self::Busy | Self::Draining | Self::Unreached(_));
         if told && (code == ErrorCode::Internal || code == ErrorCode::Unavailable) {
             // The caller is told none of this.
             tracing::error!(error = &self as &dyn std::error::Error, "refused");
@@ -172,8 +184,9 @@ impl IntoResponse for ApiError {
         }
         let counts = !matches!(self, Self::Operation { .. } | Self::Draining);
         let mut response = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
-        if let (Self::Auth(error), StatusCode::UNAUTHORIZED) = (&self, response.status()) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(error.challenge()));
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = if let Self::Auth(error) = &self { error.challenge() } else { AuthError::Missing.challenge() };
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if matches!(status, 429 | 503) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));

@@ -13,7 +13,7 @@ use super::limits::{LimitSettings, Limits};
 use crate::{
     auth::Authenticator,
     clock::Clock,
-    domain::{class::Classes, hosts::HostPolicy},
+    domain::{apps::AppsDomain, class::Classes, hosts::HostPolicy},
     ledger::Ledger,
     metrics::Metrics,
 };
@@ -67,6 +67,8 @@ pub struct Parts {
     pub hosts: Arc<HostPolicy>,
     /// What sessions may be made in, and how long they may be ready.
     pub classes: Arc<Classes>,
+    /// Below which sessions have hosts of their own, if they have.
+    pub apps: Option<AppsDomain>,
     /// Cancelled when the server is about to go: it is not ready any more, still answers everything, and asks for no connection
     /// to be used again.
     pub leaving: CancellationToken,
@@ -80,16 +82,17 @@ pub struct AppState(Arc<Shared>);
 
 #[derive(Debug)]
 pub struct Shared {
-    pub(super) ledger: Ledger,
+    pub(crate) ledger: Ledger,
     pub(super) auth: Arc<Authenticator>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(super) settings: Settings,
-    pub(super) limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
     pub(super) hosts: Arc<HostPolicy>,
     pub(super) classes: Arc<Classes>,
+    pub(super) apps: Option<AppsDomain>,
     pub(super) leaving: CancellationToken,
-    pub(super) shutdown: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
     /// When the ledger was last found ready.
     pub(super) ready_at: Mutex<Option<Instant>>,
 }
@@ -105,9 +108,9 @@ impl Deref for AppState {
 impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { ledger, auth, clock, metrics, settings, limits, hosts, classes, leaving, shutdown } = parts;
+        let Parts { ledger, auth, clock, metrics, settings, limits, hosts, classes, apps, leaving, shutdown } = parts;
         let limits = Arc::new(Limits::new(&limits, Arc::clone(&metrics)));
         let ready_at = Mutex::default();
-        Self(Arc::new(Shared { ledger, auth, clock, metrics, settings, limits, hosts, classes, leaving, shutdown, ready_at }))
+        Self(Arc::new(Shared { ledger, auth, clock, metrics, settings, limits, hosts, classes, apps, leaving, shutdown, ready_at }))
     }
 }

@@ -26,6 +26,7 @@ pub async fn whoami(Caller(caller): Caller) -> Json<WhoAmI> {
         method: match caller.via {
             Via::Jwt => "jwt",
             Via::AccessToken => "access_token",
+            Via::Cookie => "cookie",
         }
         .to_owned(),
         expires_at: caller.expires_at,

@@ -106,6 +106,8 @@ impl Ledger {
                 SELECT $1, $2, transition_seq, event_seq, $6, $7, at, $18, $19, $17, $3 FROM session WHERE $8
             ), token AS (
                 DELETE FROM credentials c USING session WHERE $16::text IS NOT NULL AND c.tenant_id = $1 AND c.operation_id = $17
+            ), password AS (
+                DELETE FROM session_passwords p USING session WHERE $7 IN ('stopped', 'failed') AND p.tenant_id = $1 AND p.session_id = $2
             ), lease AS (
                 UPDATE leases l SET owner = NULL, until = NULL FROM session
                 WHERE $16::text IS NOT NULL AND l.tenant_id = $1 AND l.session_id = $2

@@ -1,7 +1,7 @@
 //! Rotation: what is sealed with another key is sealed anew with the current one. Batches of one tenant, each a short
 //! transaction with its entry in the audit log; it can be ended at any moment and begun again.
 
-use alpine_api::{AuditOutcome, CredentialId, OperationId};
+use alpine_api::{AuditOutcome, CredentialId, OperationId, SessionId};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
@@ -23,20 +23,21 @@ pub struct Rotation {
 #[derive(Debug)]
 pub struct Unopened {
     pub tenant: String,
-    /// A stored credential's id, or that of the operation whose token it is.
+    /// A stored credential's id, or that of the operation whose token it is, or of the session whose password.
     pub id: String,
     pub key_id: String,
     pub why: SealError,
 }
 
-/// The two tables of secrets.
+/// The tables of secrets.
 #[derive(Debug, Clone, Copy)]
 enum Table {
     Stored,
     Requests,
+    Sessions,
 }
 
-/// A row of either table. `credential_id` is its key in both.
+/// A row of any of them. `credential_id` is its key in all.
 struct Row {
     credential_id: Uuid,
     operation_id: Option<Uuid>,
@@ -49,8 +50,9 @@ struct Row {
 }
 
 impl Row {
-    fn place<'a>(&'a self, tenant: &'a TenantId) -> Place<'a> {
+    fn place<'a>(&'a self, table: Table, tenant: &'a TenantId) -> Place<'a> {
         match self.operation_id {
+            None if matches!(table, Table::Sessions) => Place::Session { tenant, session: SessionId::from_uuid(self.credential_id) },
             Some(operation) => Place::Request { tenant, operation: OperationId::from_uuid(operation) },
             None => Place::Stored {
                 tenant,
@@ -63,8 +65,11 @@ impl Row {
         }
     }
 
-    fn id(&self) -> String {
-        let credential = || CredentialId::from_uuid(self.credential_id).to_string();
+    fn id(&self, table: Table) -> String {
+        let credential = || match table {
+            Table::Sessions => SessionId::from_uuid(self.credential_id).to_string(),
+            Table::Stored | Table::Requests => CredentialId::from_uuid(self.credential_id).to_string(),
+        };
         self.operation_id.map_or_else(credential, |operation| OperationId::from_uuid(operation).to_string())
     }
 }
@@ -80,7 +85,7 @@ impl Ledger {
             rotation.unopened.clear();
             let mut tenant = None;
             while let Some(next) = self.tenant_to_rotate(tenant.as_ref()).await? {
-                for table in [Table::Stored, Table::Requests] {
+                for table in [Table::Stored, Table::Requests, Table::Sessions] {
                     self.rotate_table(&next, table, &mut rotation).await?;
                 }
                 tenant = Some(next);
@@ -100,7 +105,7 @@ impl Ledger {
             after = last.credential_id;
             let mut resealed = 0;
             for row in &rows {
-                let place = row.place(tenant);
+                let place = row.place(table, tenant);
                 match self.sealer.open(place, &row.key_id, &row.sealed) {
                     Ok(secret) => {
                         let sealed = self.sealer.seal(place, &secret)?;
@@ -108,7 +113,7 @@ impl Ledger {
                         resealed += 1;
                     }
                     Err(why) => {
-                        let (tenant, id, key_id) = (tenant.to_string(), row.id(), row.key_id.clone());
+                        let (tenant, id, key_id) = (tenant.to_string(), row.id(table), row.key_id.clone());
                         rotation.unopened.push(Unopened { tenant, id, key_id, why });
                     }
                 }
@@ -126,6 +131,7 @@ impl Ledger {
         let next = sqlx::query_scalar!(
             "SELECT min(tenant_id) FROM (
                 SELECT tenant_id FROM stored_credentials WHERE key_id <> $1 UNION ALL SELECT tenant_id FROM credentials WHERE key_id <> $1
+                UNION ALL SELECT tenant_id FROM session_passwords WHERE key_id <> $1
              ) AS sealed WHERE tenant_id > $2",
             self.sealer.key_id(),
             after.map_or("", TenantId::as_str)
@@ -168,6 +174,21 @@ impl Ledger {
                 .fetch_all(&mut **tx)
                 .await?
             }
+            Table::Sessions => {
+                sqlx::query_as!(
+                    Row,
+                    r#"SELECT session_id AS credential_id, NULL::uuid AS operation_id, NULL::text AS principal_id, NULL::text AS host, NULL::text AS kind,
+                           NULL::text AS known_hosts, key_id, sealed
+                       FROM session_passwords WHERE tenant_id = $1 AND key_id <> $2 AND session_id > $3
+                       ORDER BY session_id LIMIT $4 FOR UPDATE"#,
+                    tenant,
+                    current,
+                    after,
+                    BATCH
+                )
+                .fetch_all(&mut **tx)
+                .await?
+            }
         };
         Ok(rows)
     }
@@ -189,6 +210,17 @@ impl Ledger {
             Table::Requests => {
                 sqlx::query!(
                     "UPDATE credentials SET key_id = $3, sealed = $4 WHERE tenant_id = $1 AND credential_id = $2",
+                    tenant,
+                    id,
+                    key_id,
+                    sealed
+                )
+                .execute(&mut **tx)
+                .await?
+            }
+            Table::Sessions => {
+                sqlx::query!(
+                    "UPDATE session_passwords SET key_id = $3, sealed = $4 WHERE tenant_id = $1 AND session_id = $2",
                     tenant,
                     id,
                     key_id,

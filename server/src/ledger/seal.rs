@@ -1,7 +1,7 @@
 //! Sealing of secrets that must wait in the database: AES-256-GCM. What a secret is for is bound to it: sealed for one
 //! row it opens for no other.
 
-use alpine_api::{CredentialId, OperationId};
+use alpine_api::{CredentialId, OperationId, SessionId};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -36,11 +36,23 @@ pub(super) enum Place<'a> {
         kind: &'a str,
         known_hosts: Option<&'a str>,
     },
+    /// The password of a session's own server.
+    Session { tenant: &'a TenantId, session: SessionId },
+    /// Who may use a session's host: what a browser keeps, and what it gets that for. Not kept here.
+    Pass { session: SessionId, kind: PassKind },
+}
+
+/// One is never taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassKind {
+    /// Good once, and not for long.
+    Code,
+    Cookie,
 }
 
 impl Place<'_> {
     /// No two places have the same: the first form begins with a UUID of version 7, whose seventh byte is of the 7x row,
-    /// and the second with a text whose seventh is `/`. Parts of varying length stand behind their length.
+    /// and the others with texts of their own whose seventh is `/`. Parts of varying length stand behind their length, or last.
     fn associated(&self) -> Aad<Vec<u8>> {
         match *self {
             Self::Request { tenant, operation } => Aad::from([operation.uuid().as_bytes(), tenant.as_str().as_bytes()].concat()),
@@ -53,6 +65,13 @@ impl Place<'_> {
                     bytes.extend(part.unwrap_or_default().as_bytes());
                 }
                 Aad::from(bytes)
+            }
+            Self::Session { tenant, session } => {
+                Aad::from([b"alpine/session-password/1".as_slice(), session.uuid().as_bytes(), tenant.as_str().as_bytes()].concat())
+            }
+            Self::Pass { session, kind } => {
+                let name: &[u8] = if kind == PassKind::Code { b"alpine/session-code/1" } else { b"alpine/session-cookie/1" };
+                Aad::from([name, session.uuid().as_bytes()].concat())
             }
         }
     }

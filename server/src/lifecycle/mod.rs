@@ -22,7 +22,10 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    domain::operation::{Deadlines, Phase},
+    domain::{
+        apps::AppsDomain,
+        operation::{Deadlines, Phase},
+    },
     ledger::{Findings, Job, Lease, Ledger},
     metrics::Metrics,
     sandbox::{Handle, Provider, SandboxSpec, Size},
@@ -38,6 +41,8 @@ pub struct Settings {
     pub git: GitSettings,
     /// The command that serves a workspace unless the repository names its own; `$HOST` and `$PORT` are given.
     pub serve: String,
+    /// Below which each session has a host of its own, if they have.
+    pub apps: Option<AppsDomain>,
     pub deadlines: Deadlines,
 }
 

@@ -3,11 +3,15 @@
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
+use secrecy::{ExposeSecret as _, SecretString};
 use tracing::Instrument as _;
 
 use super::{Done, Engine, PhaseError, redact::printable, remote::git_span, sync::is_at};
 use crate::{
-    domain::repo::CommitSha,
+    domain::{
+        apps::{PASSWORD, USER},
+        repo::CommitSha,
+    },
     ledger::{Findings, Job},
     sandbox::{Command, Endpoint, Handle, Status},
 };
@@ -30,7 +34,9 @@ impl Engine {
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
         let (project, _) = self.project(STEP, job, &handle).await?;
         let serve = project.serve.unwrap_or_else(|| self.settings.serve.clone());
-        let command = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), serve], ..Command::default() };
+        let password = self.password(job).await?;
+        let secret_env = password.iter().map(|password| (PASSWORD.to_owned(), password.clone())).collect();
+        let command = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), serve], secret_env, ..Command::default() };
         let endpoint = self
             .acting(&job.lease)
             .await?
@@ -40,16 +46,27 @@ impl Engine {
         // While the program starts, the workspace is proved.
         self.tell(job, "checking the commit and the workspace").await;
         let budget = self.budget(job);
-        let answers = self.answers(job, &handle, &endpoint).instrument(tracing::debug_span!("session.answers"));
+        let answers = self.answers(job, &handle, &endpoint, password.as_ref()).instrument(tracing::debug_span!("session.answers"));
         // `None`: it was silent for too long.
         let answered = async { tokio::time::timeout(budget, answers).await.ok().transpose() };
         match tokio::try_join!(self.prove(job, &handle, target), answered)? {
             ((), Some(())) => {}
             ((), None) => return Err(self.silent(&handle, &endpoint, budget).await),
         }
-        let url = format!("http://{}:{}/", endpoint.host, endpoint.port);
+        let url = match &self.settings.apps {
+            Some(apps) => apps.url(job.lease.session),
+            None => format!("http://{}:{}/", endpoint.host, endpoint.port),
+        };
         let findings = Findings { opencode_url: Some(url), ..Findings::default() };
         Ok(Done { findings, ..Done::because("every readiness condition holds") })
+    }
+
+    /// Of the session's own server, where it is reached through its host: then nobody else is to reach it.
+    async fn password(&self, job: &Job) -> Result<Option<SecretString>, PhaseError> {
+        match &self.settings.apps {
+            Some(_) => Ok(Some(self.ledger.make_session_password(&job.lease).await?)),
+            None => Ok(None),
+        }
     }
 
     /// A little less than the phase's deadline, so that silence is told as what it is.
@@ -73,13 +90,15 @@ impl Engine {
         Err(PhaseError::permanent("verify", format!("the workspace cannot be written ({}): {}", ran.outcome(), ran.tail(None))))
     }
 
-    /// Until the URL answers 200 to 399 and it is the session's own program that listens there.
-    async fn answers(&self, job: &Job, handle: &Handle, endpoint: &Endpoint) -> Result<(), PhaseError> {
+    /// Until the URL answers 200 to 399 and it is the session's own program that listens there. Where there is a password it is not sent before
+    /// that is known: a stranger could hold the port.
+    async fn answers(&self, job: &Job, handle: &Handle, endpoint: &Endpoint, password: Option<&SecretString>) -> Result<(), PhaseError> {
         let mut pause = FIRST_PAUSE;
         let mut looked = Instant::now();
         let mut told = false;
         loop {
-            let well = self.probe(endpoint).await.is_some_and(is_well);
+            let status = self.probe(endpoint, None).await;
+            let well = status.is_some_and(|status| is_well(status) || (status == StatusCode::UNAUTHORIZED && password.is_some()));
             if !well && !std::mem::replace(&mut told, true) {
                 self.tell(job, "waiting for the server to answer").await;
             }
@@ -87,7 +106,11 @@ impl Engine {
             if well || looked.elapsed() > LOOK {
                 looked = Instant::now();
                 match self.provider.inspect(job.lease.session).await.map_err(|error| PhaseError::provider(STEP, error))? {
-                    Status::Serving { listening, .. } if well && listening => return Ok(()),
+                    Status::Serving { listening, .. } if well && listening => {
+                        if status.is_some_and(is_well) || self.probe(endpoint, password).await.is_some_and(is_well) {
+                            return Ok(());
+                        }
+                    }
                     Status::Serving { .. } => {}
                     Status::Idle | Status::Absent => {
                         if let Some(why) = self.provider.ended(job.lease.session).await {
@@ -103,15 +126,19 @@ impl Engine {
         }
     }
 
-    async fn probe(&self, endpoint: &Endpoint) -> Option<StatusCode> {
-        let url = format!("http://{}:{}/", endpoint.host, endpoint.port);
-        self.probe.get(url).send().await.ok().map(|answer| answer.status())
+    async fn probe(&self, endpoint: &Endpoint, password: Option<&SecretString>) -> Option<StatusCode> {
+        let request = self.probe.get(format!("http://{}:{}/", endpoint.host, endpoint.port));
+        let request = match password {
+            Some(password) => request.basic_auth(USER, Some(password.expose_secret())),
+            None => request,
+        };
+        request.send().await.ok().map(|answer| answer.status())
     }
 
     /// What the silence of a server comes from.
     async fn silent(&self, handle: &Handle, endpoint: &Endpoint, waited: Duration) -> PhaseError {
         let seconds = waited.as_secs();
-        let cause = match (self.provider.inspect(handle.session).await, self.probe(endpoint).await) {
+        let cause = match (self.provider.inspect(handle.session).await, self.probe(endpoint, None).await) {
             (Ok(Status::Serving { listening: true, .. }), Some(status)) => {
                 format!("the session URL answered {status} for {seconds} s; 200 to 399 is needed")
             }

@@ -14,7 +14,7 @@ use super::{
 
 /// From a millisecond to the longest wait.
 const REQUESTS: Buckets = Buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
-const ROUTE: &str = "the route's template, as `/v1/sessions/{session_id}`; `unmatched` for all other paths";
+const ROUTE: &str = "the route's template, as `/v1/sessions/{session_id}`; `app` for all of sessions' hosts, `unmatched` for all other paths";
 
 /// A request as it is counted. Method, route template and class of status are all bounded sets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,7 +63,7 @@ impl Http {
             in_flight: d.as_they_come("alpine_http_requests_in_flight", [route()], "Requests being answered", Family::default()),
             shed: d.counters(
                 "alpine_requests_shed_total",
-                [Label::of("class", ["up", "down", "read", "write", "lookup", "stream"])],
+                [Label::of("class", ["up", "down", "read", "write", "lookup", "stream", "app", "code"])],
                 "Requests refused because their class had no place",
             ),
             connections: d.gauge("alpine_http_connections_open", "Connections open, of all listeners"),

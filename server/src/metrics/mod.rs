@@ -5,6 +5,7 @@
 mod action;
 mod database;
 mod declare;
+mod gateway;
 mod http;
 mod operations;
 mod page;
@@ -23,6 +24,7 @@ pub use page::page;
 
 use database::Database;
 use declare::{Counters, Declarations, Declared, Label};
+use gateway::Gateway;
 use http::Http;
 use operations::Operations;
 use process::Process;
@@ -40,6 +42,7 @@ pub struct Metrics {
     operations: Operations,
     worker: Worker,
     http: Http,
+    gateway: Gateway,
     database: Database,
     process: Process,
     jwks_refreshes: Counters<1>,
@@ -69,7 +72,7 @@ impl Metrics {
         let mut d = Declarations::default();
         d.info("alpine_build_info", &[(Label::open("version", "the program's"), env!("CARGO_PKG_VERSION"))], "The program that runs");
         let (operations, worker) = (Operations::declare(&mut d), Worker::declare(&mut d));
-        let (http, database) = (Http::declare(&mut d), Database::declare(&mut d));
+        let (http, gateway, database) = (Http::declare(&mut d), Gateway::declare(&mut d), Database::declare(&mut d));
         let jwks_refreshes =
             d.counters("alpine_jwks_refreshes_total", [Label::of("outcome", ["fetched", "failed"])], "Fetches of an issuer's keys");
         let process = Process::declare(&mut d);
@@ -85,6 +88,7 @@ impl Metrics {
             operations,
             worker,
             http,
+            gateway,
             database,
             process,
             jwks_refreshes,

@@ -3,7 +3,7 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderValue, Version, header},
+    http::{HeaderValue, StatusCode, Version, header},
     middleware::Next,
     response::Response,
 };
@@ -13,7 +13,7 @@ use crate::http::AppState;
 pub async fn leave(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let version = request.version();
     let mut response = next.run(request).await;
-    if version < Version::HTTP_2 && state.leaving.is_cancelled() {
+    if version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS && state.leaving.is_cancelled() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -25,14 +25,30 @@ use axum::{
 
 use crate::domain::access_token::AccessToken;
 
+/// Stands in the extensions of a request for a session's host. What its path says is the session's business.
+#[derive(Debug, Clone, Copy)]
+pub struct AppRequest;
+
+const APP: &str = "app";
+
+fn is_apps(request: &Request) -> bool {
+    request.extensions().get::<AppRequest>().is_some()
+}
+
 /// The route's template, never the path itself: it is a bounded set.
 fn route(request: &Request) -> String {
+    if is_apps(request) {
+        return APP.to_owned();
+    }
     request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned())
 }
 
 /// The path as it is shown. A token has no place in one; where it stands in it by mistake it is not told on.
 fn path(request: &Request) -> &str {
     let path = request.uri().path();
+    if is_apps(request) {
+        return "/";
+    }
     if path.contains(AccessToken::PREFIX) { "(token)" } else { path }
 }
 

@@ -12,7 +12,7 @@ use axum::{
 
 use super::{RequestId, path, route};
 use crate::{
-    http::{ApiError, AppState, problem::Unsent},
+    http::{ApiError, AppState, problem::{Foreign, Unsent}},
     metrics::Action,
 };
 
@@ -38,6 +38,9 @@ pub async fn problems(State(state): State<AppState>, request: Request, next: Nex
 }
 
 fn unsent(response: &mut Response) -> Option<Unsent> {
+    if response.extensions().get::<Foreign>().is_some() {
+        return None;
+    }
     let given = response.extensions_mut().remove::<Unsent>();
     let status = response.status();
     if given.is_some() || !(status.is_client_error() || status.is_server_error()) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::{extract::Request, http::Version, middleware::Next, response::Response};
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{RequestId, method, path, route};
+use super::{APP, RequestId, method, path, route};
 use crate::telemetry;
 
 pub async fn trace(request: Request, next: Next) -> Response {
@@ -24,7 +24,7 @@ pub async fn trace(request: Request, next: Next) -> Response {
             Span::current().record("otel.status_code", "ERROR");
             Span::current().record("error.type", status);
         }
-        if quiet {
+        if quiet || route == APP {
             tracing::debug!(route, status, took_ms = took, "answered");
         } else {
             tracing::info!(status, took_ms = took, "answered");

@@ -5,6 +5,7 @@ mod class;
 mod principals;
 mod rates;
 mod ticket;
+mod visits;
 mod watchers;
 
 use std::{
@@ -14,15 +15,20 @@ use std::{
     time::Duration,
 };
 
+use alpine_api::SessionId;
 use axum::http::request::Parts;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 pub use class::{Class, Places};
 pub use rates::{Rate, Rates};
 pub use ticket::{Ticket, ticket};
+pub use visits::VisitPlace;
 pub use watchers::WatchPlace;
 
-use self::{class::Place, principals::Principals, rates::Buckets, watchers::Watchers};
+use self::{class::Place, principals::Principals, rates::Buckets, visits::Visits, watchers::Watchers};
 use super::ApiError;
 use crate::{
     domain::principal::{PrincipalId, TenantId},
@@ -65,6 +71,7 @@ pub struct Limits {
     buckets: Buckets,
     principals: Arc<Principals>,
     watchers: Watchers,
+    visits: Visits,
     places: [Arc<Semaphore>; Class::ALL.len()],
     queue: Duration,
     /// Names are kept as numbers that nobody outside can make collide.
@@ -79,6 +86,7 @@ impl Limits {
             buckets: Buckets::new(&settings.rates),
             principals: Arc::new(Principals::new(settings.at_once, "too many requests of this caller are under way")),
             watchers: Watchers::new(settings.streams_of_one, settings.streams, Arc::clone(&metrics)),
+            visits: Visits::new(Arc::clone(&metrics)),
             places: Class::ALL.map(|class| Arc::new(Semaphore::new(settings.places.of_class(class)))),
             queue: settings.queue,
             names: RandomState::new(),
@@ -133,6 +141,21 @@ impl Limits {
     /// A place of a stream, which is none of a class: it may be open for long, and asks for nothing meanwhile.
     pub fn watch(&self, tenant: &TenantId, principal: &PrincipalId) -> Result<WatchPlace, ApiError> {
         self.watchers.enter(self.names.hash_one((tenant.as_str(), principal.as_str())))
+    }
+
+    /// A place of a request for what a session serves. It may go on for long, and asks for nothing of ours meanwhile.
+    pub fn visit(&self, session: SessionId) -> Result<VisitPlace, ApiError> {
+        self.visits.enter(self.names.hash_one(session))
+    }
+
+    /// A place in which to spend a code: who guesses at codes takes none from those who have tokens or cookies.
+    pub async fn spend(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.visits.spend(self.queue).await
+    }
+
+    /// A place for a look that a visitor needs.
+    pub async fn look(&self) -> Result<Place, ApiError> {
+        self.place(Class::Read, self.queue).await
     }
 
     /// A place for a stream that has to read for itself.

@@ -346,6 +346,11 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
             warnings: vec!["it was ready there: it is ended here".into()],
         })),
         ("listAudit", ..) => one(value(api::AuditPage { entries: vec![audit_entry()], next_after: 1 })),
+        ("openSession", ..) => one(value(api::OpenedSession {
+            session_id: session_id(),
+            url: format!("https://ses-{}.apps.example.com/.alpine/open?code=0123456789abcdef.AAAA", uuid(1).simple()),
+            expires_at: at(69),
+        })),
         ("listClasses", ..) => one(value(api::ClassList { classes: vec![class()] })),
         ("whoAmI", ..) => one(value(api::WhoAmI {
             tenant: "acme".into(),

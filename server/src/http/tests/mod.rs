@@ -81,6 +81,7 @@ fn parts() -> Parts {
         limits: LimitSettings::default(),
         hosts: Arc::default(),
         classes: Arc::default(),
+        apps: None,
         leaving: CancellationToken::new(),
         shutdown: CancellationToken::new(),
     }

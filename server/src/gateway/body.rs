@@ -1,0 +1,119 @@
+//! How long an exchange goes on: not longer than whoever asked may use the session.
+
+use std::{
+    future::pending,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use alpine_api::SessionId;
+use axum::body::Bytes;
+use futures_util::future::BoxFuture;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{Gateway, who::Visitor};
+use crate::http::VisitPlace;
+
+/// How often it is looked whether an exchange that goes on may. A session that is over mostly ends it before: nothing serves it any more.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// What ends an exchange.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    gateway: Gateway,
+    visitor: Visitor,
+    session: SessionId,
+    /// Of the credential; `None`: it has no end.
+    until: Option<Instant>,
+}
+
+impl Ends {
+    pub fn new(gateway: Gateway, visitor: Visitor, session: SessionId) -> Self {
+        let now = gateway.0.state.clock.now();
+        let until = visitor.caller.expires_at.map(|at| Instant::now() + (at - now).to_std().unwrap_or_default());
+        Self { gateway, visitor, session, until }
+    }
+
+    /// The credential has ended, or what it was good for.
+    pub async fn credential(self) {
+        let expired = async {
+            match self.until {
+                Some(until) => sleep_until(until).await,
+                None => pending().await,
+            }
+        };
+        let put_out = async {
+            loop {
+                sleep(LOOK).await;
+                if !self.gateway.still(&self.visitor, self.session).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = expired => {}
+            () = put_out => {}
+        }
+    }
+
+    /// The same, or this server is going.
+    pub async fn stream(self) {
+        let going = self.gateway.0.state.shutdown.clone();
+        tokio::select! {
+            () = going.cancelled() => {}
+            () = self.credential() => {}
+        }
+    }
+}
+
+/// A session's answer, as far as it may be read.
+pub struct Guarded {
+    inner: Incoming,
+    over: BoxFuture<'static, ()>,
+    /// A stream that ends is one that its reader asks for again; anything else would be taken for whole.
+    is_stream: bool,
+    ended: bool,
+    _place: VisitPlace,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    #[error("whoever asked may not read on")]
+    Over,
+    #[error("the session's answer broke off")]
+    Answer(#[from] hyper::Error),
+}
+
+impl Guarded {
+    pub fn new(inner: Incoming, ends: Ends, is_stream: bool, place: VisitPlace) -> Self {
+        let over: BoxFuture<'static, ()> = if is_stream { Box::pin(ends.stream()) } else { Box::pin(ends.credential()) };
+        Self { inner, over, is_stream, ended: false, _place: place }
+    }
+}
+
+impl Body for Guarded {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.over.as_mut().poll(context).is_ready() {
+            self.ended = true;
+            return Poll::Ready(if self.is_stream { None } else { Some(Err(Broken::Over)) });
+        }
+        Pin::new(&mut self.inner).poll_frame(context).map_err(Broken::from)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

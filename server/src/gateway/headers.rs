@@ -1,0 +1,193 @@
+//! Which headers go on to a session, and which come back. What lets in here is not for what runs there, and what is said there
+//! holds for that host alone.
+
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, CACHE_CONTROL, CONNECTION, COOKIE, SET_COOKIE},
+};
+
+use super::who::{COOKIE_NAME, cookies};
+
+/// Of one connection, and of how a body is sent on it: each side has its own.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+/// What says who asks, to whom a proxy has told it.
+const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, header::EXPECT];
+/// What strangers say of themselves, and proxies of them.
+const FORWARDED: [&str; 6] = ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "x-original-host"];
+const FORWARDED_PREFIXES: [&str; 2] = ["x-forwarded-", "cf-"];
+/// Caches of others, and other ways to this host.
+const NOT_BACK: [&str; 5] = ["alt-svc", "cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "alt-used"];
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Cookies that let in here, or at a proxy before this server.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(COOKIE_NAME) || name.starts_with("CF_")
+}
+
+/// What a session sees of a request for its host.
+pub fn request(headers: &mut HeaderMap, host: &HeaderValue, authorization: HeaderValue) {
+    remove_hop_by_hop(headers);
+    let kept: Vec<String> =
+        cookies(headers).filter(|(name, _)| !is_ours(name)).map(|(name, value)| format!("{name}={value}")).collect();
+    headers.remove(COOKIE);
+    if let Some(kept) = Some(kept.join("; ")).filter(|kept| !kept.is_empty())
+        && let Ok(kept) = HeaderValue::from_str(&kept)
+    {
+        headers.insert(COOKIE, kept);
+    }
+    let strangers = |name: &&HeaderName| {
+        FORWARDED.contains(&name.as_str()) || FORWARDED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+    };
+    let strangers: Vec<HeaderName> = headers.keys().filter(strangers).cloned().collect();
+    for name in strangers.iter().chain(&CREDENTIALS) {
+        headers.remove(name);
+    }
+    // The client says it anew, of the body as it has it.
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::HOST, host.clone());
+    headers.insert("x-forwarded-host", host.clone());
+    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    headers.insert(header::AUTHORIZATION, authorization);
+}
+
+/// What a browser sees of a session's answer.
+pub fn response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    for name in NOT_BACK {
+        headers.remove(name);
+    }
+    let own: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|value| is_of_this_host(value)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for cookie in own {
+        headers.append(SET_COOKIE, cookie);
+    }
+    let cache = private(headers);
+    headers.insert(CACHE_CONTROL, cache);
+}
+
+/// A cookie of this host alone, and none of the names that let in.
+fn is_of_this_host(cookie: &HeaderValue) -> bool {
+    let Ok(text) = cookie.to_str() else { return false };
+    let mut parts = text.split(';');
+    let name = parts.next().unwrap_or_default().split('=').next().unwrap_or_default().trim();
+    let wide = |part: &str| part.split('=').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("domain"));
+    !is_ours(name) && !parts.any(wide)
+}
+
+/// What the session says of caches, as far as it is for the browser: nobody else may keep what is one person's.
+fn private(headers: &HeaderMap) -> HeaderValue {
+    let said = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let mut kept = Vec::new();
+    for directive in said.map(|directive| directive.trim().to_ascii_lowercase()) {
+        let name = directive.split('=').next().unwrap_or_default();
+        if name == "no-store" {
+            return HeaderValue::from_static("no-store");
+        }
+        if matches!(name, "no-cache" | "max-age" | "must-revalidate" | "immutable" | "no-transform" | "stale-while-revalidate") {
+            kept.push(directive);
+        }
+    }
+    kept.insert(0, "private".to_owned());
+    HeaderValue::from_str(&kept.join(", ")).unwrap_or(HeaderValue::from_static("no-store"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_session_sees_nothing_that_lets_in_here_and_nothing_that_strangers_say_of_themselves() {
+        let mut sent = headers(&[
+            ("authorization", "Bearer t0ken"),
+            ("cookie", "theme=dark; __Host-alpine-session=c0de"),
+            ("cookie", "CF_Authorization=jwt; __Host-alpine-session2=x; a=b"),
+            ("cf-access-jwt-assertion", "jwt"),
+            ("cf-connecting-ip", "192.0.2.1"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-host", "evil"),
+            ("forwarded", "for=192.0.2.1"),
+            ("x-real-ip", "192.0.2.1"),
+            ("connection", "keep-alive, x-secret-hop"),
+            ("x-secret-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
+            ("expect", "100-continue"),
+            ("accept", "text/html"),
+        ]);
+        request(&mut sent, &HeaderValue::from_static("ses-1.apps.test"), HeaderValue::from_static("Basic own"));
+        let expected = headers(&[
+            ("cookie", "theme=dark; a=b"),
+            ("accept", "text/html"),
+            ("host", "ses-1.apps.test"),
+            ("x-forwarded-host", "ses-1.apps.test"),
+            ("x-forwarded-proto", "https"),
+            ("authorization", "Basic own"),
+        ]);
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn no_cookie_of_a_session_is_for_another_host_or_of_a_name_that_lets_in() {
+        let mut back = headers(&[
+            ("set-cookie", "a=1; Path=/"),
+            ("set-cookie", "b=2; Domain=apps.test"),
+            ("set-cookie", "c=3; path=/; domain = .apps.test"),
+            ("set-cookie", "__Host-alpine-session=x; Path=/; Secure"),
+            ("set-cookie", " __Host-alpine-session=x"),
+            ("set-cookie", "CF_Authorization=x"),
+            ("set-cookie", "d=domain"),
+        ]);
+        response(&mut back);
+        assert_eq!(back.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=1; Path=/", "d=domain"]);
+    }
+
+    #[test]
+    fn no_cache_but_the_browsers_keeps_what_a_session_answers() {
+        for (said, kept) in [
+            (None, "private"),
+            (Some("public, max-age=31536000, immutable"), "private, max-age=31536000, immutable"),
+            (Some("s-maxage=60"), "private"),
+            (Some("no-store, public"), "no-store"),
+            (Some("No-Cache"), "private, no-cache"),
+            (Some("private=\"x\""), "private"),
+        ] {
+            let mut back = HeaderMap::new();
+            if let Some(said) = said {
+                back.insert(CACHE_CONTROL, HeaderValue::from_static(said));
+            }
+            back.insert("cdn-cache-control", HeaderValue::from_static("max-age=60"));
+            back.insert("alt-svc", HeaderValue::from_static("h3=\":1\""));
+            response(&mut back);
+            assert_eq!(back, headers(&[("cache-control", "x")]).into_iter().map(|_| (CACHE_CONTROL, HeaderValue::from_static(kept))).collect::<HeaderMap>());
+        }
+    }
+}
