@@ -2,16 +2,33 @@
 
 use std::{process::Stdio, time::Duration};
 
+use alpine_api::SessionId;
 use tokio::process::Command;
 use url::Url;
 
-use crate::config::Environment;
+use crate::{
+    client::{Client, ClientError},
+    config::Environment,
+    ui::Ui,
+};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 #[cfg(target_os = "macos")]
 const OPENER: &str = "open";
 #[cfg(not(target_os = "macos"))]
 const OPENER: &str = "xdg-open";
+
+/// Where a browser is sent to see a session: its URL, or what lets it in there once, where the session has a host of its own.
+pub async fn way_in(client: &Client, ui: &Ui, session: SessionId, opencode_url: &str) -> Result<String, ClientError> {
+    if has_own_host(session, opencode_url) { Ok(client.open_session(ui, session).await?.url) } else { Ok(opencode_url.to_owned()) }
+}
+
+/// The first label of its host is the session's id, with a hyphen where the id has what no host's name may hold.
+pub fn has_own_host(session: SessionId, opencode_url: &str) -> bool {
+    let label = session.to_string().replace('_', "-");
+    let url = Url::parse(opencode_url).ok().filter(|url| url.scheme() == "https");
+    url.is_some_and(|url| url.host_str().is_some_and(|host| host.split_once('.').is_some_and(|(first, _)| first == label)))
+}
 
 /// Whether a browser took the page. The address came over the network: only web addresses are handed on.
 pub async fn open(address: &str, env: &Environment) -> bool {
@@ -53,6 +70,23 @@ mod tests {
         assert_eq!(line("xdg-open"), Some(("xdg-open".into(), url.into())));
         assert_eq!(line("firefox --new-tab %s:w3m"), Some(("firefox".into(), format!("--new-tab {url}"))));
         assert_eq!(line(" : "), None);
+    }
+
+    #[test]
+    fn a_session_with_a_host_of_its_own_is_told_by_it() {
+        let session = crate::testing::session_id(1);
+        let label = session.to_string().replace('_', "-");
+        assert!(has_own_host(session, &format!("https://{label}.apps.example.com/")));
+        assert!(has_own_host(session, &format!("https://{label}.apps.localhost:8443/")));
+        for other in [
+            "http://127.0.0.1:40123/".to_owned(),
+            format!("http://{label}.apps.example.com/"),
+            format!("https://{label}/"),
+            format!("https://example.com/{label}.apps/"),
+            "https://ses-0.apps.example.com/".to_owned(),
+        ] {
+            assert!(!has_own_host(session, &other), "{other}");
+        }
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ mod trace;
 
 use std::time::Duration;
 
-use alpine_api::{ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OperationId, ProtectedResource, SessionId, UpSession};
+use alpine_api::{ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OpenedSession, OperationId, ProtectedResource, SessionId, UpSession};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -116,6 +116,12 @@ impl Client {
     pub async fn extend(&self, ui: &Ui, id: SessionId, body: &ExtendSession) -> Result<Session, ClientError> {
         let path = format!("v1/sessions/{id}/extend");
         self.call(ui, Patience::Begin, || self.request(Method::POST, &path, None).json(body)).await
+    }
+
+    /// An address that lets a browser in. One whose answer is lost is nobody's, and ends by itself.
+    pub async fn open_session(&self, ui: &Ui, id: SessionId) -> Result<OpenedSession, ClientError> {
+        let path = format!("v1/sessions/{id}/open");
+        self.call(ui, Patience::Ask, || self.request(Method::POST, &path, None)).await
     }
 
     /// Waits a while for the operation to end.

@@ -19,7 +19,8 @@ use crate::{
 
 /// Open a session in a browser, and print its URL
 ///
-/// One attempt, of three seconds at most; that there is no browser is no failure.
+/// One attempt, of three seconds at most; that there is no browser is no failure. Where sessions have hosts of their own the browser is let in with
+/// a code that is good once.
 #[derive(Debug, Args)]
 pub struct Open {
     /// The session
@@ -39,10 +40,20 @@ impl Open {
             return Err(CliError::NotReady { session_id: session.session_id, state: session.state });
         };
         let wanted = !self.print && context.env.get("CI").is_none();
-        let browser_opened = wanted && browser::open(&opencode_url, &context.env).await;
+        let way_in = match wanted {
+            true => Some(browser::way_in(&client, &context.ui, session.session_id, &opencode_url).await?),
+            false => None,
+        };
+        let browser_opened = match &way_in {
+            Some(url) => browser::open(url, &context.env).await,
+            None => false,
+        };
+        let once = way_in.filter(|url| *url != opencode_url && !browser_opened);
         context.ui.answer(&Opened { session_id: session.session_id, opencode_url, browser_opened });
-        if wanted && !browser_opened {
-            context.ui.info("No browser could be opened: open the address yourself.");
+        match once {
+            Some(url) => context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(&url))),
+            None if wanted && !browser_opened => context.ui.info("No browser could be opened: open the address yourself."),
+            None => {}
         }
         Ok(())
     }

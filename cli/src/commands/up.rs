@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Context, asked_to_end, browser,
+    client::Client,
     error::CliError,
     ui::{Answer, Style, fields},
     wait,
@@ -81,20 +82,27 @@ impl Up {
             return Ok(());
         }
         let operation = wait::until_done(context, &client, operation).await?;
-        let browser_opened = self.open_browser(context, operation.opencode_url.as_deref()).await;
+        let browser_opened = self.open_browser(context, &client, &operation).await;
         context.ui.answer(&Ready::of(operation, browser_opened));
         Ok(())
     }
 
-    async fn open_browser(&self, context: &Context, url: Option<&str>) -> bool {
+    async fn open_browser(&self, context: &Context, client: &Client, operation: &Operation) -> bool {
         let wanted = !self.no_browser && context.ui.stdout_is_terminal() && context.env.get("CI").is_none();
-        match url.filter(|_| wanted) {
-            // The session is there, and its URL is told, whatever becomes of the browser.
-            Some(url) => tokio::select! {
-                opened = browser::open(url, &context.env) => opened,
-                () = asked_to_end() => false,
-            },
-            None => false,
+        let Some(url) = operation.opencode_url.as_deref().filter(|_| wanted) else { return false };
+        // The session is there, and its URL is told, whatever becomes of the browser.
+        let opening = async {
+            match browser::way_in(client, &context.ui, operation.session_id, url).await {
+                Ok(way_in) => browser::open(&way_in, &context.env).await,
+                Err(error) => {
+                    context.ui.note(&error.to_string());
+                    false
+                }
+            }
+        };
+        tokio::select! {
+            opened = opening => opened,
+            () = asked_to_end() => false,
         }
     }
 }
