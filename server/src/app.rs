@@ -20,7 +20,7 @@ use crate::{
     clock::SystemClock,
     config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, ProviderArg, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
-    domain::{class::Classes, operation::Deadlines, tenant::TenantPolicy},
+    domain::{apps::AppsDomain, class::Classes, operation::Deadlines, tenant::TenantPolicy},
     gateway::Gateway,
     http,
     ledger::{self, Ledger, MigrateSettings, Migrated, PoolSettings, Pools, Sealer},
@@ -85,6 +85,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         tracing::warn!("{said}");
     }
     let classes = classes::read(&args.common)?;
+    assemble::check_apps(&args)?;
     let plan = Plan {
         role: args.role,
         listener: assemble::listen(args.listen)?,
@@ -96,7 +97,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
         },
         issuers: assemble::issuers(&args.auth)?,
         sealer: assemble::sealer(&args.credentials)?,
-        takes_secrets: args.tls_cert.is_some() || args.behind_tls_proxy || args.listen.ip().to_canonical().is_loopback(),
+        takes_secrets: assemble::takes_secrets(&args),
         deadlines: assemble::deadlines(&args.common.worker),
         classes: Arc::clone(&classes),
         // Nobody sends requests to a process that only works.
@@ -135,6 +136,7 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
         hidden: &crate::sandbox::host::HIDDEN,
         listen: args.listen,
         postgres_bin: args.postgres_bin.clone(),
+        apps: args.common.apps.apps_domain.as_ref().map(AppsDomain::wildcard),
         cli_config_dir: args.cli_config_dir.clone().map_or_else(|| assemble::cli_config_dir(&surroundings), Ok)?,
         path: surroundings.path.clone(),
         need_opencode: args.common.sandbox.sandbox_serve.is_none(),
@@ -220,6 +222,7 @@ pub fn check(args: &ServeArgs) -> Result<Vec<String>, AppError> {
     assemble::sealer(&args.credentials)?;
     assemble::hosts(&args.common.git)?;
     classes::read(&args.common)?;
+    assemble::check_apps(args)?;
     if args.role != RoleArg::Api {
         sandboxes::check(&args.common)?;
     }

@@ -43,7 +43,7 @@ impl Ground {
         let dir = base::fresh("t");
         // A container's loopback is its own.
         let address = if docker.is_some() { own_address() } else { LOOPBACK };
-        let pki = Pki::create_for(&dir, &["localhost", "127.0.0.1", &address.to_string()]);
+        let pki = Pki::create_for(&dir, &["localhost", "127.0.0.1", &address.to_string(), "*.apps.localhost"]);
         let git = GitServer::start_at(&SocketAddr::from((address, 0)).to_string(), dir.join("git"), &pki);
         let data_dir = dir.join("data");
         std::fs::create_dir(&data_dir).unwrap();

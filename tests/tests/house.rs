@@ -22,7 +22,8 @@ fn may_import(module: &str) -> Option<&'static [&'static str]> {
         "lifecycle" => &["domain", "ledger", "sandbox"],
         "worker" => &["lifecycle", "ledger", "sandbox", "domain", "faults"],
         "faults" => &["domain", "sandbox", "lifecycle"],
-        "http" | "gateway" => &["auth", "ledger", "domain"],
+        "http" => &["auth", "ledger", "domain"],
+        "gateway" => &["http", "sandbox", "ledger", "domain"],
         "app" | "main" | "program" | "bin" | "config" | "lib" => EVERYTHING,
         _ => return None,
     })

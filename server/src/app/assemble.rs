@@ -233,6 +233,23 @@ pub(super) fn ca_bundle(args: &GitArgs, data_dir: &Path, surroundings: &Surround
     Ok(Some(path))
 }
 
+/// Whether nobody else reads what is sent here.
+#[must_use]
+pub fn takes_secrets(args: &ServeArgs) -> bool {
+    args.tls_cert.is_some() || args.behind_tls_proxy || args.listen.ip().to_canonical().is_loopback()
+}
+
+/// Browsers keep no cookie that others could read.
+pub fn check_apps(args: &ServeArgs) -> Result<(), AppError> {
+    if args.common.apps.apps_domain.is_none() || takes_secrets(args) {
+        return Ok(());
+    }
+    Err(AppError::Setting {
+        what: "ALPINE_APPS_DOMAIN is set, and plain HTTP is served to other hosts".to_owned(),
+        next_step: "set ALPINE_TLS_CERT and ALPINE_TLS_KEY, or ALPINE_BEHIND_TLS_PROXY=true behind a proxy that terminates TLS".to_owned(),
+    })
+}
+
 /// `None`: sessions have no hosts of their own.
 #[must_use]
 pub fn gateway(args: &AppsArgs) -> Option<gateway::Settings> {

@@ -26,12 +26,12 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Find or make the CA and a certificate for the loopback names and `listen`.
-pub fn ensure(dir: &Path, listen: IpAddr, now: DateTime<Utc>) -> Result<CertificateFiles, DevError> {
+/// Find or make the CA and a certificate for the loopback names, `listen` and `more`, which may be a wildcard.
+pub fn ensure(dir: &Path, listen: IpAddr, more: Option<&str>, now: DateTime<Utc>) -> Result<CertificateFiles, DevError> {
     files::private_dir(dir)?;
     let found = CertificateFiles { ca_cert: dir.join("dev-ca.pem"), cert: dir.join("server.pem"), key: dir.join("server.key") };
     let ca_key = dir.join("dev-ca.key");
-    let names = names(listen);
+    let names = names(listen, more);
     let now = Duration::from_secs(u64::try_from(now.timestamp()).unwrap_or_default());
 
     let Some(issuer) = load_ca(&found.ca_cert, &ca_key)? else {
@@ -51,12 +51,13 @@ pub fn ensure(dir: &Path, listen: IpAddr, now: DateTime<Utc>) -> Result<Certific
     Ok(found)
 }
 
-fn names(listen: IpAddr) -> Vec<String> {
+fn names(listen: IpAddr, more: Option<&str>) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let listen_name = listen.to_string();
     if !listen.is_unspecified() && !names.contains(&listen_name) {
         names.push(listen_name);
     }
+    names.extend(more.map(str::to_owned));
     names
 }
 
@@ -126,7 +127,8 @@ fn serves(target: &CertificateFiles, names: &[String], now: Duration) -> Result<
     };
     let then = UnixTime::since_unix_epoch(now + LEAF_MARGIN);
     Ok(names.iter().all(|name| {
-        ServerName::try_from(name.as_str()).is_ok_and(|name| verifier.verify_server_cert(&cert, &[], &name, &[], then).is_ok())
+        // A wildcard is no server's name; what is below it is.
+        ServerName::try_from(name.replacen('*', "x", 1)).is_ok_and(|name| verifier.verify_server_cert(&cert, &[], &name, &[], then).is_ok())
     }))
 }
 
@@ -155,11 +157,11 @@ mod tests {
     fn the_certificate_is_good_for_every_loopback_name_and_kept() {
         let base = tempfile::tempdir().unwrap();
         let now = SystemClock.now();
-        let first = content(&ensure(base.path(), LOOPBACK, now).unwrap());
-        let found = ensure(base.path(), LOOPBACK, now + TimeDelta::days(300)).unwrap();
+        let first = content(&ensure(base.path(), LOOPBACK, None, now).unwrap());
+        let found = ensure(base.path(), LOOPBACK, None, now + TimeDelta::days(300)).unwrap();
         assert_eq!(content(&found), first);
         let seconds = Duration::from_secs(now.timestamp().cast_unsigned());
-        assert!(serves(&found, &names(LOOPBACK), seconds).unwrap());
+        assert!(serves(&found, &names(LOOPBACK, None), seconds).unwrap());
         assert!(!serves(&found, &["example.org".to_owned()], seconds).unwrap());
         for key in [&found.key, &base.path().join("dev-ca.key")] {
             assert_eq!(fs::metadata(key).unwrap().mode() & 0o777, 0o600);
@@ -170,12 +172,12 @@ mod tests {
     fn a_certificate_near_its_end_or_without_a_name_is_issued_again_by_the_same_ca() {
         let base = tempfile::tempdir().unwrap();
         let now = SystemClock.now();
-        let first = content(&ensure(base.path(), LOOPBACK, now).unwrap());
-        let late = content(&ensure(base.path(), LOOPBACK, now + TimeDelta::days(368)).unwrap());
+        let first = content(&ensure(base.path(), LOOPBACK, None, now).unwrap());
+        let late = content(&ensure(base.path(), LOOPBACK, None, now + TimeDelta::days(368)).unwrap());
         assert_eq!(late[0], first[0]);
         assert_ne!(late[1], first[1]);
         let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
-        let other = ensure(base.path(), elsewhere, now + TimeDelta::days(368)).unwrap();
+        let other = ensure(base.path(), elsewhere, None, now + TimeDelta::days(368)).unwrap();
         assert_eq!(content(&other)[0], first[0]);
         assert_ne!(content(&other)[1], late[1]);
         let seconds = Duration::from_secs((now + TimeDelta::days(368)).timestamp().cast_unsigned());
@@ -183,18 +185,32 @@ mod tests {
     }
 
     #[test]
+    fn hosts_of_sessions_are_in_the_certificate_once_they_are_asked_for() {
+        let base = tempfile::tempdir().unwrap();
+        let now = SystemClock.now();
+        let seconds = Duration::from_secs(now.timestamp().cast_unsigned());
+        let before = content(&ensure(base.path(), LOOPBACK, None, now).unwrap());
+        let found = ensure(base.path(), LOOPBACK, Some("*.apps.localhost"), now).unwrap();
+        assert!(serves(&found, &["ses-1.apps.localhost".to_owned(), "localhost".to_owned()], seconds).unwrap());
+        assert!(!serves(&found, &["apps.localhost".to_owned()], seconds).unwrap());
+        assert_eq!(content(&found)[0], before[0], "by the same CA");
+        let again = content(&ensure(base.path(), LOOPBACK, Some("*.apps.localhost"), now).unwrap());
+        assert_eq!(again, content(&found), "and kept");
+    }
+
+    #[test]
     fn a_torn_pair_is_replaced() {
         let base = tempfile::tempdir().unwrap();
         let now = SystemClock.now();
         let seconds = Duration::from_secs(now.timestamp().cast_unsigned());
-        let found = ensure(base.path(), LOOPBACK, now).unwrap();
+        let found = ensure(base.path(), LOOPBACK, None, now).unwrap();
         // A key of another certificate, then a CA key of another CA.
         fs::write(&found.key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
-        ensure(base.path(), LOOPBACK, now).unwrap();
-        assert!(serves(&found, &names(LOOPBACK), seconds).unwrap());
+        ensure(base.path(), LOOPBACK, None, now).unwrap();
+        assert!(serves(&found, &names(LOOPBACK, None), seconds).unwrap());
         fs::write(base.path().join("dev-ca.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
         fs::remove_file(&found.cert).unwrap();
-        ensure(base.path(), LOOPBACK, now).unwrap();
-        assert!(serves(&found, &names(LOOPBACK), seconds).unwrap());
+        ensure(base.path(), LOOPBACK, None, now).unwrap();
+        assert!(serves(&found, &names(LOOPBACK, None), seconds).unwrap());
     }
 }

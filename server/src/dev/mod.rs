@@ -37,6 +37,8 @@ pub struct DevSettings {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
     pub postgres_bin: Option<PathBuf>,
+    /// What the certificate is for besides this machine's names; a wildcard.
+    pub apps: Option<String>,
     /// Where the CLI's config.toml lives.
     pub cli_config_dir: PathBuf,
     /// PATH to find programs in.
@@ -79,7 +81,7 @@ pub async fn prepare(settings: DevSettings) -> Result<DevEnvironment, DevError> 
         true => Some(tools::opencode(&tools_dir, &settings.path).await?),
         false => None,
     };
-    let certificate = ca::ensure(&dir.join("tls"), listen.ip(), SystemClock.now())?;
+    let certificate = ca::ensure(&dir.join("tls"), listen.ip(), settings.apps.as_deref(), SystemClock.now())?;
     let secrets = secrets::ensure(&dir.join("secrets"))?;
 
     let options = PostgresOptions {

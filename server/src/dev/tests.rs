@@ -9,6 +9,7 @@ const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 fn settings(base: &TempDir) -> DevSettings {
     fs::set_permissions(base.path(), fs::Permissions::from_mode(0o711)).unwrap();
     DevSettings {
+        apps: None,
         data_dir: base.path().join("data"),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         postgres_bin: None,

@@ -15,10 +15,11 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Gateway, who::Visitor};
-use crate::http::VisitPlace;
+use crate::{domain::principal::Via, http::VisitPlace};
 
 /// How often it is looked whether an exchange that goes on may. A session that is over mostly ends it before: nothing serves it any more.
 const LOOK: Duration = Duration::from_secs(15);
+const LEEWAY: Duration = Duration::from_secs(30);
 
 /// What ends an exchange.
 #[derive(Debug, Clone)]
@@ -33,7 +34,9 @@ pub struct Ends {
 impl Ends {
     pub fn new(gateway: Gateway, visitor: Visitor, session: SessionId) -> Self {
         let now = gateway.0.state.clock.now();
-        let until = visitor.caller.expires_at.map(|at| Instant::now() + (at - now).to_std().unwrap_or_default());
+        // As issuers' tokens are taken.
+        let leeway = if visitor.caller.via == Via::Jwt { LEEWAY } else { Duration::ZERO };
+        let until = visitor.caller.expires_at.map(|at| Instant::now() + (at - now).to_std().unwrap_or_default() + leeway);
         Self { gateway, visitor, session, until }
     }
 

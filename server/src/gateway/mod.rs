@@ -16,7 +16,6 @@ use std::{sync::Arc, time::Duration};
 use alpine_api::SessionId;
 use axum::{
     Router,
-    body::Body,
     extract::{Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -130,7 +129,7 @@ async fn visit(gateway: &Gateway, session: Option<SessionId>, request: Request) 
     let target = targets.find(&visitor, session).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), session);
     let exchange = proxy::Exchange { target, ends, place };
-    let response = exchange.run(Request::from_parts(parts, Body::new(body))).await.map_err(refused)?;
+    let response = exchange.run(Request::from_parts(parts, body)).await.map_err(refused)?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     state.metrics.app_request(visitor.credential, if upgraded { "upgraded" } else { "proxied" });
     Ok(response)

@@ -106,6 +106,11 @@ fn session() -> api::Session {
     }
 }
 
+fn opened() -> api::OpenedSession {
+    let url = format!("https://ses-{}.apps.example.com/.alpine/open?code=0123456789abcdef.AAAA", uuid(1).simple());
+    api::OpenedSession { session_id: session_id(), url, expires_at: at(69) }
+}
+
 fn session_page() -> api::SessionPage {
     let api::Session { session_id, state, repo_url, branch, created_at, updated_at, owner_principal_id, opencode_url, .. } = session();
     let summary = api::SessionSummary { session_id, state, repo_url, branch, created_at, updated_at, owner_principal_id, opencode_url };
@@ -346,11 +351,7 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
             warnings: vec!["it was ready there: it is ended here".into()],
         })),
         ("listAudit", ..) => one(value(api::AuditPage { entries: vec![audit_entry()], next_after: 1 })),
-        ("openSession", ..) => one(value(api::OpenedSession {
-            session_id: session_id(),
-            url: format!("https://ses-{}.apps.example.com/.alpine/open?code=0123456789abcdef.AAAA", uuid(1).simple()),
-            expires_at: at(69),
-        })),
+        ("openSession", ..) => one(value(opened())),
         ("listClasses", ..) => one(value(api::ClassList { classes: vec![class()] })),
         ("whoAmI", ..) => one(value(api::WhoAmI {
             tenant: "acme".into(),
