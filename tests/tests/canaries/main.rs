@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "helpers of tests")]
 
 mod broken;
+mod browsers;
 mod callers;
 mod commands;
 mod needles;
@@ -39,6 +40,7 @@ async fn no_secret_is_found_anywhere_but_where_it_is_used() {
     callers::bodies(&mut stage).await;
     callers::bad_tokens(&mut stage).await;
     callers::access_tokens(&mut stage).await;
+    browsers::let_in(&mut stage).await;
     told("callers");
     commands::command_line(&mut stage).await;
     commands::check_config(&stage);

@@ -20,6 +20,7 @@ const KEEPERS: &[&str] = &["jwt.key", "credential.key", "credential.new.key", "k
 const GITS: &[&str] =
     &["git", "git-remote-http", "git-remote-https", "bwrap", "dash", "sh", "bash", "setpriv", "prlimit", "nice", "setsid", "env"];
 const TOKEN_VARIABLE: &[u8] = b"ALPINE_GIT_TOKEN";
+pub const PASSWORD_VARIABLE: &[u8] = b"OPENCODE_SERVER_PASSWORD";
 
 /// What is wrong, and which places have shown a mark.
 #[derive(Debug, Default)]
@@ -115,7 +116,8 @@ fn processes(findings: &mut Findings, search: &Search<'_>, seen: impl IntoIterat
 fn may_hold(program: &str, variable: &[u8]) -> bool {
     const OF_THE_SERVER: &[&[u8]] = &[b"DATABASE_URL", b"AWS_SECRET_ACCESS_KEY", b"OTEL_EXPORTER_OTLP_HEADERS", b"HTTPS_PROXY"];
     const OF_ALPINE: &[&[u8]] = &[b"GITHUB_TOKEN", b"GH_TOKEN", b"ALPINE_TOKEN"];
-    if variable == b"HTTPS_PROXY" {
+    // What a session's own server is told, it and what it starts.
+    if variable == b"HTTPS_PROXY" || variable == PASSWORD_VARIABLE {
         return true;
     }
     match program {

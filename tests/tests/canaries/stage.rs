@@ -71,6 +71,7 @@ impl Stage {
                 ("ALPINE_LOG", "trace"),
                 ("ALPINE_LOG_FORMAT", "json"),
                 ("ALPINE_LEASE_SECONDS", "2"),
+                ("ALPINE_APPS_DOMAIN", "apps.localhost"),
             ],
         )
         .await;

@@ -1,0 +1,116 @@
+# What a session serves in these tests: it tells what it was asked, streams, echoes, and answers what no program should.
+import base64, http.server, json, os, socketserver, threading, time
+
+PASSWORD = os.environ.get("OPENCODE_SERVER_PASSWORD", "")
+OWN = "Basic " + base64.b64encode(("opencode:" + PASSWORD).encode()).decode()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body, headers=()):
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def chunk(self, data):
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def body(self):
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def stream(self, kind):
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for number in range(100_000):
+            self.chunk(b"data: %d\n\n" % number)
+            time.sleep(0.1)
+
+    def websocket(self):
+        self.send_response(101)
+        self.send_header("upgrade", "websocket")
+        self.send_header("connection", "Upgrade")
+        self.send_header("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        self.end_headers()
+        # Whatever comes goes back.
+        while data := self.connection.recv(65536):
+            self.connection.sendall(data)
+        self.close_connection = True
+
+    def handle_any(self):
+        if not PASSWORD or self.headers.get_all("authorization") != [OWN]:
+            return self.answer(401, b"not the gateway")
+        path = self.path.split("?")[0]
+        if path == "/echo":
+            said = {"method": self.command, "path": self.path, "headers": self.headers.items(), "body": self.body().decode()}
+            return self.answer(200, json.dumps(said).encode(), [("content-type", "application/json")])
+        if path == "/events":
+            return self.stream("text/event-stream")
+        if path == "/endless":
+            return self.stream("application/octet-stream")
+        if path == "/ws":
+            return self.websocket()
+        if path == "/leave":
+            # It runs on and listens no more.
+            threading.Thread(target=server.shutdown).start()
+            return self.answer(200, b"bye", [("connection", "close")])
+        if path == "/slow":
+            time.sleep(3)
+            return self.answer(200, b"slow")
+        if path == "/teapot":
+            return self.answer(418, b"a teapot", [("x-own", "1")])
+        if path == "/nasty":
+            return self.answer(
+                200,
+                b"nasty",
+                [
+                    ("set-cookie", "own=1; Path=/"),
+                    ("set-cookie", "wide=1; Domain=apps.localhost"),
+                    ("set-cookie", "__Host-alpine-session=stolen; Path=/; Secure"),
+                    ("cache-control", "public, max-age=60"),
+                    ("alt-svc", 'h3=":1"'),
+                    ("keep-alive", "timeout=5"),
+                ],
+            )
+        if path == "/switch":
+            self.send_response(101)
+            self.send_header("upgrade", "other")
+            self.send_header("connection", "Upgrade")
+            self.end_headers()
+            self.close_connection = True
+            return None
+        if path == "/garbage":
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
+            self.close_connection = True
+            return None
+        return self.answer(200, b"<html>the session's page</html>", [("content-type", "text/html")])
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = handle_any
+
+
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+
+
+server = Server((os.environ["HOST"], int(os.environ["PORT"])), Handler)
+server.serve_forever()
+server.socket.close()
+time.sleep(1_000_000)

@@ -1,0 +1,74 @@
+//! A session with opencode in Chromium, let in as `alpine open` does it.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use alpine_tests::{REPO, World, bins, cli::text, tools};
+use serde_json::{Value, json};
+
+use super::stage::{Stage, host};
+
+/// opencode for sessions, found where tests/run.sh has put it.
+#[expect(clippy::disallowed_methods, reason = "the path that programs are found in")]
+async fn with_opencode() -> World {
+    let tools = tools::switch("ALPINE_TEST_TOOLS").unwrap_or_else(|| {
+        let package = if cfg!(target_arch = "aarch64") { "opencode-linux-arm64" } else { "opencode-linux-x64" };
+        bins::root().join("target/tools/node_modules").join(package).join("bin").display().to_string()
+    });
+    let path = format!("{tools}:{}", std::env::var("PATH").unwrap());
+    let world = Stage::world(&[("ALPINE_SANDBOX_SERVE", ""), ("PATH", &path)]).await;
+    world.git.with_files("org/repo", &[("README.md", "hello\n")]);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_alpine_open_lets_in_uses_opencode_for_a_minute_and_no_other_page_does() {
+    let world = with_opencode().await;
+    let up = world.up("ann", REPO, "main", &[]).limit(Duration::from_secs(300)).run().await.ok();
+    let session = text(&up, "session_id");
+    // A browser that writes down where it was sent.
+    let sent_to = world.dir.join("sent-to");
+    let script = world.dir.join("browser.sh");
+    std::fs::write(&script, format!("#!/bin/sh\nprintf %s \"$1\" >{}\n", sent_to.display())).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let open = world.alpine("ann").without("CI").env("BROWSER", &script.display().to_string()).args(&["open", &session, "--json"]);
+    let opened = open.run().await.ok();
+    assert_eq!((&opened["browser_opened"], &opened["opencode_url"]), (&json!(true), &up["opencode_url"]), "what is printed lets nobody in");
+    let way_in = std::fs::read_to_string(&sent_to).unwrap();
+    let origin = text(&up, "opencode_url").trim_end_matches('/').to_owned();
+    assert!(way_in.starts_with(&format!("{origin}/.alpine/open?code=")), "{way_in}");
+    let shots = bins::root().join("target/screenshots");
+    std::fs::create_dir_all(&shots).unwrap();
+    let port = world.server.port;
+    let told = json!({
+        "package": tools::fetched("document"), "chromium": tools::switch("ALPINE_TEST_CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".to_owned()),
+        "way_in": way_in, "origin": origin, "sibling": format!("https://{}:{port}", host("ses_019ab1c24d3e7f508192a3b4c5d6e7f8")),
+        "api": format!("https://127.0.0.1:{port}"), "seconds": 62, "profile": world.dir.join("chromium"), "shot": shots.join("session.png"),
+    });
+    let script = bins::root().join("tests/gateway/page.mjs");
+    let browse = || Command::new("node").arg(script).arg(told.to_string()).stdin(Stdio::null()).output().unwrap();
+    let output = tokio::task::block_in_place(browse);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let seen: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
+
+    assert_eq!(seen["errors"], json!([]), "{seen:#}");
+    assert!(seen["url"].as_str().unwrap().starts_with(&origin) && !said.contains("code="), "{seen:#}");
+    assert_eq!((&seen["referrer"], &seen["health"]["healthy"]), (&json!(""), &json!(true)));
+    assert_eq!(seen["cookie"], json!({ "secure": true, "http_only": true, "same_site": "Lax", "path": "/" }));
+    assert!(!seen["script_sees"].as_str().unwrap().contains("alpine"), "{seen:#}");
+    let alive = &seen["alive"];
+    assert_eq!((&alive["sse_open"], &alive["ws_open"], &alive["sse_errors"], &alive["ws_closed"]), (&json!(true), &json!(true), &json!(0), &json!(0)), "{seen:#}");
+    assert!(alive["events"].as_u64() >= alive["rounds"].as_u64() && alive["quiet_rounds"] == 0, "{seen:#}");
+    for from in ["from_sibling", "from_api"] {
+        assert_eq!(seen[from]["outcome"], json!(["refused", "opaque", "opaque", "refused"]), "{seen:#}");
+        let statuses = seen[from]["statuses"].as_array().unwrap();
+        assert!(statuses.iter().all(|status| matches!(status.as_u64(), Some(401 | 403))), "{seen:#}");
+    }
+    assert_eq!((&seen["stranger"], &seen["spent"]), (&json!(401), &json!(401)));
+    // Nothing of it is in what the program was given to write.
+    let log = world.api("ann").get(&format!("/v1/sessions/{session}/log")).await.text;
+    assert!(!log.contains("OPENCODE_SERVER_PASSWORD is not set"), "{log}");
+}

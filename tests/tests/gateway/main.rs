@@ -1,0 +1,10 @@
+//! Sessions' own hosts, from outside: who is let through to what a session serves, what goes through, and when it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod browser;
+mod codes;
+mod exchange;
+mod hosts;
+mod stage;
+mod streams;

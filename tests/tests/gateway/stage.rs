@@ -1,0 +1,117 @@
+//! A server whose sessions have hosts, and one session.
+
+use std::net::SocketAddr;
+
+use alpine_tests::{
+    REPO, World,
+    api::{Api, Reply, send},
+    cli::text,
+};
+use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
+use serde_json::{Value, json};
+
+pub const COOKIE: &str = "__Host-alpine-session";
+
+pub struct Stage {
+    pub world: World,
+    pub session: String,
+}
+
+impl Stage {
+    /// Of `ann`, serving `app.py`.
+    pub async fn set() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::world(&[settings, &[("ALPINE_SANDBOX_SERVE", "exec python3 -IS app.py")]].concat()).await;
+        world.git.with_files("org/repo", &[("app.py", include_str!("app.py"))]);
+        let up = world.ready("ann").await;
+        let session = text(&up, "session_id");
+        assert_eq!(text(&up, "opencode_url"), url(&mut world, &session));
+        Self { world, session }
+    }
+
+    /// The domain has the server's port, which is known once there is one.
+    pub async fn world(settings: &[(&str, &str)]) -> World {
+        let mut world = World::without_repositories(settings).await;
+        world.server.kill();
+        let domain = format!("apps.localhost:{}", world.server.port);
+        world.server.configure("ALPINE_APPS_DOMAIN", Some(domain));
+        world.server.start_again().await;
+        world
+    }
+
+    pub fn host(&self) -> String {
+        host(&self.session)
+    }
+
+    /// Of the session's pages.
+    pub fn origin(&self) -> String {
+        format!("https://{}:{}", self.host(), self.world.server.port)
+    }
+
+    /// A client that finds that host.
+    pub fn client_for(&self, host: &str) -> Client {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(&self.world.pki.ca).unwrap()).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], self.world.server.port));
+        Client::builder().tls_certs_only([ca]).redirect(Policy::none()).resolve(host, address).build().unwrap()
+    }
+
+    /// A request for that host of this server.
+    pub fn ask_host(&self, method: Method, host: &str, path: &str) -> RequestBuilder {
+        self.client_for(host).request(method, format!("https://{host}:{}{path}", self.world.server.port))
+    }
+
+    /// A request for the session's host.
+    pub fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        self.ask_host(method, &self.host(), path)
+    }
+
+    pub fn token(&self, tenant: &str, principal: &str, roles: &[&str]) -> String {
+        self.world.token(tenant, principal, roles)
+    }
+
+    /// The same in `ann`'s name.
+    pub fn as_ann(&self, method: Method, path: &str) -> RequestBuilder {
+        self.ask(method, path).bearer_auth(self.token("dev", "ann", &[]))
+    }
+
+    pub async fn open(&self, api: &Api) -> Reply {
+        api.send(Method::POST, &format!("/v1/sessions/{}/open", self.session), &Value::Null).await
+    }
+
+    /// Path and query of a way in.
+    pub async fn way_in(&self, api: &Api) -> String {
+        let url = text(self.open(api).await.expect(200), "url");
+        url.strip_prefix(&self.origin()).unwrap_or_else(|| panic!("{url}")).to_owned()
+    }
+
+    /// A browser's cookie, as `name=value`.
+    pub async fn cookie(&self, api: &Api) -> String {
+        let reply = send(self.ask(Method::GET, &self.way_in(api).await)).await;
+        assert_eq!(reply.status, 303, "{}", reply.text);
+        reply.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+    }
+
+    /// A request of a browser's page of the session.
+    pub fn as_page(&self, method: Method, path: &str, cookie: &str) -> RequestBuilder {
+        self.ask(method, path).header("cookie", cookie).header("sec-fetch-site", "same-origin").header("origin", self.origin())
+    }
+
+    pub async fn another(&self, principal: &str) -> String {
+        text(&self.world.up(principal, REPO, "main", &[]).run().await.ok(), "session_id")
+    }
+
+    pub async fn down(&self) {
+        self.world.api("ann").down(&self.session, json!({})).await.expect(202);
+    }
+}
+
+pub fn host(session: &str) -> String {
+    format!("{}.apps.localhost", session.replace('_', "-"))
+}
+
+fn url(world: &mut World, session: &str) -> String {
+    format!("https://{}:{}/", host(session), world.server.port)
+}

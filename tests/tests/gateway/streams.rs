@@ -1,0 +1,161 @@
+//! What goes on: server-sent events and WebSockets, and what ends them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use alpine_tests::api::send;
+use reqwest::{Method, Response};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::stage::Stage;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn events(stage: &Stage, path: &str) -> Response {
+    let answer = stage.as_ann(Method::GET, path).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer
+}
+
+/// Reads on to the end: whether that was one, and how long it took.
+async fn to_the_end(mut answer: Response) -> (bool, Duration) {
+    let begun = Instant::now();
+    let reading = async {
+        loop {
+            match answer.chunk().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    };
+    (tokio::time::timeout(LIMIT, reading).await.expect("it ends"), begun.elapsed())
+}
+
+/// A WebSocket's connection, once its handshake is answered; and the answer's head.
+async fn websocket(stage: &Stage, headers: &[(&str, &str)]) -> (TlsStream<TcpStream>, String) {
+    let mut roots = rustls::RootCertStore::empty();
+    let ca: rustls::pki_types::CertificateDer<'_> =
+        rustls::pki_types::pem::PemObject::from_pem_file(&stage.world.pki.ca).unwrap();
+    roots.add(ca).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect(("127.0.0.1", stage.world.server.port)).await.unwrap();
+    let name = ServerName::try_from(stage.host()).unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let mut request = format!(
+        "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        stage.origin().replace("https://", "")
+    );
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    (stream, String::from_utf8(head).unwrap())
+}
+
+async fn echoes(stream: &mut TlsStream<TcpStream>, text: &str) -> bool {
+    let mut buffer = vec![0; text.len()];
+    stream.write_all(text.as_bytes()).await.is_ok() && stream.read_exact(&mut buffer).await.is_ok() && buffer == text.as_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_as_they_happen() {
+    let stage = Stage::set().await;
+    let begun = Instant::now();
+    let mut answer = events(&stage, "/events").await;
+    let first = answer.chunk().await.unwrap().unwrap();
+    assert!(first.starts_with(b"data: 0"), "{first:?}");
+    for _ in 0..5 {
+        answer.chunk().await.unwrap().unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "nobody gathers them: {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_goes_both_ways_for_whoever_is_let_in() {
+    let stage = Stage::set().await;
+    let cookie = stage.cookie(&stage.world.api("ann")).await;
+    let origin = stage.origin();
+    let own = [("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
+    let (mut stream, head) = websocket(&stage, &own).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let lower = head.to_lowercase();
+    assert!(lower.contains("\r\nupgrade: websocket\r\n") && lower.contains("\r\nconnection: upgrade\r\n"), "{head}");
+    assert!(lower.contains("\r\nsec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{head}");
+    assert!(echoes(&mut stream, "hello").await && echoes(&mut stream, &"x".repeat(10_000)).await);
+    let token = format!("Bearer {}", stage.token("dev", "ann", &[]));
+    let (mut stream, _) = websocket(&stage, &[("Authorization", &token)]).await;
+    assert!(echoes(&mut stream, "by its token").await);
+    for (headers, status) in [
+        (&[][..], "401"),
+        (&[("Cookie", cookie.as_str())], "403"),
+        (&[("Cookie", cookie.as_str()), ("Origin", "https://evil.example")], "403"),
+        (&[("Authorization", "Bearer x")], "401"),
+    ] {
+        let (_, head) = websocket(&stage, headers).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{headers:?}: {head}");
+    }
+    assert_eq!(stage.world.server.metric("alpine_gateway_requests_total", &["cookie", "upgraded"]).await, Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_ends_with_its_session() {
+    let stage = Stage::set().await;
+    let token = format!("Bearer {}", stage.token("dev", "ann", &[]));
+    let (mut stream, _) = websocket(&stage, &[("Authorization", &token)]).await;
+    assert!(echoes(&mut stream, "hello").await);
+    let answer = events(&stage, "/events").await;
+    stage.down().await;
+    let (_, took) = to_the_end(answer).await;
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(!echoes(&mut stream, "after").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_ends_with_the_cookie() {
+    let stage = Stage::with(&[("ALPINE_APPS_COOKIE_SECONDS", "10")]).await;
+    let cookie = stage.cookie(&stage.world.api("ann")).await;
+    let origin = stage.origin();
+    let (mut stream, _) = websocket(&stage, &[("Cookie", &cookie), ("Origin", &origin)]).await;
+    assert!(echoes(&mut stream, "hello").await);
+    let open = async |path: &str| stage.as_page(Method::GET, path, &cookie).send().await.unwrap();
+    let (stream_answer, endless) = (open("/events").await, open("/endless").await);
+    let ((whole, took), (torn_is_whole, _)) = tokio::join!(to_the_end(stream_answer), to_the_end(endless));
+    assert!(whole && took < Duration::from_secs(12), "a stream that ends is asked for again: {took:?}");
+    assert!(!torn_is_whole, "and what is no stream does not look whole");
+    assert!(!echoes(&mut stream, "after").await);
+    assert_eq!(open("/events").await.status(), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_ends_what_goes_on_and_answers_what_is_under_way() {
+    let mut stage = Stage::set().await;
+    let token = format!("Bearer {}", stage.token("dev", "ann", &[]));
+    let (mut stream, _) = websocket(&stage, &[("Authorization", &token)]).await;
+    assert!(echoes(&mut stream, "hello").await);
+    let answer = events(&stage, "/events").await;
+    let slow = stage.as_ann(Method::GET, "/slow");
+    let slow = tokio::spawn(async move { send(slow).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let ending = tokio::spawn(async move { to_the_end(answer).await });
+    let (status, took) = stage.world.server.terminate().await;
+    assert!(status.success() && took < Duration::from_secs(9), "{status} {took:?}");
+    assert!(ending.await.unwrap().0, "the stream has an end");
+    assert!(!echoes(&mut stream, "after").await);
+    let slow = slow.await.unwrap();
+    assert_eq!((slow.status.as_u16(), slow.text.as_str()), (200, "slow"));
+    // The session was not asked, and goes on.
+    stage.world.server.start_again().await;
+    send(stage.as_ann(Method::GET, "/")).await.expect(200);
+}
