@@ -24,11 +24,11 @@ impl Stage {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let mut world = Self::world(&[settings, &[("ALPINE_SANDBOX_SERVE", "exec python3 -IS app.py")]].concat()).await;
+        let world = Self::world(&[settings, &[("ALPINE_SANDBOX_SERVE", "exec python3 -IS app.py")]].concat()).await;
         world.git.with_files("org/repo", &[("app.py", include_str!("app.py"))]);
         let up = world.ready("ann").await;
         let session = text(&up, "session_id");
-        assert_eq!(text(&up, "opencode_url"), url(&mut world, &session));
+        assert_eq!(text(&up, "opencode_url"), url(&world, &session));
         Self { world, session }
     }
 
@@ -112,6 +112,6 @@ pub fn host(session: &str) -> String {
     format!("{}.apps.localhost", session.replace('_', "-"))
 }
 
-fn url(world: &mut World, session: &str) -> String {
+fn url(world: &World, session: &str) -> String {
     format!("https://{}:{}/", host(session), world.server.port)
 }
