@@ -298,7 +298,7 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     let ledger = Ledger::knowing(phases, pools.clone(), plan.sealer, plan.deadlines, tenants);
     let http = &plan.common.http;
     let auth = Arc::new(Authenticator::new(plan.issuers, Arc::new(SystemClock), Arc::clone(&metrics))?);
-    let connections = assemble::connections(&plan.common.limits, open_files::raise());
+    let connections = assemble::connections(&plan.common.limits, &plan.common.apps, open_files::raise());
     let connections = http::Connections::new(connections, Arc::clone(&metrics));
     let state = http::AppState::new(http::Parts {
         ledger: ledger.clone(),

@@ -143,10 +143,13 @@ impl Ready {
 
 impl Answer for Ready {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
+        let own_host = self.opencode_url.as_deref().is_some_and(|url| browser::has_own_host(self.session_id, url));
         let rows = [
             ("session", Some(self.session_id.to_string())),
             ("state", Some(self.state.to_string())),
             ("url", self.opencode_url.clone()),
+            // Where its URL alone lets nobody in.
+            ("browser", own_host.then(|| format!("alpine open {}", self.session_id))),
             ("commit", self.target_commit_sha.clone()),
             ("next", Some(format!("alpine down {} when work is complete", self.session_id))),
         ];
@@ -189,6 +192,9 @@ mod tests {
         let ready = Ready::of(operation(), true);
         insta::assert_snapshot!("up_ready_json", json_of(&ready));
         insta::assert_snapshot!("up_ready_people", people_of(&ready));
+        let host = format!("https://{}.apps.example.com/", operation().session_id.to_string().replace('_', "-"));
+        let with_host = Ready::of(Operation { opencode_url: Some(host), ..operation() }, false);
+        assert!(people_of(&with_host).contains(&format!("alpine open {}", operation().session_id)), "its URL alone lets nobody in");
         let accepted = Accepted::of(&Operation { state: Word::Known(SessionState::Requested), ..operation() });
         insta::assert_snapshot!("up_accepted_json", json_of(&accepted));
         insta::assert_snapshot!("up_accepted_people", people_of(&accepted));

@@ -289,9 +289,11 @@ pub fn limits(args: &LimitArgs, pools: &PoolSettings) -> http::LimitSettings {
     }
 }
 
-/// `files`: how many this process may open.
+/// `files`: how many this process may open. What goes on to sessions takes some of them.
 #[must_use]
-pub fn connections(args: &LimitArgs, files: u64) -> http::ConnectionSettings {
+pub fn connections(args: &LimitArgs, apps: &AppsArgs, files: u64) -> http::ConnectionSettings {
+    let visits = if apps.apps_domain.is_some() { (http::MOST_VISITS as u64).min(files / 4) } else { 0 };
+    let files = files - visits;
     http::ConnectionSettings {
         max: open_files::connections(args.max_connections, files),
         per_address: args.max_connections_per_address as usize,

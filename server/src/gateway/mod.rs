@@ -125,7 +125,7 @@ async fn visit(gateway: &Gateway, session: Option<SessionId>, request: Request) 
     targets.enter(&visitor, session).await.map_err(refused)?;
     // What it held so far it needs no more, however long it goes on.
     Ticket::of(&mut parts.extensions).leave();
-    let place = state.limits.visit(session).map_err(refused)?;
+    let place = state.limits.visit(session, &visitor.caller.tenant, &visitor.caller.id).map_err(refused)?;
     let target = targets.find(&visitor, session).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), session);
     let exchange = proxy::Exchange { target, ends, place };

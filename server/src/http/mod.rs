@@ -68,7 +68,7 @@ pub(crate) use self::{
     problem::Foreign,
 };
 pub use connections::{ConnectionSettings, Connections};
-pub use limits::{LimitSettings, Places, Rate, Rates};
+pub use limits::{LimitSettings, MOST_VISITS, Places, Rate, Rates};
 pub use metrics::alone as metrics_alone;
 pub use openapi::{document, document_json};
 pub use problem::ApiError;

@@ -207,6 +207,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pass_opens_for_its_own_session_and_kind_and_a_password_for_its_own_row() {
+        let sealer = Sealer::new(&OLD).unwrap();
+        let (session, other, own) = (SessionId::generate(), SessionId::generate(), tenant("a"));
+        let pass = |session, kind| Place::Pass { session, kind };
+        let password = |tenant, session| Place::Session { tenant, session };
+        let stranger = tenant("b");
+        let places = [
+            pass(session, PassKind::Code),
+            pass(session, PassKind::Cookie),
+            pass(other, PassKind::Code),
+            password(&own, session),
+            password(&own, other),
+            password(&stranger, session),
+            Place::Request { tenant: &own, operation: OperationId::from_uuid(session.uuid()) },
+        ];
+        for (at, place) in places.iter().enumerate() {
+            let sealed = sealer.seal(*place, &"s".into()).unwrap();
+            for (wrong, elsewhere) in places.iter().enumerate() {
+                assert_eq!(sealer.open(*elsewhere, sealer.key_id(), &sealed).is_ok(), at == wrong, "{place:?} {elsewhere:?}");
+            }
+        }
+    }
+
+    #[test]
     fn old_keys_open_and_never_seal_and_a_missing_one_is_named() {
         let own = tenant("a");
         let place = Place::Request { tenant: &own, operation: OperationId::generate() };

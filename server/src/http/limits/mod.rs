@@ -25,7 +25,7 @@ use tokio::{
 pub use class::{Class, Places};
 pub use rates::{Rate, Rates};
 pub use ticket::{Ticket, ticket};
-pub use visits::VisitPlace;
+pub use visits::{OF_ALL as MOST_VISITS, VisitPlace};
 pub use watchers::WatchPlace;
 
 use self::{class::Place, principals::Principals, rates::Buckets, visits::Visits, watchers::Watchers};
@@ -144,8 +144,8 @@ impl Limits {
     }
 
     /// A place of a request for what a session serves. It may go on for long, and asks for nothing of ours meanwhile.
-    pub fn visit(&self, session: SessionId) -> Result<VisitPlace, ApiError> {
-        self.visits.enter(self.names.hash_one(session))
+    pub fn visit(&self, session: SessionId, tenant: &TenantId, principal: &PrincipalId) -> Result<VisitPlace, ApiError> {
+        self.visits.enter(self.names.hash_one(session), self.names.hash_one((tenant.as_str(), principal.as_str())))
     }
 
     /// A place in which to spend a code: who guesses at codes takes none from those who have tokens or cookies.

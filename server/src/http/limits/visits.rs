@@ -1,4 +1,4 @@
-//! How many requests for what sessions serve are under way: of one session, and of all.
+//! How many requests for what sessions serve are under way: of one session, of one visitor, and of all.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,14 +15,17 @@ use crate::{
 
 /// A page asks for some hundred things at most.
 const OF_ONE: u32 = 256;
+/// However many sessions somebody has.
+const BY_ONE: u32 = 1024;
 /// Each takes a file of this process for the way to its sandbox.
-const OF_ALL: usize = 4096;
+pub const OF_ALL: usize = 4096;
 /// Each takes a connection of those for transactions.
 const SPENDING: usize = 2;
 
 #[derive(Debug)]
 pub struct Visits {
     of_one: Arc<Principals>,
+    by_one: Arc<Principals>,
     of_all: Arc<Semaphore>,
     spending: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -31,7 +34,7 @@ pub struct Visits {
 /// A request that is under way, until it is dropped.
 #[derive(Debug)]
 pub struct VisitPlace {
-    _turn: Option<Turn>,
+    _turns: [Option<Turn>; 2],
     _permit: OwnedSemaphorePermit,
     _gauge: InFlight,
 }
@@ -39,13 +42,14 @@ pub struct VisitPlace {
 impl Visits {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let of_one = Arc::new(Principals::new(OF_ONE, "too many requests of this session are under way"));
-        Self { of_one, of_all: Arc::new(Semaphore::new(OF_ALL)), spending: Arc::new(Semaphore::new(SPENDING)), metrics }
+        let by_one = Arc::new(Principals::new(BY_ONE, "too many requests of this caller for what sessions serve are under way"));
+        Self { of_one, by_one, of_all: Arc::new(Semaphore::new(OF_ALL)), spending: Arc::new(Semaphore::new(SPENDING)), metrics }
     }
 
-    pub fn enter(&self, session: u64) -> Result<VisitPlace, ApiError> {
-        let turn = self.of_one.enter(session)?;
+    pub fn enter(&self, session: u64, principal: u64) -> Result<VisitPlace, ApiError> {
+        let turns = [self.of_one.enter(session)?, self.by_one.enter(principal)?];
         let permit = Arc::clone(&self.of_all).try_acquire_owned().map_err(|_| self.shed("app"))?;
-        Ok(VisitPlace { _turn: turn, _permit: permit, _gauge: self.metrics.app_request_begins() })
+        Ok(VisitPlace { _turns: turns, _permit: permit, _gauge: self.metrics.app_request_begins() })
     }
 
     pub async fn spend(&self, patience: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
@@ -66,13 +70,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_that_is_full_takes_nothing_from_another() {
+    fn a_session_that_is_full_takes_nothing_from_another_and_nobody_has_all() {
         let visits = Visits::new(Arc::new(Metrics::new()));
-        let held: Vec<_> = (0..OF_ONE).map(|_| visits.enter(1).unwrap()).collect();
-        assert!(matches!(visits.enter(1), Err(ApiError::Limited { .. })));
-        assert!(visits.enter(2).is_ok());
-        drop(held);
-        assert!(visits.enter(1).is_ok());
+        let fill = |session, principal| (0..OF_ONE).map(|_| visits.enter(session, principal).unwrap()).collect::<Vec<_>>();
+        let held = fill(1, 1);
+        assert!(matches!(visits.enter(1, 2), Err(ApiError::Limited { .. })), "whoever asks");
+        let more = [fill(2, 1), fill(3, 1), fill(4, 1)];
+        assert!(matches!(visits.enter(5, 1), Err(ApiError::Limited { .. })), "in whichever session");
+        assert!(visits.enter(5, 2).is_ok());
+        drop((held, more));
+        assert!(visits.enter(1, 1).is_ok());
     }
 
     #[tokio::test]
@@ -80,6 +87,6 @@ mod tests {
         let visits = Visits::new(Arc::new(Metrics::new()));
         let (_one, _two) = (visits.spend(Duration::ZERO).await.unwrap(), visits.spend(Duration::ZERO).await.unwrap());
         assert!(matches!(visits.spend(Duration::from_millis(10)).await, Err(ApiError::Busy)));
-        assert!(visits.enter(1).is_ok(), "and nobody else does");
+        assert!(visits.enter(1, 1).is_ok(), "and nobody else does");
     }
 }
