@@ -30,6 +30,8 @@ struct Machine {
     port: u16,
     /// As an unprivileged user, with copies of the programs that it can reach.
     programs: Option<PathBuf>,
+    /// Sessions have hosts of their own.
+    apps: bool,
     child: Option<Child>,
 }
 
@@ -41,7 +43,7 @@ impl Machine {
             base::open_for_passage(&dir.join(name));
         }
         GitRepo::create(&dir.join("git/org/repo.git")).commit("main", &[("README.md", "offline\n")]);
-        Self { dir, port: base::free_port(), programs: None, child: None }
+        Self { dir, port: base::free_port(), programs: None, apps: false, child: None }
     }
 
     /// The same machine for a user without any right.
@@ -87,6 +89,9 @@ impl Machine {
         command.env("ALPINE_CONFIG_DIR", self.dir.join("config")).env("HOME", self.dir.join("home"));
         command.env("ALPINE_SANDBOX_SERVE", LIGHT_SERVE);
         command.env("ALPINE_GIT_REWRITE", format!("https://sample.test/=file://{}/", self.dir.join("git").display()));
+        if self.apps {
+            command.env("ALPINE_APPS_DOMAIN", format!("apps.localhost:{}", self.port));
+        }
         command.stdin(Stdio::null()).process_group(0);
         command
     }
@@ -217,6 +222,36 @@ async fn dev_that_was_killed_starts_again() {
     let status = machine.alpine().args(&["status", &session, "--json"]).run().await.ok();
     assert_eq!(status["state"], "ready");
     machine.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_gives_sessions_hosts_of_their_own_where_it_is_asked_to() {
+    alpine_tests::pki::provider();
+    let mut machine = Machine::new();
+    machine.start().await;
+    machine.stop(Signal::TERM).await;
+    machine.apps = true;
+    machine.start().await;
+    let up = machine.up().await.ok();
+    let (session, page) = (text(&up, "session_id"), text(&up, "opencode_url"));
+    let host = format!("{}.apps.localhost", session.replace('_', "-"));
+    assert_eq!(page, format!("https://{host}:{}/", machine.port));
+    let (browser, sent_to) = (machine.dir.join("browser.sh"), machine.dir.join("sent-to"));
+    std::fs::write(&browser, format!("#!/bin/sh\nprintf %s \"$1\" >{}\n", sent_to.display())).unwrap();
+    std::fs::set_permissions(&browser, Permissions::from_mode(0o755)).unwrap();
+    let open = machine.alpine().without("CI").env("BROWSER", &browser.display().to_string()).args(&["open", &session, "--json"]);
+    assert_eq!(open.run().await.ok()["browser_opened"], true);
+    // With nothing but the development CA, which the first start has made.
+    let ca = std::fs::read(machine.data().join("tls/dev-ca.pem")).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()]);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], machine.port));
+    let client = client.redirect(reqwest::redirect::Policy::none()).resolve(&host, address).build().unwrap();
+    assert_eq!(client.get(&page).send().await.unwrap().status(), 401);
+    let let_in = client.get(std::fs::read_to_string(&sent_to).unwrap()).send().await.unwrap();
+    assert_eq!(let_in.status(), 303);
+    let cookie = let_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert!(client.get(&page).header("cookie", cookie).send().await.unwrap().status().is_success());
+    machine.stop(Signal::INT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
