@@ -30,6 +30,9 @@ seen.cookie = cookie && { secure: cookie.secure, http_only: cookie.httpOnly, sam
 await page.waitForFunction(() => document.body.innerText.trim().length > 20);
 seen.health = await page.evaluate(async () => (await fetch("/global/health")).json());
 
+// No script of the session's sees what is asked of its host, codes of later visits among it.
+seen.worker = await page.evaluate(() => navigator.serviceWorker.register("/sw.js").then(() => "registered", () => "refused"));
+
 // Both stay open for as long as it was told, and something comes on both all the while.
 seen.alive = await page.evaluate(async (seconds) => {
   const events = new EventSource("/event");

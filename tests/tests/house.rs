@@ -192,7 +192,7 @@ fn the_lease_is_asked_for_before_every_call_that_changes_a_sandbox() {
         }
         calls += text.matches(".acting(&job.lease).await?").count();
     }
-    assert_eq!(calls, 5, "one place each");
+    assert_eq!(calls, 6, "one place each, and one more for a program without a password");
 }
 
 #[test]

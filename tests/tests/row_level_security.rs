@@ -210,7 +210,7 @@ async fn each_role_may_do_what_its_code_does_and_no_more() {
         ("alpine_api", "SELECT 1 FROM session_passwords"),
         ("alpine_api", "DELETE FROM session_passwords"),
         ("alpine_api", "UPDATE session_codes SET expires_at = 'infinity'"),
-        ("alpine_worker", "SELECT 1 FROM session_codes"),
+        ("alpine_worker", "SELECT code_sha256 FROM session_codes"),
         ("alpine_worker", "UPDATE session_passwords SET session_id = gen_random_uuid()"),
         ("alpine_api", "DELETE FROM sessions"),
         ("alpine_api", "DELETE FROM operations"),

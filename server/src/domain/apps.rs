@@ -93,6 +93,13 @@ impl AppsDomain {
     }
 }
 
+/// Whether this URL of a session is that of a host of its own, below whichever domain.
+#[must_use]
+pub fn has_own_host(session: SessionId, opencode_url: &str) -> bool {
+    let first = opencode_url.strip_prefix("https://").and_then(|rest| rest.split_once('.')).map(|(first, _)| first);
+    first == Some(label(session).as_str())
+}
+
 fn label(session: SessionId) -> String {
     session.to_string().replacen(ID, LABEL, 1)
 }
@@ -124,6 +131,8 @@ mod tests {
         let url = domain.url(session);
         let host = url.strip_prefix("https://").and_then(|rest| rest.strip_suffix(":8443/")).unwrap();
         assert_eq!(domain.named(host), Some(Named::Session(session)));
+        assert!(has_own_host(session, &url) && !has_own_host(SessionId::generate(), &url));
+        assert!(!has_own_host(session, "http://127.0.0.1:40123/"));
         assert_eq!(domain.named(&format!("{}.", host.to_uppercase())), Some(Named::Session(session)), "names have no case");
     }
 

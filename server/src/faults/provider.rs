@@ -11,7 +11,7 @@ use super::{
     inject::Injected,
     rule::{Place, Point, When},
 };
-use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
+use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
 
 #[derive(Debug)]
 pub struct FaultyProvider {
@@ -92,6 +92,14 @@ impl Provider for FaultyProvider {
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {
         self.call("inspect", self.inner.inspect(session)).await
+    }
+
+    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
+        self.inner.listener(session).await
+    }
+
+    async fn is_still(&self, listener: &Listener) -> bool {
+        self.inner.is_still(listener).await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, ProviderError> {

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Gateway, who::Visitor};
-use crate::{domain::principal::Via, http::VisitPlace};
+use crate::domain::principal::Via;
 
 /// How often it is looked whether an exchange that goes on may. A session that is over mostly ends it before: nothing serves it any more.
 const LOOK: Duration = Duration::from_secs(15);
@@ -34,10 +34,17 @@ pub struct Ends {
 impl Ends {
     pub fn new(gateway: Gateway, visitor: Visitor, session: SessionId) -> Self {
         let now = gateway.0.state.clock.now();
-        // As issuers' tokens are taken.
-        let leeway = if visitor.caller.via == Via::Jwt { LEEWAY } else { Duration::ZERO };
-        let until = visitor.caller.expires_at.map(|at| Instant::now() + (at - now).to_std().unwrap_or_default() + leeway);
-        Self { gateway, visitor, session, until }
+        let good_for = visitor.caller.expires_at.map(|at| (at - now).to_std().unwrap_or_default());
+        let good_for = match visitor.caller.via {
+            // As issuers' tokens are taken.
+            Via::Jwt => good_for.map(|good_for| good_for + LEEWAY),
+            // One may be revoked: whoever has it comes again, as to the API's own streams.
+            Via::AccessToken => Some(good_for.map_or(gateway.0.state.settings.stream, |good_for| good_for.min(gateway.0.state.settings.stream))),
+            Via::Cookie => good_for,
+        };
+        let until = good_for.map(|good_for| Instant::now() + good_for);
+        // That a role let somebody in is on record since it began.
+        Self { gateway, visitor: Visitor { on_record: true, ..visitor }, session, until }
     }
 
     /// The credential has ended, or what it was good for.
@@ -79,7 +86,6 @@ pub struct Guarded {
     /// A stream that ends is one that its reader asks for again; anything else would be taken for whole.
     is_stream: bool,
     ended: bool,
-    _place: VisitPlace,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,9 +97,9 @@ pub enum Broken {
 }
 
 impl Guarded {
-    pub fn new(inner: Incoming, ends: Ends, is_stream: bool, place: VisitPlace) -> Self {
+    pub fn new(inner: Incoming, ends: Ends, is_stream: bool) -> Self {
         let over: BoxFuture<'static, ()> = if is_stream { Box::pin(ends.stream()) } else { Box::pin(ends.credential()) };
-        Self { inner, over, is_stream, ended: false, _place: place }
+        Self { inner, over, is_stream, ended: false }
     }
 }
 

@@ -22,11 +22,44 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 /// What says who asks, to whom a proxy has told it.
 const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, header::EXPECT];
-/// What strangers say of themselves, and proxies of them.
-const FORWARDED: [&str; 6] = ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "x-original-host"];
-const FORWARDED_PREFIXES: [&str; 2] = ["x-forwarded-", "cf-"];
-/// Caches of others, and other ways to this host.
-const NOT_BACK: [&str; 5] = ["alt-svc", "cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "alt-used"];
+/// What strangers say of themselves, and proxies of them: whoever stands before this server may have said who somebody is.
+const FORWARDED: [&str; 9] =
+    ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "x-original-host", "remote-user", "x-client-cert", "client-cert"];
+const FORWARDED_PREFIXES: [&str; 13] = [
+    "x-forwarded-",
+    "cf-",
+    "x-goog-iap-",
+    "x-goog-authenticated-",
+    "x-amzn-oidc-",
+    "x-auth-request-",
+    "x-pomerium-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "ssl-client-",
+    "x-ssl-client-",
+    "x-remote-",
+    "tailscale-user-",
+];
+/// Caches of others, other ways to this host, and what would reach beyond it: cookies of the whole domain, scripts that see what this server
+/// answers itself, reports of addresses.
+const NOT_BACK: [&str; 12] = [
+    "alt-svc",
+    "alt-used",
+    "cdn-cache-control",
+    "cloudflare-cdn-cache-control",
+    "surrogate-control",
+    "clear-site-data",
+    "service-worker-allowed",
+    "nel",
+    "report-to",
+    "reporting-endpoints",
+    "x-sendfile",
+    "x-reproxy-url",
+];
+/// What a proxy before this server would obey.
+const NOT_BACK_PREFIX: &str = "x-accel-";
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
@@ -42,18 +75,18 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Cookies that let in here, or at a proxy before this server.
-fn is_ours(name: &str) -> bool {
-    name.starts_with(COOKIE_NAME) || name.starts_with("CF_")
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(COOKIE_NAME.as_bytes()) || name.starts_with(b"CF_")
 }
 
 /// What a session sees of a request for its host.
 pub fn request(headers: &mut HeaderMap, host: &HeaderValue, authorization: HeaderValue) {
     remove_hop_by_hop(headers);
-    let kept: Vec<String> =
-        cookies(headers).filter(|(name, _)| !is_ours(name)).map(|(name, value)| format!("{name}={value}")).collect();
+    let kept: Vec<Vec<u8>> =
+        cookies(headers).filter(|(name, _)| !is_ours(name)).map(|(name, value)| [name, b"=", value].concat()).collect();
     headers.remove(COOKIE);
-    if let Some(kept) = Some(kept.join("; ")).filter(|kept| !kept.is_empty())
-        && let Ok(kept) = HeaderValue::from_str(&kept)
+    if let Some(kept) = Some(kept.join(b"; ".as_slice())).filter(|kept| !kept.is_empty())
+        && let Ok(kept) = HeaderValue::from_bytes(&kept)
     {
         headers.insert(COOKIE, kept);
     }
@@ -74,10 +107,18 @@ pub fn request(headers: &mut HeaderMap, host: &HeaderValue, authorization: Heade
 
 /// What a browser sees of a session's answer.
 pub fn response(headers: &mut HeaderMap) {
+    // A length beside it is none.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     remove_hop_by_hop(headers);
-    for name in NOT_BACK {
+    let away = |name: &&HeaderName| NOT_BACK.contains(&name.as_str()) || name.as_str().starts_with(NOT_BACK_PREFIX);
+    let away: Vec<HeaderName> = headers.keys().filter(away).cloned().collect();
+    for name in away {
         headers.remove(name);
     }
+    // No other session's page shows this one's, in browsers that do not say who asks.
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     let own: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|value| is_of_this_host(value)).cloned().collect();
     headers.remove(SET_COOKIE);
     for cookie in own {
@@ -87,13 +128,17 @@ pub fn response(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, cache);
 }
 
+/// For proxies that would gather a stream before they hand it on.
+pub fn stream(headers: &mut HeaderMap) {
+    headers.insert(BUFFERING, HeaderValue::from_static("no"));
+}
+
 /// A cookie of this host alone, and none of the names that let in.
 fn is_of_this_host(cookie: &HeaderValue) -> bool {
-    let Ok(text) = cookie.to_str() else { return false };
-    let mut parts = text.split(';');
-    let name = parts.next().unwrap_or_default().split('=').next().unwrap_or_default().trim();
-    let wide = |part: &str| part.split('=').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("domain"));
-    !is_ours(name) && !parts.any(wide)
+    let mut parts = cookie.as_bytes().split(|b| *b == b';');
+    let name = |part: &[u8]| part.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii().to_owned();
+    let own = parts.next().map(name).is_some_and(|name| !is_ours(&name));
+    own && !parts.map(name).any(|name| name.eq_ignore_ascii_case(b"domain"))
 }
 
 /// What the session says of caches, as far as it is for the browser: nobody else may keep what is one person's.
@@ -140,6 +185,9 @@ mod tests {
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("proxy-authorization", "Basic x"),
+            ("x-goog-iap-jwt-assertion", "jwt"),
+            ("x-amzn-oidc-data", "jwt"),
+            ("remote-user", "ann"),
             ("expect", "100-continue"),
             ("accept", "text/html"),
         ]);
@@ -171,6 +219,37 @@ mod tests {
     }
 
     #[test]
+    fn what_reaches_beyond_the_host_does_not_come_back() {
+        let mut back = headers(&[
+            ("clear-site-data", "\"*\""),
+            ("x-accel-redirect", "/internal/"),
+            ("x-accel-buffering", "yes"),
+            ("x-sendfile", "/etc/passwd"),
+            ("service-worker-allowed", "/"),
+            ("nel", "{}"),
+            ("report-to", "{}"),
+            ("alt-svc", "h3=\":1\""),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("x-own", "1"),
+        ]);
+        response(&mut back);
+        let left: Vec<&str> = back.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left.len(), 3, "{left:?}");
+        assert!(back.contains_key("x-own") && back.contains_key(CACHE_CONTROL) && back.contains_key(RESOURCE_POLICY));
+    }
+
+    #[test]
+    fn what_is_no_text_in_a_cookie_takes_nothing_from_the_others() {
+        let mut sent = HeaderMap::new();
+        sent.insert(COOKIE, HeaderValue::from_bytes(b"x=\xc3\xa9; __Host-alpine-session=c0de; a=b").unwrap());
+        request(&mut sent, &HeaderValue::from_static("h"), HeaderValue::from_static("Basic own"));
+        assert_eq!(sent[COOKIE].as_bytes(), b"x=\xc3\xa9; a=b");
+    }
+
+    #[test]
     fn no_cache_but_the_browsers_keeps_what_a_session_answers() {
         for (said, kept) in [
             (None, "private"),
@@ -185,9 +264,8 @@ mod tests {
                 back.insert(CACHE_CONTROL, HeaderValue::from_static(said));
             }
             back.insert("cdn-cache-control", HeaderValue::from_static("max-age=60"));
-            back.insert("alt-svc", HeaderValue::from_static("h3=\":1\""));
             response(&mut back);
-            assert_eq!(back, headers(&[("cache-control", "x")]).into_iter().map(|_| (CACHE_CONTROL, HeaderValue::from_static(kept))).collect::<HeaderMap>());
+            assert_eq!(back, [(CACHE_CONTROL, kept), (RESOURCE_POLICY, "same-origin")].map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect());
         }
     }
 }

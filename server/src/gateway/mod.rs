@@ -17,20 +17,23 @@ use alpine_api::SessionId;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use tower::{ServiceExt as _, service_fn};
 
-use self::{body::Ends, target::Targets, who::Visitor};
+use self::{body::Ends, proxy::Exchange, target::Targets, who::Visitor};
 use crate::{
     domain::{
         Fault,
         apps::{AppsDomain, Named, OPEN_PATH},
     },
-    http::{ApiError, AppRequest, AppState, Ticket, authority, surround_apps},
+    http::{ApiError, AppRequest, AppState, authority, surround_apps},
     sandbox::Provider,
 };
+
+/// On every request of a browser for such a script, and on no other.
+const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 
 #[derive(Debug)]
 pub struct Settings {
@@ -65,10 +68,10 @@ impl Gateway {
             let (gateway, api, sessions) = (self.clone(), api.clone(), sessions.clone());
             async move {
                 match gateway.named(&request) {
-                    None => api.oneshot(request).await,
-                    Some(named) => {
+                    ForHost::Api => api.oneshot(request).await,
+                    other => {
                         request.extensions_mut().insert(AppRequest);
-                        request.extensions_mut().insert(ForHost(named));
+                        request.extensions_mut().insert(other);
                         sessions.oneshot(request).await
                     }
                 }
@@ -77,23 +80,47 @@ impl Gateway {
         Router::new().fallback_service(service_fn(by_host))
     }
 
-    fn named(&self, request: &Request) -> Option<Named> {
-        self.0.settings.apps.named(authority(request.uri(), request.headers())?.host())
+    fn named(&self, request: &Request) -> ForHost {
+        let mut hosts = request.headers().get_all(header::HOST).iter().filter(|host| !host.is_empty());
+        let (first, second) = (hosts.next(), hosts.next());
+        let name = match (first, request.uri().authority()) {
+            // Of old, and of probes.
+            (None, None) => return ForHost::Api,
+            (Some(host), Some(named)) if !host.as_bytes().eq_ignore_ascii_case(named.as_str().as_bytes()) => None,
+            _ => authority(request.uri(), request.headers()).filter(|_| second.is_none()),
+        };
+        match name {
+            None => ForHost::Unclear,
+            Some(name) => match self.0.settings.apps.named(name.host()) {
+                None => ForHost::Api,
+                Some(Named::Session(session)) => ForHost::Session(session),
+                Some(Named::Nothing) => ForHost::Nobody,
+            },
+        }
     }
 }
 
 /// Which host a request is for.
 #[derive(Debug, Clone, Copy)]
-struct ForHost(Named);
+enum ForHost {
+    Api,
+    Session(SessionId),
+    /// Of the domain, and no session's.
+    Nobody,
+    /// It names several, or none that is one: somebody before this server may have read it otherwise.
+    Unclear,
+}
 
 /// Whatever is asked of a session's host.
 async fn answer(State(state): State<AppState>, axum::Extension(gateway): axum::Extension<Gateway>, request: Request) -> Response {
-    let named = request.extensions().get::<ForHost>().map_or(Named::Nothing, |host| host.0);
-    let session = match named {
-        Named::Session(session) => Some(session),
-        Named::Nothing => None,
+    let host = request.extensions().get::<ForHost>().copied();
+    let answered = match (host, is_ours(request.uri().path())) {
+        (Some(ForHost::Session(session)), true) => open::redeem(&gateway, Some(session), request).await,
+        (Some(ForHost::Session(session)), false) => visit(&gateway, Some(session), request).await,
+        (Some(ForHost::Nobody), true) => open::redeem(&gateway, None, request).await,
+        (Some(ForHost::Nobody), false) => visit(&gateway, None, request).await,
+        _ => Err((who::NOBODY, ApiError::malformed("the host that is asked for is not clear"))),
     };
-    let answered = if is_ours(request.uri().path()) { open::redeem(&gateway, session, request).await } else { visit(&gateway, session, request).await };
     answered.unwrap_or_else(|(credential, error)| {
         let outcome = if matches!(error, ApiError::Unreached(_)) { "unreached" } else { "refused" };
         state.metrics.app_request(credential, outcome);
@@ -122,14 +149,16 @@ async fn visit(gateway: &Gateway, session: Option<SessionId>, request: Request) 
     let visitor = who::asks(state, session, &mut parts).await?;
     let refused = |error| (visitor.credential, error);
     let session = session.ok_or_else(|| refused(Fault::SessionNotFound.into()))?;
+    // A script that would see whatever is asked of this host, what is answered here too: a code in an address, say.
+    if parts.headers.contains_key(SERVICE_WORKER) {
+        let cause = "service workers are not served on a session's host".to_owned();
+        return Err(refused(ApiError::Malformed { status: StatusCode::FORBIDDEN, cause }));
+    }
     targets.enter(&visitor, session).await.map_err(refused)?;
-    // What it held so far it needs no more, however long it goes on.
-    Ticket::of(&mut parts.extensions).leave();
     let place = state.limits.visit(session, &visitor.caller.tenant, &visitor.caller.id).map_err(refused)?;
     let target = targets.find(&visitor, session).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), session);
-    let exchange = proxy::Exchange { target, ends, place };
-    let response = exchange.run(Request::from_parts(parts, body)).await.map_err(refused)?;
+    let response = Exchange::new(target, ends, place).run(Request::from_parts(parts, body)).await.map_err(refused)?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     state.metrics.app_request(visitor.credential, if upgraded { "upgraded" } else { "proxied" });
     Ok(response)

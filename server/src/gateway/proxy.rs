@@ -1,13 +1,13 @@
 //! One request, handed to a session's program on a connection of its own: what is wrong with one exchange is no other's.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::{
     body::Body,
     extract::Request,
     http::{
         HeaderMap, HeaderValue, Method, Response as Answer, StatusCode, Uri, Version,
-        header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE},
+        header::{CONNECTION, CONTENT_TYPE, UPGRADE},
         uri::PathAndQuery,
     },
     response::Response,
@@ -28,7 +28,6 @@ use super::{
 };
 use crate::http::{ApiError, Foreign, VisitPlace, authority};
 
-const CONNECT: Duration = Duration::from_secs(5);
 /// Of an answer's head.
 const HEAD: usize = 64 * 1024;
 const HEADERS: usize = 200;
@@ -37,22 +36,28 @@ const NO_ANSWER: ApiError = ApiError::Unreached("the session's server does not a
 
 #[derive(Debug)]
 pub struct Exchange {
-    pub target: Target,
-    pub ends: Ends,
-    pub place: VisitPlace,
+    target: Target,
+    ends: Ends,
+    /// Given back when neither way has anything more to say.
+    place: Arc<VisitPlace>,
 }
 
 impl Exchange {
+    pub fn new(target: Target, ends: Ends, place: VisitPlace) -> Self {
+        Self { target, ends, place: Arc::new(place) }
+    }
+
     pub async fn run(self, mut request: Request) -> Result<Response, ApiError> {
         let upgrade = wants_websocket(&request).then(|| on(&mut request));
         let request = self.prepared(request, upgrade.is_some())?;
-        let connected = tokio::time::timeout(CONNECT, self.answer(request)).await.map_err(|_| NO_ANSWER)?;
-        let waiting = connected?;
+        let stream = self.target.connect().await?;
+        let mut sender = self.spoken(stream).await?;
         let ends = self.ends.clone();
         // However long the program thinks about it.
         let answer = tokio::select! {
-            answer = waiting => answer.map_err(unanswered)?,
+            biased;
             () = ends.credential() => return Err(ApiError::NotLetIn),
+            answer = sender.send_request(request) => answer.map_err(unanswered)?,
         };
         match (answer.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if is_websocket(answer.headers()) => Ok(self.switched(client, answer)),
@@ -72,36 +77,41 @@ impl Exchange {
         parts.version = Version::HTTP_11;
         parts.uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
         headers::request(&mut parts.headers, &host, self.target.authorization.clone());
-        debug_assert!(parts.headers.contains_key(HOST));
+        // The other side closes first, and keeps what the kernel keeps of it.
+        parts.headers.insert(CONNECTION, HeaderValue::from_static(if upgrade { "upgrade" } else { "close" }));
         if upgrade {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(UPGRADE, WEBSOCKET);
         }
         Ok(Request::from_parts(parts, body))
     }
 
-    /// The request is on its way; its answer is yet to come.
-    async fn answer(&self, request: Request) -> Result<impl Future<Output = hyper::Result<Answer<Incoming>>> + Send + use<>, ApiError> {
-        let endpoint = &self.target.endpoint;
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(unconnected)?;
-        stream.set_nodelay(true).map_err(unconnected)?;
+    /// HTTP on a connection of this exchange's own, which ends with the credential whether anybody reads or not.
+    async fn spoken(&self, stream: TcpStream) -> Result<http1::SendRequest<Body>, ApiError> {
         let mut client = http1::Builder::new();
         client.max_buf_size(HEAD).max_headers(HEADERS);
-        let (mut sender, connection) = client.handshake::<_, Body>(TokioIo::new(stream)).await.map_err(unanswered)?;
+        let (sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(unanswered)?;
+        let (ends, place) = (self.ends.clone(), Arc::clone(&self.place));
         let connection = async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a connection to a session ended");
+            let _place = place;
+            tokio::select! {
+                ended = connection.with_upgrades() => if let Err(error) = ended {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection to a session ended");
+                },
+                () = ends.credential() => {}
             }
         };
         tokio::spawn(connection.in_current_span());
-        Ok(async move { sender.send_request(request).await })
+        Ok(sender)
     }
 
     fn answered(self, answer: Answer<Incoming>) -> Response {
         let (mut parts, body) = answer.into_parts();
         headers::response(&mut parts.headers);
         let is_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let mut response = Response::from_parts(parts, Body::new(Guarded::new(body, self.ends, is_stream, self.place)));
+        if is_stream {
+            headers::stream(&mut parts.headers);
+        }
+        let mut response = Response::from_parts(parts, Body::new(Guarded::new(body, self.ends, is_stream)));
         response.extensions_mut().insert(Foreign);
         response
     }
@@ -132,11 +142,6 @@ impl Exchange {
         response.extensions_mut().insert(Foreign);
         response
     }
-}
-
-fn unconnected(error: std::io::Error) -> ApiError {
-    tracing::debug!(%error, "a session's server is not connected to");
-    NO_ANSWER
 }
 
 fn unanswered(error: hyper::Error) -> ApiError {

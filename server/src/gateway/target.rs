@@ -1,23 +1,23 @@
 //! Whether a visitor may use a session, and where the session's own program listens. Both are known for a second, for all that one page
-//! asks for at once; longer would keep in whom a `down` has put out.
+//! asks for at once; longer would keep in whom a `down` has put out. What many want to know at one time is looked for once.
 
 use std::{
+    hash::Hash,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use alpine_api::SessionId;
 use axum::http::HeaderValue;
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use secrecy::ExposeSecret as _;
+use tokio::{net::TcpStream, sync::Mutex};
 
 use super::who::Visitor;
 use crate::{
-    domain::{Fault, apps::USER},
+    domain::Fault,
     http::{ApiError, AppState},
     ledger,
     recent::Recent,
-    sandbox::{Endpoint, Provider, Status},
+    sandbox::{self, Listener, Provider, ProviderError, Status, basic},
 };
 
 const KNOWN_FOR: Duration = Duration::from_secs(1);
@@ -25,12 +25,47 @@ const KNOWN: usize = 4096;
 /// A provider that does not answer must not hold what waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const ELSEWHERE: &str = "this server does not reach the session's machine";
+const SILENT: &str = "the session's server does not listen";
+const UNSEEN: &str = "the session's sandbox cannot be looked at";
+const NO_ANSWER: &str = "the session's server does not answer";
+
 /// Where a session's own program listens, and what lets in there.
 #[derive(Debug, Clone)]
 pub struct Target {
-    pub endpoint: Endpoint,
+    provider: Arc<dyn Provider>,
+    listener: Listener,
     /// Marked as secret.
     pub authorization: HeaderValue,
+}
+
+impl Target {
+    /// A connection to that program and to nobody else, also if it has left the port since it was seen there.
+    pub async fn connect(&self) -> Result<TcpStream, ApiError> {
+        let connected = sandbox::connect(&*self.provider, &self.listener).await;
+        let stream = connected.map_err(|error| {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a session's server is not connected to");
+            ApiError::Unreached(if matches!(error, ProviderError::Gone) { SILENT } else { NO_ANSWER })
+        })?;
+        stream.set_nodelay(true).map_err(|_| ApiError::Unreached(NO_ANSWER))?;
+        Ok(stream)
+    }
+}
+
+/// Why there is none now.
+#[derive(Debug, Clone)]
+enum Missing {
+    Unreached(&'static str),
+    Fault(Fault),
+}
+
+impl From<Missing> for ApiError {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Unreached(why) => Self::Unreached(why),
+            Missing::Fault(fault) => fault.into(),
+        }
+    }
 }
 
 /// One visitor of one session.
@@ -44,74 +79,127 @@ struct Visit {
     on_record: bool,
 }
 
+/// Answers that are good for a moment, each looked for by one of those who want it.
+#[derive(Debug)]
+struct Looked<K, V> {
+    known: Recent<K, (Instant, V)>,
+    looking: Recent<K, Arc<Mutex<()>>>,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Looked<K, V> {
+    fn new() -> Self {
+        Self { known: Recent::new(KNOWN), looking: Recent::new(KNOWN) }
+    }
+
+    fn get(&self, key: &K) -> Option<V> {
+        self.known.get(key).filter(|(at, _)| at.elapsed() < KNOWN_FOR).map(|(_, value)| value)
+    }
+
+    /// What is not an answer is not kept.
+    async fn or_look<E>(&self, key: K, look: impl Future<Output = Result<V, E>>) -> Result<V, E> {
+        if let Some(known) = self.get(&key) {
+            return Ok(known);
+        }
+        let turn = self.looking.get(&key).unwrap_or_default();
+        self.looking.put(key.clone(), Arc::clone(&turn));
+        let _turn = turn.lock().await;
+        if let Some(known) = self.get(&key) {
+            return Ok(known);
+        }
+        let begun = Instant::now();
+        let value = look.await?;
+        self.known.put(key, (begun, value.clone()));
+        Ok(value)
+    }
+}
+
 #[derive(Debug)]
 pub struct Targets {
     state: AppState,
     provider: Option<Arc<dyn Provider>>,
-    entered: Recent<Visit, (Instant, Result<(), Fault>)>,
-    found: Recent<SessionId, (Instant, Target)>,
+    entered: Looked<Visit, Result<(), Fault>>,
+    found: Looked<SessionId, Result<Target, Missing>>,
 }
 
 impl Targets {
     pub fn new(state: AppState, provider: Option<Arc<dyn Provider>>) -> Self {
-        Self { state, provider, entered: Recent::new(KNOWN), found: Recent::new(KNOWN) }
+        Self { state, provider, entered: Looked::new(), found: Looked::new() }
     }
 
     /// Refused as the API refuses to show the session.
     pub async fn enter(&self, visitor: &Visitor, session: SessionId) -> Result<(), ApiError> {
-        let by = &visitor.caller;
+        let (by, on_record) = (&visitor.caller, visitor.on_record);
         let (tenant, principal) = (by.tenant.to_string(), by.id.to_string());
-        let visit = Visit { session, tenant, principal, admin: by.is_admin(), on_record: visitor.on_record };
-        if let Some((at, verdict)) = self.entered.get(&visit)
-            && at.elapsed() < KNOWN_FOR
-        {
-            return Ok(verdict?);
-        }
-        let begun = Instant::now();
-        let _place = self.state.limits.look().await?;
-        let verdict = match self.state.ledger.tenant(&by.tenant).enter_session(by, session, visitor.on_record).await {
-            Ok(()) => Ok(()),
-            Err(ledger::Error::Fault(fault)) => Err(fault),
-            Err(other) => return Err(other.into()),
+        let visit = Visit { session, tenant, principal, admin: by.is_admin(), on_record };
+        let look = async {
+            let _place = self.state.limits.look().await?;
+            match self.state.ledger.tenant(&by.tenant).enter_session(by, session, on_record).await {
+                Ok(()) => Ok(Ok(())),
+                Err(ledger::Error::Fault(fault)) => Ok(Err(fault)),
+                Err(other) => Err(ApiError::from(other)),
+            }
         };
-        self.entered.put(visit, (begun, verdict.clone()));
-        Ok(verdict?)
+        Ok(self.entered.or_look(visit, look).await??)
     }
 
     /// Only what the provider has seen to be the session's own: a stranger on its port gets no password.
     pub async fn find(&self, visitor: &Visitor, session: SessionId) -> Result<Target, ApiError> {
-        const ELSEWHERE: ApiError = ApiError::Unreached("this server does not reach the session's machine");
-        if let Some((at, target)) = self.found.get(&session)
-            && at.elapsed() < KNOWN_FOR
-        {
-            return Ok(target);
-        }
-        let provider = self.provider.as_ref().ok_or(ELSEWHERE)?;
-        let begun = Instant::now();
-        let looked = tokio::time::timeout(PATIENCE, provider.inspect(session)).await;
-        let endpoint = match looked {
-            Ok(Ok(Status::Serving { endpoint, listening: true })) => endpoint,
-            Ok(Ok(Status::Serving { .. })) => return Err(ApiError::Unreached("the session's server does not listen")),
-            Ok(Ok(Status::Idle | Status::Absent)) => return Err(ELSEWHERE),
+        Ok(self.found.or_look(session, self.look(visitor, session)).await??)
+    }
+
+    async fn look(&self, visitor: &Visitor, session: SessionId) -> Result<Result<Target, Missing>, ApiError> {
+        let missing = |why| Ok(Err(Missing::Unreached(why)));
+        let Some(provider) = &self.provider else { return missing(ELSEWHERE) };
+        let listener = match tokio::time::timeout(PATIENCE, listener(&**provider, session)).await {
+            Ok(Ok(Ok(listener))) => listener,
+            Ok(Ok(Err(why))) => return missing(why),
             Ok(Err(error)) => {
                 tracing::warn!(%session, error = &error as &dyn std::error::Error, "a sandbox cannot be looked at");
-                return Err(ApiError::Unreached("the session's sandbox cannot be looked at"));
+                return missing(UNSEEN);
             }
-            Err(_) => return Err(ApiError::Unreached("the session's sandbox cannot be looked at")),
+            Err(_) => return missing(UNSEEN),
         };
+        let password = self.state.ledger.session_password(&visitor.caller.tenant, session).await?;
         // It began without one, and so without a host of its own.
-        let password = self.state.ledger.session_password(&visitor.caller.tenant, session).await?.ok_or(Fault::NoApp)?;
-        let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{USER}:{}", password.expose_secret())));
-        // Base64 is what a header can hold.
-        let mut authorization = HeaderValue::from_str(&basic).map_err(|_| ApiError::Unreached("the session's password is not one"))?;
-        authorization.set_sensitive(true);
-        let target = Target { endpoint, authorization };
-        self.found.put(session, (begun, target.clone()));
-        Ok(target)
+        let Some(password) = password else { return Ok(Err(Missing::Fault(Fault::NoApp))) };
+        let Some(authorization) = basic(&password) else { return missing(NO_ANSWER) };
+        Ok(Ok(Target { provider: Arc::clone(provider), listener, authorization }))
     }
+}
+
+/// Where it listens, or why that is not known.
+async fn listener(provider: &dyn Provider, session: SessionId) -> Result<Result<Listener, &'static str>, ProviderError> {
+    if let Some(listener) = provider.listener(session).await? {
+        return Ok(Ok(listener));
+    }
+    let status = provider.inspect(session).await?;
+    Ok(Err(if matches!(status, Status::Serving { .. }) { SILENT } else { ELSEWHERE }))
 }
 
 /// Said by the ledger, and not for want of it.
 pub fn is_verdict(error: &ApiError) -> bool {
     matches!(error, ApiError::Fault(_) | ApiError::Ledger(ledger::Error::Fault(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_many_want_to_know_is_looked_for_once_and_what_was_not_found_out_again() {
+        let (looked, looks) = (Looked::<u8, u32>::new(), AtomicU32::new(0));
+        let look = async || {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok::<_, ()>(looks.fetch_add(1, Ordering::Relaxed))
+        };
+        let all = futures_util::future::join_all((0..50).map(|_| looked.or_look(1, look()))).await;
+        assert!(all.into_iter().all(|one| one == Ok(0)));
+        assert_eq!(looked.or_look(2, look()).await, Ok(1), "another one's");
+        assert_eq!(looked.or_look(3, async { Err::<u32, _>(()) }).await, Err(()));
+        assert_eq!(looked.or_look(3, look()).await, Ok(2), "for want of an answer");
+        tokio::time::sleep(KNOWN_FOR).await;
+        assert_eq!(looked.or_look(1, look()).await, Ok(3), "not for ever");
+    }
 }

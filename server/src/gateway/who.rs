@@ -13,8 +13,11 @@ use axum::{
 
 use super::Refused;
 use crate::{
-    domain::{Fault, principal},
-    http::{ApiError, AppState, Caller, RequestId, is_own_page},
+    domain::{
+        Fault,
+        principal::{self, Principal},
+    },
+    http::{ApiError, AppState, Caller, RequestId, Ticket, is_own_page},
     ledger::PassKind,
 };
 
@@ -36,27 +39,37 @@ pub struct Visitor {
     pub on_record: bool,
 }
 
-/// `session`: the one whose host it is, if it is one's.
+/// `session`: the one whose host it is, if it is one's. A cookie that lets in counts before a token: what else a page of the session sends
+/// as `Authorization` may be meant for its own server.
 pub async fn asks(state: &AppState, session: Option<SessionId>, parts: &mut Parts) -> Result<Visitor, Refused> {
-    if is_bearer(&parts.headers) {
-        let Caller(caller) = Caller::from_request_parts(parts, state).await.map_err(|error| (BEARER, error))?;
-        // What is served may do anything in its sandbox, whatever the method.
-        if !caller.scopes.has(Scope::SessionsWrite) {
-            return Err((BEARER, Fault::ScopeMissing(Scope::SessionsWrite).into()));
+    if let Some(principal) = session.and_then(|session| by_cookie(state, session, &parts.headers)) {
+        let refused = |error: ApiError| (COOKIE_CREDENTIAL, error);
+        if !is_asked_for(&parts.method, &parts.uri, &parts.headers) {
+            return Err(refused(Fault::CrossSite.into()));
         }
-        return Ok(Visitor { caller, credential: BEARER, on_record: false });
+        tracing::record_all!(tracing::Span::current(), tenant = principal.tenant.as_str(), principal = principal.id.as_str());
+        state.limits.page(&principal.tenant, &principal.id).map_err(refused)?;
+        let caller = principal::Caller { principal, request_id: request_id(parts) };
+        return Ok(Visitor { caller, credential: COOKIE_CREDENTIAL, on_record: true });
     }
-    let texts = cookies(&parts.headers).filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value);
-    // A page can set a second one of this name only where it set the first.
-    let pass = session.and_then(|session| texts.take(4).find_map(|text| state.ledger.open_pass(session, PassKind::Cookie, text)));
-    let pass = pass.filter(|pass| pass.is_good(state.clock.now())).ok_or((NOBODY, ApiError::NotLetIn))?;
-    let principal = pass.principal().map_err(|_| (NOBODY, ApiError::NotLetIn))?;
-    if !is_asked_for(&parts.method, &parts.uri, &parts.headers) {
-        return Err((COOKIE_CREDENTIAL, Fault::CrossSite.into()));
+    if !is_bearer(&parts.headers) {
+        return Err((NOBODY, ApiError::NotLetIn));
     }
-    tracing::record_all!(tracing::Span::current(), tenant = principal.tenant.as_str(), principal = principal.id.as_str());
-    let caller = principal::Caller { principal, request_id: request_id(parts) };
-    Ok(Visitor { caller, credential: COOKIE_CREDENTIAL, on_record: true })
+    let Caller(caller) = Caller::from_request_parts(parts, state).await.map_err(|error| (BEARER, error))?;
+    // What it held to be known it needs no more: there is another look to come, which takes a place of its own.
+    Ticket::of(&mut parts.extensions).leave();
+    // What is served may do anything in its sandbox, whatever the method.
+    if !caller.scopes.has(Scope::SessionsWrite) {
+        return Err((BEARER, Fault::ScopeMissing(Scope::SessionsWrite).into()));
+    }
+    Ok(Visitor { caller, credential: BEARER, on_record: false })
+}
+
+/// Who is let in by a cookie, if one of those that were sent does so now. A page can set a second one of this name only where it set the first.
+fn by_cookie(state: &AppState, session: SessionId, headers: &HeaderMap) -> Option<Principal> {
+    let texts = cookies(headers).filter(|(name, _)| *name == COOKIE_NAME.as_bytes()).filter_map(|(_, value)| str::from_utf8(value).ok());
+    let pass = texts.take(4).find_map(|text| state.ledger.open_pass(session, PassKind::Cookie, text))?;
+    pass.is_good(state.clock.now()).then(|| pass.principal().ok())?
 }
 
 pub fn request_id(parts: &Parts) -> String {
@@ -69,10 +82,14 @@ fn is_bearer(headers: &HeaderMap) -> bool {
     headers.get_all(AUTHORIZATION).iter().any(|value| scheme(value).as_deref() == Some(b"bearer"))
 }
 
-/// Names and values, of however many headers (HTTP/2 may have one for each).
-pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
-    pairs.filter_map(|pair| pair.trim().split_once('='))
+/// Names and values, of however many headers (HTTP/2 may have one for each). In bytes: a page may set what is no text.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+    pairs.filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let at = pair.iter().position(|b| *b == b'=')?;
+        Some((&pair[..at], &pair[at + 1..]))
+    })
 }
 
 /// By the session's own page or by a person: other sessions' pages are of the same site, and their requests come with the cookie too. A link
@@ -133,11 +150,13 @@ mod tests {
 
     #[test]
     fn cookies_are_read_of_one_header_and_of_several() {
-        let headers: HeaderMap = [("cookie", "a=1; b=2=3;c"), ("cookie", " d=4 ")]
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .into_iter()
-            .collect();
-        assert_eq!(cookies(&headers).collect::<Vec<_>>(), [("a", "1"), ("b", "2=3"), ("d", "4")]);
+        let mut headers = HeaderMap::new();
+        for value in [b"a=1; b=2=3;c".as_slice(), b" d=4 ", b"x=\xc3\xa9; e=5"] {
+            headers.append(COOKIE, HeaderValue::from_bytes(value).unwrap());
+        }
+        let read: Vec<_> = cookies(&headers).map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect();
+        let expected = [("a", "1"), ("b", "2=3"), ("d", "4"), ("x", "\u{e9}"), ("e", "5")];
+        assert_eq!(read, expected.map(|(name, value)| (name.as_bytes(), value.to_owned())));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
 };
 
 use axum_server::accept::Accept;
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -95,6 +96,14 @@ impl Connections {
     }
 }
 
+/// A peer that has vanished is noticed even where nothing is said for hours, as on a WebSocket.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    set_socket_keepalive(stream, true)?;
+    set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    set_tcp_keepintvl(stream, Duration::from_secs(20))?;
+    set_tcp_keepcnt(stream, 3)
+}
+
 #[derive(Debug)]
 struct Entered {
     shared: Arc<Shared>,
@@ -124,6 +133,9 @@ impl<S> Accept<TcpStream, S> for Connections {
         // An answer's last packet, and a stream's every event, waits for nobody's acknowledgement (40 ms).
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
+        }
+        if let Err(error) = keep_alive(&stream) {
+            tracing::debug!(%error, "SO_KEEPALIVE");
         }
         // An address as IPv4 and as IPv6 is one.
         let entered = stream.peer_addr().map(|peer| self.enter(peer.ip().to_canonical()));

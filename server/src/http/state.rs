@@ -86,7 +86,7 @@ pub struct Shared {
     pub(super) auth: Arc<Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(super) settings: Settings,
+    pub(crate) settings: Settings,
     pub(crate) limits: Arc<Limits>,
     pub(super) hosts: Arc<HostPolicy>,
     pub(super) classes: Arc<Classes>,

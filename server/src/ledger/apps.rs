@@ -17,7 +17,7 @@ use super::{
 use crate::domain::{
     Fault,
     access_token::NoRandomness,
-    apps::AppsDomain,
+    apps::{AppsDomain, has_own_host},
     pass::{CODE_GOOD_FOR, Pass},
     principal::{Access, Caller, TenantId},
 };
@@ -28,6 +28,14 @@ const PASSWORD_BYTES: usize = 32;
 const DOT: char = '.';
 /// Longer ones are nobody's.
 const PASS_MAX_BYTES: usize = 2048;
+
+/// The password of a session's server.
+#[derive(Debug)]
+pub struct Made {
+    pub password: SecretString,
+    /// It was made now, and nothing has been begun with it.
+    pub new: bool,
+}
 
 /// A code for a browser.
 #[derive(Debug)]
@@ -48,7 +56,7 @@ struct Row {
 impl Ledger {
     /// The password of the session's server: made now, or before by whoever began this phase. Under the lease: `Fenced`, and there is none.
     #[tracing::instrument(level = "debug", name = "ledger.make_session_password", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "make_session_password"))]
-    pub async fn make_session_password(&self, lease: &Lease) -> Result<SecretString, Error> {
+    pub async fn make_session_password(&self, lease: &Lease) -> Result<Made, Error> {
         let mut random = [0; PASSWORD_BYTES];
         SystemRandom::new().fill(&mut random).map_err(|_| NoRandomness)?;
         let place = Place::Session { tenant: &lease.tenant, session: lease.session };
@@ -60,8 +68,8 @@ impl Ledger {
                 INSERT INTO session_passwords (tenant_id, session_id, key_id, sealed) SELECT $1, $2, $5, $6 FROM ok
                 ON CONFLICT DO NOTHING RETURNING key_id, sealed
             )
-            SELECT key_id AS "key_id!", sealed AS "sealed!" FROM made
-            UNION ALL SELECT p.key_id, p.sealed FROM session_passwords p, ok WHERE p.tenant_id = $1 AND p.session_id = $2"#,
+            SELECT key_id AS "key_id!", sealed AS "sealed!", true AS "new!" FROM made
+            UNION ALL SELECT p.key_id, p.sealed, false FROM session_passwords p, ok WHERE p.tenant_id = $1 AND p.session_id = $2"#,
             lease.tenant.as_str(),
             lease.session.uuid(),
             lease.fence,
@@ -72,7 +80,7 @@ impl Ledger {
         .fetch_optional(self.statements())
         .await?
         .ok_or(Error::Fenced)?;
-        Ok(self.sealer.open(place, &row.key_id, &row.sealed)?)
+        Ok(Made { password: self.sealer.open(place, &row.key_id, &row.sealed)?, new: row.new })
     }
 
     /// The same for who hands it to that server; `None`: it has none.
@@ -94,6 +102,13 @@ impl Ledger {
         let text = serde_json::to_string(pass).map_err(|error| Error::Corrupt(error.to_string()))?;
         let sealed = self.sealer.seal(Place::Pass { session, kind }, &SecretString::from(text))?;
         Ok(SecretString::from(format!("{}{DOT}{}", self.sealer.key_id(), BASE64_URL_SAFE_NO_PAD.encode(sealed))))
+    }
+
+    /// Forget codes that nobody came for; how many it was.
+    #[tracing::instrument(level = "debug", name = "ledger.sweep_codes", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "sweep_codes"))]
+    pub async fn sweep_codes(&self) -> Result<u64, Error> {
+        let swept = sqlx::query!("DELETE FROM session_codes WHERE expires_at < now()").execute(self.statements()).await?;
+        Ok(swept.rows_affected())
     }
 
     /// What such a text says, unless it is not one of ours. Asks nobody.
@@ -142,9 +157,11 @@ impl TenantLedger {
         .fetch_optional(&mut *tx)
         .await?
         .ok_or(Fault::SessionNotFound)?;
+        // It began with a host of its own; the domain may have changed since.
+        let host = apps.filter(|_| row.opencode_url.as_deref().is_some_and(|url| has_own_host(id, url)));
         let verdict = match by.access(&row.owner) {
             Access::Denied => Err(Fault::NotOwner),
-            Access::Own | Access::AsAdmin => ready(&row),
+            Access::Own | Access::AsAdmin => ready(&row).and(host.map(|apps| apps.url(id)).ok_or(Fault::NoApp)),
         };
         if by.access(&row.owner) != Access::Own {
             let outcome = if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied };
@@ -152,9 +169,7 @@ impl TenantLedger {
             let deed = Deed { session: Some(id), ..Deed::on(OPEN, outcome, &target).of(Some(&row.owner)) };
             self.record_deed(&mut *tx, by, &deed).await?;
         }
-        // It began with a host of its own, below the domain that is served now.
-        let at = apps.map(|apps| apps.url(id)).filter(|url| row.opencode_url.as_ref() == Some(url));
-        let at = match verdict.and(at.ok_or(Fault::NoApp)) {
+        let at = match verdict {
             Ok(at) => at,
             Err(fault) => {
                 tx.commit().await?;
@@ -163,7 +178,6 @@ impl TenantLedger {
         };
         let until = now + CODE_GOOD_FOR;
         let text = self.ledger.seal_pass(id, PassKind::Code, &Pass::of(by, until))?;
-        sqlx::query!("DELETE FROM session_codes WHERE tenant_id = $1 AND expires_at < now()", self.tenant.as_str()).execute(&mut *tx).await?;
         let digest = digest(text.expose_secret());
         sqlx::query!(
             "INSERT INTO session_codes (tenant_id, code_sha256, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))",

@@ -58,7 +58,7 @@ pub use accept_down::{DownAnswer, NewDown};
 pub use accept_up::{NewUp, UpAnswer};
 pub use access_tokens::{NewToken, TokenQuery};
 pub use after_restore::{Restored, after_restore};
-pub use apps::Code;
+pub use apps::{Code, Made as MadePassword};
 pub use commit::{End, Findings, Step};
 pub use connect::{PoolSettings, Pools, check_url};
 pub use credentials::Stored;

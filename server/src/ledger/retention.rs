@@ -47,6 +47,9 @@ impl Ledger {
                 WHERE t.tenant_id = old.tenant_id AND t.session_id = old.session_id AND (old.whole OR t.seq < old.transition_seq)
             ), progress AS (
                 DELETE FROM progress p USING old WHERE p.tenant_id = old.tenant_id AND p.session_id = old.session_id
+            ), password AS (
+                -- Of one that an older worker has ended.
+                DELETE FROM session_passwords p USING old WHERE p.tenant_id = old.tenant_id AND p.session_id = old.session_id
             ), log AS (
                 DELETE FROM session_logs l USING old WHERE l.tenant_id = old.tenant_id AND l.session_id = old.session_id
             ), log_head AS (

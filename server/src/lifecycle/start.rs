@@ -2,24 +2,28 @@
 
 use std::time::{Duration, Instant};
 
+use http::header::{AUTHORIZATION, HOST};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use reqwest::StatusCode;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tracing::Instrument as _;
 
 use super::{Done, Engine, PhaseError, redact::printable, remote::git_span, sync::is_at};
 use crate::{
     domain::{
-        apps::{PASSWORD, USER},
+        apps::PASSWORD,
         repo::CommitSha,
     },
-    ledger::{Findings, Job},
-    sandbox::{Command, Endpoint, Handle, Status},
+    ledger::{Findings, Job, MadePassword},
+    sandbox::{self, Command, Endpoint, Handle, Status, basic},
 };
 
 const STEP: &str = "start";
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_secs(1);
+const PROBE: Duration = Duration::from_millis(500);
 /// Says where the workspace is, on a line of its own, then tries whether it can be written.
 const PROVE: &str = r#"git rev-parse --verify --quiet HEAD || echo
 set -e
@@ -34,7 +38,7 @@ impl Engine {
         let target = job.session.target.as_ref().ok_or_else(|| PhaseError::permanent(STEP, "no commit is pinned"))?;
         let (project, _) = self.project(STEP, job, &handle).await?;
         let serve = project.serve.unwrap_or_else(|| self.settings.serve.clone());
-        let password = self.password(job).await?;
+        let password = self.password(job, &handle).await?;
         let secret_env = password.iter().map(|password| (PASSWORD.to_owned(), password.clone())).collect();
         let command = Command { argv: vec!["sh".to_owned(), "-c".to_owned(), serve], secret_env, ..Command::default() };
         let endpoint = self
@@ -51,7 +55,7 @@ impl Engine {
         let answered = async { tokio::time::timeout(budget, answers).await.ok().transpose() };
         match tokio::try_join!(self.prove(job, &handle, target), answered)? {
             ((), Some(())) => {}
-            ((), None) => return Err(self.silent(&handle, &endpoint, budget).await),
+            ((), None) => return Err(self.silent(&handle, &endpoint, budget, password.as_ref()).await),
         }
         let url = match &self.settings.apps {
             Some(apps) => apps.url(job.lease.session),
@@ -62,11 +66,17 @@ impl Engine {
     }
 
     /// Of the session's own server, where it is reached through its host: then nobody else is to reach it.
-    async fn password(&self, job: &Job) -> Result<Option<SecretString>, PhaseError> {
-        match &self.settings.apps {
-            Some(_) => Ok(Some(self.ledger.make_session_password(&job.lease).await?)),
-            None => Ok(None),
+    async fn password(&self, job: &Job, handle: &Handle) -> Result<Option<SecretString>, PhaseError> {
+        if self.settings.apps.is_none() {
+            return Ok(None);
         }
+        let provider = |error| PhaseError::provider(STEP, error);
+        let MadePassword { password, new } = self.ledger.make_session_password(&job.lease).await?;
+        if new && matches!(self.provider.inspect(job.lease.session).await.map_err(provider)?, Status::Serving { .. }) {
+            // Begun by a worker that gave it none, it would be open to all of its machine.
+            self.acting(&job.lease).await?.stop(handle, job.lease.fence, Duration::ZERO).await.map_err(provider)?;
+        }
+        Ok(Some(password))
     }
 
     /// A little less than the phase's deadline, so that silence is told as what it is.
@@ -97,7 +107,7 @@ impl Engine {
         let mut looked = Instant::now();
         let mut told = false;
         loop {
-            let status = self.probe(endpoint, None).await;
+            let status = self.probe(endpoint).await;
             let well = status.is_some_and(|status| is_well(status) || (status == StatusCode::UNAUTHORIZED && password.is_some()));
             if !well && !std::mem::replace(&mut told, true) {
                 self.tell(job, "waiting for the server to answer").await;
@@ -107,7 +117,7 @@ impl Engine {
                 looked = Instant::now();
                 match self.provider.inspect(job.lease.session).await.map_err(|error| PhaseError::provider(STEP, error))? {
                     Status::Serving { listening, .. } if well && listening => {
-                        if status.is_some_and(is_well) || self.probe(endpoint, password).await.is_some_and(is_well) {
+                        if status.is_some_and(is_well) || self.lets_in(job, password).await.is_some_and(is_well) {
                             return Ok(());
                         }
                     }
@@ -116,7 +126,7 @@ impl Engine {
                         if let Some(why) = self.provider.ended(job.lease.session).await {
                             return Err(PhaseError::permanent(STEP, why));
                         }
-                        let said = self.said(handle).await;
+                        let said = self.said(handle, password).await;
                         return Err(PhaseError::permanent(STEP, format!("the server process ended before it answered: {said}")));
                     }
                 }
@@ -126,31 +136,43 @@ impl Engine {
         }
     }
 
-    async fn probe(&self, endpoint: &Endpoint, password: Option<&SecretString>) -> Option<StatusCode> {
-        let request = self.probe.get(format!("http://{}:{}/", endpoint.host, endpoint.port));
-        let request = match password {
-            Some(password) => request.basic_auth(USER, Some(password.expose_secret())),
-            None => request,
+    async fn probe(&self, endpoint: &Endpoint) -> Option<StatusCode> {
+        let url = format!("http://{}:{}/", endpoint.host, endpoint.port);
+        self.probe.get(url).send().await.ok().map(|answer| answer.status())
+    }
+
+    /// What the session's own program answers to its password, which nobody else is sent.
+    async fn lets_in(&self, job: &Job, password: Option<&SecretString>) -> Option<StatusCode> {
+        let asked = async {
+            let listener = self.provider.listener(job.lease.session).await.ok()??;
+            let stream = TokioIo::new(sandbox::connect(&*self.provider, &listener).await.ok()?);
+            let (mut sender, connection) = http1::handshake(stream).await.ok()?;
+            let request = http::Request::get("/").header(HOST, "localhost").header(AUTHORIZATION, basic(password?)?);
+            let request = request.body(String::new()).ok()?;
+            let driven = tokio::spawn(connection);
+            let answer = sender.send_request(request).await;
+            driven.abort();
+            answer.ok().map(|answer| answer.status())
         };
-        request.send().await.ok().map(|answer| answer.status())
+        tokio::time::timeout(PROBE, asked).await.ok().flatten()
     }
 
     /// What the silence of a server comes from.
-    async fn silent(&self, handle: &Handle, endpoint: &Endpoint, waited: Duration) -> PhaseError {
+    async fn silent(&self, handle: &Handle, endpoint: &Endpoint, waited: Duration, password: Option<&SecretString>) -> PhaseError {
         let seconds = waited.as_secs();
-        let cause = match (self.provider.inspect(handle.session).await, self.probe(endpoint, None).await) {
+        let cause = match (self.provider.inspect(handle.session).await, self.probe(endpoint).await) {
             (Ok(Status::Serving { listening: true, .. }), Some(status)) => {
                 format!("the session URL answered {status} for {seconds} s; 200 to 399 is needed")
             }
             (Ok(Status::Serving { listening: true, .. }), None) => format!("the session URL did not answer within {seconds} s"),
             _ => format!("the server did not listen on its port within {seconds} s"),
         };
-        PhaseError::permanent(STEP, format!("{cause}: {}", self.said(handle).await))
+        PhaseError::permanent(STEP, format!("{cause}: {}", self.said(handle, password).await))
     }
 
-    async fn said(&self, handle: &Handle) -> String {
+    async fn said(&self, handle: &Handle, password: Option<&SecretString>) -> String {
         match self.provider.served_output(handle, 4096).await {
-            Ok(text) if !text.trim().is_empty() => printable(&text, None),
+            Ok(text) if !text.trim().is_empty() => printable(&text, password),
             _ => "it wrote nothing".to_owned(),
         }
     }

@@ -79,7 +79,7 @@ impl Worker {
 }
 
 const CALL_NAMES: [&str; 10] =
-    ["ensure", "exec", "serve", "served_output", "served_length", "served_from", "stop", "destroy", "inspect", "list"];
+    ["ensure", "exec", "serve", "served_output", "served_length", "served_from", "stop", "destroy", "inspect", "listener", "list"];
 
 impl Metrics {
     /// The statement that claims took so long.

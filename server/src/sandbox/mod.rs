@@ -12,8 +12,10 @@ use tokio::sync::mpsc;
 use crate::domain::{class::ClassSize, principal::TenantId};
 
 pub mod host;
+mod listener;
 mod observed;
 
+pub use listener::{HeldSocket, Listener, basic, connect};
 pub use observed::Observed;
 
 /// What is to be made, and for whom.
@@ -224,6 +226,12 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     async fn ended(&self, session: SessionId) -> Option<String>;
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError>;
+
+    /// The sockets at which the session's own program accepts connections. `None` as long as it does not, or somebody else does there too.
+    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError>;
+
+    /// Whether these listen still, and no others. Costs far less than to find them.
+    async fn is_still(&self, listener: &Listener) -> bool;
 
     async fn list(&self) -> Result<Vec<Listed>, ProviderError>;
 }

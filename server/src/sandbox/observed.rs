@@ -117,6 +117,14 @@ impl Provider for Observed {
         call!(self, "inspect", session, self.provider.inspect(session))
     }
 
+    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
+        call!(self, "listener", session, self.provider.listener(session))
+    }
+
+    async fn is_still(&self, listener: &Listener) -> bool {
+        self.provider.is_still(listener).await
+    }
+
     async fn list(&self) -> Result<Vec<Listed>, ProviderError> {
         self.observe("list", Span::none(), self.provider.list()).await
     }

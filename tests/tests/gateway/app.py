@@ -61,10 +61,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/echo":
             said = {"method": self.command, "path": self.path, "headers": self.headers.items(), "body": self.body().decode()}
             return self.answer(200, json.dumps(said).encode(), [("content-type", "application/json")])
+        if path == "/sw.js":
+            script = b"self.addEventListener('fetch', (e) => { self.seen = e.request.url; e.respondWith(new Response('stolen')); });"
+            return self.answer(200, script, [("content-type", "text/javascript")])
         if path == "/events":
             return self.stream("text/event-stream")
         if path == "/endless":
             return self.stream("application/octet-stream")
+        if path == "/flood":
+            self.send_response(200)
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.close_connection = True
+            while True:
+                self.wfile.write(b"x" * 65536)
         if path == "/ws":
             return self.websocket()
         if path == "/leave":
@@ -87,6 +97,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     ("cache-control", "public, max-age=60"),
                     ("alt-svc", 'h3=":1"'),
                     ("keep-alive", "timeout=5"),
+                    ("clear-site-data", '"*"'),
+                    ("x-accel-redirect", "/internal/"),
+                    ("service-worker-allowed", "/"),
+                    ("nel", "{}"),
                 ],
             )
         if path == "/switch":

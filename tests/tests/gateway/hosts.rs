@@ -131,3 +131,43 @@ async fn without_a_domain_all_is_as_it_was() {
     assert_eq!(refused.expect(409)["cause"], "session has no address below this server's domain of apps");
     assert_eq!(world.db.count("session_passwords").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_names_two_hosts_is_for_neither() {
+    let stage = Stage::set().await;
+    let (own, api) = (stage.origin().replace("https://", ""), format!("127.0.0.1:{}", stage.world.server.port));
+    let token = stage.token("dev", "ann", &[]);
+    let asked = async |line: &str, hosts: &[&str]| {
+        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        stage.raw(&format!("GET {line} HTTP/1.1\r\n{hosts}Authorization: Bearer {token}\r\nConnection: close\r\n\r\n")).await
+    };
+    for (line, hosts) in [
+        ("/v1/sessions", &[own.as_str(), &api][..]),
+        ("/v1/sessions", &[&api, &own]),
+        (&format!("https://{own}/v1/sessions"), &[&api]),
+        (&format!("https://{api}/v1/sessions"), &[&own]),
+        ("/", &["ann@x"]),
+    ] {
+        let answer = asked(line, hosts).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("\"sessions\"") && !answer.contains("the session's page"), "{hosts:?}: {answer}");
+    }
+    assert!(asked("/v1/sessions", &[&api]).await.contains("\"sessions\""));
+    assert!(asked("/v1/sessions", &[&own]).await.contains("the session's page"));
+    assert!(asked(&format!("https://{own}/v1/sessions"), &[&own]).await.contains("the session's page"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_opened_below_whichever_domain_there_is_now() {
+    let mut stage = Stage::set().await;
+    let port = stage.world.server.port;
+    stage.world.server.kill();
+    stage.world.server.configure("ALPINE_APPS_DOMAIN", Some(format!("other.localhost:{port}")));
+    stage.world.server.start_again().await;
+    let opened = stage.open(&stage.world.api("ann")).await;
+    let url = opened.expect(200)["url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with(&format!("https://{}.other.localhost:{port}/.alpine/open?code=", stage.session.replace('_', "-"))), "{url}");
+    stage.world.server.kill();
+    stage.world.server.configure("ALPINE_APPS_DOMAIN", None);
+    stage.world.server.start_again().await;
+    stage.open(&stage.world.api("ann")).await.expect(409);
+}

@@ -1,6 +1,6 @@
 //! A server whose sessions have hosts, and one session.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use alpine_tests::{
     REPO, World,
@@ -8,7 +8,13 @@ use alpine_tests::{
     cli::text,
 };
 use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub const COOKIE: &str = "__Host-alpine-session";
 
@@ -66,6 +72,24 @@ impl Stage {
     /// A request for the session's host.
     pub fn ask(&self, method: Method, path: &str) -> RequestBuilder {
         self.ask_host(method, &self.host(), path)
+    }
+
+    /// Bytes, as they are, and all that is answered.
+    pub async fn raw(&self, request: &str) -> String {
+        let mut stream = self.tls().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// A connection that speaks HTTP/1.1 for want of anything else.
+    pub async fn tls(&self) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.world.pki.ca).unwrap()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(("127.0.0.1", self.world.server.port)).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(self.host()).unwrap(), stream).await.unwrap()
     }
 
     pub fn token(&self, tenant: &str, principal: &str, roles: &[&str]) -> String {

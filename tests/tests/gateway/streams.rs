@@ -1,18 +1,15 @@
 //! What goes on: server-sent events and WebSockets, and what ends them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use alpine_tests::api::send;
 use reqwest::{Method, Response};
-use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use serde_json::json;
+use tokio_rustls::client::TlsStream;
 
 use super::stage::Stage;
 
@@ -41,14 +38,7 @@ async fn to_the_end(mut answer: Response) -> (bool, Duration) {
 
 /// A WebSocket's connection, once its handshake is answered; and the answer's head.
 async fn websocket(stage: &Stage, headers: &[(&str, &str)]) -> (TlsStream<TcpStream>, String) {
-    let mut roots = rustls::RootCertStore::empty();
-    let ca: rustls::pki_types::CertificateDer<'_> =
-        rustls::pki_types::pem::PemObject::from_pem_file(&stage.world.pki.ca).unwrap();
-    roots.add(ca).unwrap();
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let stream = TcpStream::connect(("127.0.0.1", stage.world.server.port)).await.unwrap();
-    let name = ServerName::try_from(stage.host()).unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let mut stream = stage.tls().await;
     let mut request = format!(
         "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
         stage.origin().replace("https://", "")
@@ -158,4 +148,46 @@ async fn a_server_that_goes_ends_what_goes_on_and_answers_what_is_under_way() {
     // The session was not asked, and goes on.
     stage.world.server.start_again().await;
     send(stage.as_ann(Method::GET, "/")).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_by_an_access_token_goes_on_no_longer_than_the_apis_own_streams() {
+    let stage = Stage::with(&[("ALPINE_STREAM_SECONDS", "4")]).await;
+    let ann = stage.world.api("ann");
+    let body = json!({ "name": "x", "scopes": ["sessions:read", "sessions:write"], "expires_in_days": 365 });
+    let made = ann.send(Method::POST, "/v1/tokens", &body).await.expect(201).clone();
+    let bearer = format!("Bearer {}", made["token"].as_str().unwrap());
+    let (mut stream, _) = websocket(&stage, &[("Authorization", &bearer)]).await;
+    assert!(echoes(&mut stream, "hello").await);
+    let revoked = ann.send(Method::DELETE, &format!("/v1/tokens/{}", made["token_id"].as_str().unwrap()), &json!(null)).await;
+    assert_eq!(revoked.status, 204);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!echoes(&mut stream, "after").await);
+    let (_, head) = websocket(&stage, &[("Authorization", &bearer)]).await;
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_who_stays_is_on_record_once() {
+    let stage = Stage::set().await;
+    let token = format!("Bearer {}", stage.token("dev", "root", &["alpine.admin"]));
+    let (mut stream, _) = websocket(&stage, &[("Authorization", &token)]).await;
+    // It is looked meanwhile whether they still may.
+    tokio::time::sleep(Duration::from_secs(17)).await;
+    assert!(echoes(&mut stream, "hello").await);
+    assert_eq!(stage.world.db.count("audit_log WHERE action = 'session.open'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_reads_ends_with_the_cookie_too() {
+    let stage = Stage::with(&[("ALPINE_APPS_COOKIE_SECONDS", "10")]).await;
+    let cookie = stage.cookie(&stage.world.api("ann")).await;
+    // The head is taken, and nothing after it.
+    let unread = stage.as_page(Method::GET, "/flood", &cookie).send().await.unwrap();
+    assert_eq!(stage.world.server.metric("alpine_gateway_requests_open", &[]).await, Some(1.0));
+    alpine_tests::until("its place is free", Duration::from_secs(15), || async {
+        stage.world.server.metric("alpine_gateway_requests_open", &[]).await.filter(|open| *open == 0.0)
+    })
+    .await;
+    drop(unread);
 }

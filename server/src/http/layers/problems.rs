@@ -22,7 +22,7 @@ pub async fn problems(State(state): State<AppState>, request: Request, next: Nex
     let private = request.uri().path().starts_with("/v1/");
     let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.as_str().to_owned());
     let mut response = next.run(request).await;
-    if private {
+    if private && response.extensions().get::<Foreign>().is_none() {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     let Some(Unsent { mut problem, counts }) = unsent(&mut response) else { return response };

@@ -145,7 +145,13 @@ impl Limits {
 
     /// A place of a request for what a session serves. It may go on for long, and asks for nothing of ours meanwhile.
     pub fn visit(&self, session: SessionId, tenant: &TenantId, principal: &PrincipalId) -> Result<VisitPlace, ApiError> {
-        self.visits.enter(self.names.hash_one(session), self.names.hash_one((tenant.as_str(), principal.as_str())))
+        let principal = self.names.hash_one((tenant.as_str(), principal.as_str()));
+        self.visits.enter(self.names.hash_one(session), principal, self.names.hash_one(tenant.as_str()))
+    }
+
+    /// Whether a browser that is let in may ask for one thing more: those who show a token have their rates.
+    pub fn page(&self, tenant: &TenantId, principal: &PrincipalId) -> Result<(), ApiError> {
+        self.visits.ask(self.names.hash_one((tenant.as_str(), principal.as_str())))
     }
 
     /// A place in which to spend a code: who guesses at codes takes none from those who have tokens or cookies.

@@ -87,13 +87,13 @@ pub struct Figures {
 }
 
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     limiter: RateLimiter<u64, DashMapStateStore<u64>, MonotonicClock, StateInformationMiddleware>,
     taken: AtomicU32,
 }
 
 impl Bucket {
-    fn new(rate: Rate) -> Option<Self> {
+    pub fn new(rate: Rate) -> Option<Self> {
         let (per_second, at_once) = rate.0?;
         let quota = Quota::per_second(per_second).allow_burst(at_once);
         let limiter = RateLimiter::dashmap_with_clock(quota, MonotonicClock).with_middleware::<StateInformationMiddleware>();
@@ -101,7 +101,7 @@ impl Bucket {
     }
 
     /// What is left, and how long to wait if nothing is.
-    fn take(&self, key: u64) -> (Figures, Option<Duration>) {
+    pub fn take(&self, key: u64) -> (Figures, Option<Duration>) {
         if self.taken.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();

@@ -7,7 +7,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::principals::{Principals, Turn};
+use super::{
+    principals::{Principals, Turn},
+    rates::{Bucket, Rate},
+};
 use crate::{
     http::ApiError,
     metrics::{InFlight, Metrics},
@@ -17,6 +20,10 @@ use crate::{
 const OF_ONE: u32 = 256;
 /// However many sessions somebody has.
 const BY_ONE: u32 = 1024;
+/// However many principals it has.
+const BY_TENANT: u32 = 2048;
+/// A page that is opened asks for some hundred things at once, and then for little.
+const PAGE: Rate = Rate::new(200, 2000);
 /// Each takes a file of this process for the way to its sandbox.
 pub const OF_ALL: usize = 4096;
 /// Each takes a connection of those for transactions.
@@ -26,6 +33,8 @@ const SPENDING: usize = 2;
 pub struct Visits {
     of_one: Arc<Principals>,
     by_one: Arc<Principals>,
+    by_tenant: Arc<Principals>,
+    page: Option<Bucket>,
     of_all: Arc<Semaphore>,
     spending: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -34,7 +43,7 @@ pub struct Visits {
 /// A request that is under way, until it is dropped.
 #[derive(Debug)]
 pub struct VisitPlace {
-    _turns: [Option<Turn>; 2],
+    _turns: [Option<Turn>; 3],
     _permit: OwnedSemaphorePermit,
     _gauge: InFlight,
 }
@@ -43,11 +52,20 @@ impl Visits {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let of_one = Arc::new(Principals::new(OF_ONE, "too many requests of this session are under way"));
         let by_one = Arc::new(Principals::new(BY_ONE, "too many requests of this caller for what sessions serve are under way"));
-        Self { of_one, by_one, of_all: Arc::new(Semaphore::new(OF_ALL)), spending: Arc::new(Semaphore::new(SPENDING)), metrics }
+        let by_tenant = Arc::new(Principals::new(BY_TENANT, "too many requests of this tenant for what sessions serve are under way"));
+        Self { of_one, by_one, by_tenant, page: Bucket::new(PAGE), of_all: Arc::new(Semaphore::new(OF_ALL)), spending: Arc::new(Semaphore::new(SPENDING)), metrics }
     }
 
-    pub fn enter(&self, session: u64, principal: u64) -> Result<VisitPlace, ApiError> {
-        let turns = [self.of_one.enter(session)?, self.by_one.enter(principal)?];
+    /// Whether a browser may ask for one thing more now.
+    pub fn ask(&self, principal: u64) -> Result<(), ApiError> {
+        match self.page.as_ref().and_then(|page| page.take(principal).1) {
+            Some(retry_after) => Err(ApiError::Limited { what: "this browser has sent too many requests in a short time", retry_after }),
+            None => Ok(()),
+        }
+    }
+
+    pub fn enter(&self, session: u64, principal: u64, tenant: u64) -> Result<VisitPlace, ApiError> {
+        let turns = [self.of_one.enter(session)?, self.by_one.enter(principal)?, self.by_tenant.enter(tenant)?];
         let permit = Arc::clone(&self.of_all).try_acquire_owned().map_err(|_| self.shed("app"))?;
         Ok(VisitPlace { _turns: turns, _permit: permit, _gauge: self.metrics.app_request_begins() })
     }
@@ -72,14 +90,16 @@ mod tests {
     #[test]
     fn a_session_that_is_full_takes_nothing_from_another_and_nobody_has_all() {
         let visits = Visits::new(Arc::new(Metrics::new()));
-        let fill = |session, principal| (0..OF_ONE).map(|_| visits.enter(session, principal).unwrap()).collect::<Vec<_>>();
+        let fill = |session, principal| (0..OF_ONE).map(|_| visits.enter(session, principal, principal).unwrap()).collect::<Vec<_>>();
         let held = fill(1, 1);
-        assert!(matches!(visits.enter(1, 2), Err(ApiError::Limited { .. })), "whoever asks");
+        assert!(matches!(visits.enter(1, 2, 2), Err(ApiError::Limited { .. })), "whoever asks");
         let more = [fill(2, 1), fill(3, 1), fill(4, 1)];
-        assert!(matches!(visits.enter(5, 1), Err(ApiError::Limited { .. })), "in whichever session");
-        assert!(visits.enter(5, 2).is_ok());
+        assert!(matches!(visits.enter(5, 1, 1), Err(ApiError::Limited { .. })), "in whichever session");
+        assert!(visits.enter(5, 2, 2).is_ok());
+        let of_tenant: Vec<_> = (0..u64::from(OF_ALL as u32)).map_while(|n| visits.enter(10 + n / 256, 10 + n / 256, 9).ok()).collect();
+        assert_eq!(of_tenant.len(), 2048, "whoever asks of a tenant that has as many as it may");
         drop((held, more));
-        assert!(visits.enter(1, 1).is_ok());
+        assert!(visits.enter(1, 1, 1).is_ok());
     }
 
     #[tokio::test]
@@ -87,6 +107,6 @@ mod tests {
         let visits = Visits::new(Arc::new(Metrics::new()));
         let (_one, _two) = (visits.spend(Duration::ZERO).await.unwrap(), visits.spend(Duration::ZERO).await.unwrap());
         assert!(matches!(visits.spend(Duration::from_millis(10)).await, Err(ApiError::Busy)));
-        assert!(visits.enter(1, 1).is_ok(), "and nobody else does");
+        assert!(visits.enter(1, 1, 1).is_ok(), "and nobody else does");
     }
 }

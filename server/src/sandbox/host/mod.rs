@@ -56,7 +56,7 @@ use self::{
 };
 use crate::{
     domain::principal::TenantId,
-    sandbox::{Handle, Listed, ProviderError, Size, Status},
+    sandbox::{Handle, Listed, Listener, ProviderError, Size, Status},
 };
 
 /// Longer than any worker could be late.
@@ -300,7 +300,7 @@ impl Inner {
         {
             // Whoever looks often also keeps the log from growing for ever.
             sandbox.trim_log().map_err(io("cutting served.log"))?;
-            let listening = serve::listens(self, &meta, served)?;
+            let listening = serve::listener(self, &meta, served)?.is_some();
             return Ok(Status::Serving { endpoint: served.endpoint(), listening });
         }
         let slot = self.slots.find(session).map_err(io("reading the slots"))?;
@@ -310,6 +310,14 @@ impl Inner {
             || self.walls.is_there(session)?
             || !self.processes(owner, &Which::All)?.is_empty();
         Ok(if there { Status::Idle } else { Status::Absent })
+    }
+
+    fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
+        let Some(meta) = self.meta(session)? else { return Ok(None) };
+        match &meta.served {
+            Some(served) if served.alive().map_err(io("looking at the served program"))? => serve::listener(self, &meta, served),
+            _ => Ok(None),
+        }
     }
 
     fn list(&self) -> Result<Vec<Listed>, ProviderError> {

@@ -9,6 +9,8 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::HeldSocket;
+
 /// As whom a container is kept alive: no session's user.
 pub(super) const KEEPER: u32 = 65_534;
 /// Of a process's flags.
@@ -142,10 +144,15 @@ impl Process {
         fs::read_link(format!("/proc/{}/ns/pid", self.id.pid)).ok()
     }
 
-    /// Is one of its descriptors one of these sockets (`socket:[inode]`)?
-    pub fn holds(&self, sockets: &HashSet<PathBuf>) -> bool {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fd", self.id.pid)) else { return false };
-        descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| sockets.contains(&target)))
+    /// Those of these sockets (`socket:[inode]`) that are among its descriptors.
+    pub fn held(&self, sockets: &HashSet<PathBuf>) -> Vec<HeldSocket> {
+        let Started { pid, start } = self.id;
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let held = descriptors.filter_map(|descriptor| {
+            let socket = fs::read_link(&descriptor).ok().filter(|target| sockets.contains(target))?;
+            Some(HeldSocket { pid, start, descriptor, socket })
+        });
+        held.collect()
     }
 }
 

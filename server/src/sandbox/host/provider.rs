@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::{HostProvider, exec, fences::Fence, io, layout::Sandbox, remove, serve, slots::Label, stop};
-use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
+use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
 
 #[async_trait]
 impl Provider for HostProvider {
@@ -75,6 +75,15 @@ impl Provider for HostProvider {
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {
         self.with(move |inner| inner.status(session)).await
+    }
+
+    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
+        self.with(move |inner| inner.listener(session)).await
+    }
+
+    async fn is_still(&self, listener: &Listener) -> bool {
+        let listener = listener.clone();
+        self.with(move |_| Ok(serve::is_still(&listener))).await.unwrap_or_default()
     }
 
     async fn list(&self) -> Result<Vec<Listed>, ProviderError> {

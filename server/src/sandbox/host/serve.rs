@@ -1,5 +1,7 @@
 //! The served program: started detached, so that it outlives this server, and found again by what is recorded.
 
+use std::fs;
+
 use super::{
     Inner,
     fences::{Act, Fence},
@@ -7,14 +9,14 @@ use super::{
     layout::{Meta, Sandbox, Served},
     limits,
     marks::SERVE_MARK,
-    process::boot_id,
+    process::{Started, boot_id},
     processes::Which,
     slots::Slots,
     sockets, stop,
     tables::READING,
     walls::{Asked, Place, Program},
 };
-use crate::sandbox::{Command, Endpoint, ProviderError};
+use crate::sandbox::{Command, Endpoint, HeldSocket, Listener, ProviderError};
 
 /// Bytes of its log.
 const SHOWN: usize = 600;
@@ -104,17 +106,32 @@ fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, program: &mut dy
     }
 }
 
-/// Does a process of the served program itself, not a stranger, hold the port?
-pub(super) fn listens(inner: &Inner, meta: &Meta, served: &Served) -> Result<bool, ProviderError> {
+/// Where the served program itself accepts connections: every socket that does there is held by one of its processes, and none by a stranger.
+pub(super) fn listener(inner: &Inner, meta: &Meta, served: &Served) -> Result<Option<Listener>, ProviderError> {
     let seed = served.seeds().find(|seed| seed.alive().unwrap_or_default()).unwrap_or(served.process);
     let sockets = sockets::listening_on(seed.pid, &served.host, served.port);
     if sockets.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let table = inner.table_of(meta.label.session)?;
     let mut program = table.of(inner.owner_of(meta), &Which::Served).map_err(io(READING))?;
     program.extend(served.seeds().filter_map(|seed| table.find(seed)).copied());
-    Ok(table.with_kin(&program, true).iter().any(|process| process.holds(&sockets)))
+    let held: Vec<HeldSocket> = table.with_kin(&program, true).iter().flat_map(|process| process.held(&sockets)).collect();
+    let all = sockets.iter().all(|socket| held.iter().any(|held| held.socket == *socket));
+    Ok(all.then(|| Listener { endpoint: served.endpoint(), held }))
+}
+
+/// Whether those sockets are still where they were, and listen, and no others do.
+pub(super) fn is_still(listener: &Listener) -> bool {
+    let Listener { endpoint, held } = listener;
+    // Of the network that the program is in; one that is gone shows nothing.
+    let Some(first) = held.first() else { return false };
+    let now = sockets::listening_on(first.pid, &endpoint.host, endpoint.port);
+    let there = |held: &HeldSocket| {
+        let process = Started { pid: held.pid, start: held.start };
+        fs::read_link(&held.descriptor).is_ok_and(|target| target == held.socket) && process.alive().unwrap_or_default()
+    };
+    !now.is_empty() && now.iter().all(|socket| held.iter().any(|held| held.socket == *socket && there(held)))
 }
 
 /// `$HOST`, `${HOST}`, `$PORT` and `${PORT}`; `$PORTAL` is another variable.
