@@ -11,7 +11,9 @@ mod trace;
 
 use std::time::Duration;
 
-use alpine_api::{ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OpenedSession, OperationId, ProtectedResource, SessionId, UpSession};
+use alpine_api::{
+    ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OpenedSession, OperationId, ProtectedResource, SessionId, UpSession,
+};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};

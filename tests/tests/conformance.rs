@@ -29,7 +29,12 @@ struct Run {
 /// A server with few sessions at once and no rates, and everything that schemathesis can think of in this time.
 async fn run(time: Duration, more: &[&str]) -> Run {
     assert!(time <= LONGEST, "at most {LONGEST:?}");
-    let settings = [("ALPINE_QUOTA_SESSIONS", "8"), ("ALPINE_WORKER_CONCURRENCY", "4"), ("ALPINE_LOG", "warn"), ("ALPINE_APPS_DOMAIN", "apps.localhost")];
+    let settings = [
+        ("ALPINE_QUOTA_SESSIONS", "8"),
+        ("ALPINE_WORKER_CONCURRENCY", "4"),
+        ("ALPINE_LOG", "warn"),
+        ("ALPINE_APPS_DOMAIN", "apps.localhost"),
+    ];
     let world = World::with(&settings).await;
     let tally = world.dir.join("tally.json");
     let stage = world.dir.join("stage.json");

@@ -51,7 +51,9 @@ impl Open {
         let once = way_in.filter(|url| *url != opencode_url && !browser_opened);
         context.ui.answer(&Opened { session_id: session.session_id, opencode_url, browser_opened });
         match once {
-            Some(url) => context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(&url))),
+            Some(url) => {
+                context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(&url)))
+            }
             None if wanted && !browser_opened => context.ui.info("No browser could be opened: open the address yourself."),
             None => {}
         }

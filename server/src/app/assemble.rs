@@ -15,7 +15,9 @@ use uuid::Uuid;
 use super::{AppError, open_files};
 use crate::{
     auth::{Algorithm, Issuer, KeySource, LoginHints, SetupError},
-    config::{AppsArgs, AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, ServeArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs},
+    config::{
+        AppsArgs, AuthArgs, CommonArgs, CredentialArgs, GitArgs, LimitArgs, ServeArgs, Surroundings, TenantArgs, TenantsArg, WorkerArgs,
+    },
     dev::tools::in_path,
     domain::{
         hosts::HostPolicy,
@@ -23,8 +25,7 @@ use crate::{
         tenant::{Quotas, TenantPolicy},
     },
     faults::Faults,
-    gateway,
-    http,
+    gateway, http,
     ledger::{PoolSettings, Sealer},
     lifecycle,
     lifecycle::{GitSettings, Rewrite},

@@ -110,15 +110,33 @@ mod tests {
 
     #[test]
     fn a_domain_is_two_labels_or_more_and_perhaps_a_port() {
-        for (text, shown) in
-            [("apps.example.com", "apps.example.com"), ("Apps.localhost:8443", "apps.localhost:8443"), ("a.b:443", "a.b")]
+        for (text, shown) in [("apps.example.com", "apps.example.com"), ("Apps.localhost:8443", "apps.localhost:8443"), ("a.b:443", "a.b")]
         {
             assert_eq!(text.parse::<AppsDomain>().map(|domain| domain.to_string()), Ok(shown.to_owned()));
         }
         let long = format!("{}.example", ["a"; 120].join("."));
         for bad in [
-            "", "localhost", "a..b", ".a.b", "a.b.", "a.b:", "a.b:0", "a.b:65536", "a.b:x", "a.b/", "*.a.b", "a_b.c", "-a.b", "a-.b", "127.0.0.1",
-            "127.0.0.1:8443", "[::1]", "https://a.b", "a b.c", "ä.b", &long,
+            "",
+            "localhost",
+            "a..b",
+            ".a.b",
+            "a.b.",
+            "a.b:",
+            "a.b:0",
+            "a.b:65536",
+            "a.b:x",
+            "a.b/",
+            "*.a.b",
+            "a_b.c",
+            "-a.b",
+            "a-.b",
+            "127.0.0.1",
+            "127.0.0.1:8443",
+            "[::1]",
+            "https://a.b",
+            "a b.c",
+            "ä.b",
+            &long,
         ] {
             assert_eq!(bad.parse::<AppsDomain>(), Err(BadDomain), "{bad}");
         }
@@ -140,7 +158,9 @@ mod tests {
     fn whatever_else_is_of_the_domain_is_nobodys_and_what_is_not_is_not() {
         let domain: AppsDomain = "apps.example.com".parse().unwrap();
         let own = label(SessionId::generate());
-        for nothing in ["apps.example.com", "x.apps.example.com", ".apps.example.com", &format!("x.{own}.apps.example.com"), "ses-.apps.example.com"] {
+        for nothing in
+            ["apps.example.com", "x.apps.example.com", ".apps.example.com", &format!("x.{own}.apps.example.com"), "ses-.apps.example.com"]
+        {
             assert_eq!(domain.named(nothing), Some(Named::Nothing), "{nothing}");
         }
         assert_eq!(domain.named(&format!("{own}--3000.apps.example.com")), Some(Named::Nothing), "ports are not served yet");

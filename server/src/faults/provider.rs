@@ -11,7 +11,9 @@ use super::{
     inject::Injected,
     rule::{Place, Point, When},
 };
-use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
+use crate::sandbox::{
+    Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status,
+};
 
 #[derive(Debug)]
 pub struct FaultyProvider {

@@ -39,7 +39,9 @@ impl Ends {
             // As issuers' tokens are taken.
             Via::Jwt => good_for.map(|good_for| good_for + LEEWAY),
             // One may be revoked: whoever has it comes again, as to the API's own streams.
-            Via::AccessToken => Some(good_for.map_or(gateway.0.state.settings.stream, |good_for| good_for.min(gateway.0.state.settings.stream))),
+            Via::AccessToken => {
+                Some(good_for.map_or(gateway.0.state.settings.stream, |good_for| good_for.min(gateway.0.state.settings.stream)))
+            }
             Via::Cookie => good_for,
         };
         let until = good_for.map(|good_for| Instant::now() + good_for);

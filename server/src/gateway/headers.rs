@@ -265,7 +265,13 @@ mod tests {
             }
             back.insert("cdn-cache-control", HeaderValue::from_static("max-age=60"));
             response(&mut back);
-            assert_eq!(back, [(CACHE_CONTROL, kept), (RESOURCE_POLICY, "same-origin")].map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect());
+            assert_eq!(
+                back,
+                [(CACHE_CONTROL, kept), (RESOURCE_POLICY, "same-origin")]
+                    .map(|(name, value)| (name, HeaderValue::from_static(value)))
+                    .into_iter()
+                    .collect()
+            );
         }
     }
 }

@@ -116,7 +116,8 @@ mod tests {
     const OWN: &str = "https://ses-1.apps.test";
 
     fn asked(method: &Method, sent: &[(&'static str, &'static str)]) -> bool {
-        let mut headers: HeaderMap = sent.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+        let mut headers: HeaderMap =
+            sent.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
         headers.insert("host", HeaderValue::from_static("ses-1.apps.test"));
         is_asked_for(method, &Uri::from_static("/x"), &headers)
     }
@@ -127,8 +128,14 @@ mod tests {
             assert!(asked(&method, &[("sec-fetch-site", "same-origin")]), "{method}");
             assert!(asked(&method, &[("origin", OWN)]), "{method}");
             assert!(!asked(&method, &[("sec-fetch-site", "same-site"), ("origin", "https://ses-2.apps.test")]), "{method}");
-            assert!(!asked(&method, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")]), "{method}");
-            assert!(!asked(&method, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]), "{method}");
+            assert!(
+                !asked(&method, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")]),
+                "{method}"
+            );
+            assert!(
+                !asked(&method, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]),
+                "{method}"
+            );
         }
     }
 

@@ -150,7 +150,9 @@ fn refusal(error: &ApiError) -> Refusal {
             let retry_after = whole_seconds(*retry_after).max(1);
             Refusal { retry_after, ..Refusal::new(C::RateLimited, *what, format!("send less; try again in {retry_after} s")) }
         }
-        ApiError::NotLetIn => Refusal::new(C::CallerIdentityRequired, "caller identity is required", "open it with alpine open <session-id>"),
+        ApiError::NotLetIn => {
+            Refusal::new(C::CallerIdentityRequired, "caller identity is required", "open it with alpine open <session-id>")
+        }
         ApiError::Unreached(why) => Refusal::new(C::Unavailable, *why, RETRY),
         ApiError::Busy => Refusal::new(C::Unavailable, "the server is busy", RETRY),
         ApiError::Ledger(_) | ApiError::Panicked => Refusal::new(C::Internal, "internal error", REPORT),

@@ -11,10 +11,7 @@ use tracing::Instrument as _;
 
 use super::{Done, Engine, PhaseError, redact::printable, remote::git_span, sync::is_at};
 use crate::{
-    domain::{
-        apps::PASSWORD,
-        repo::CommitSha,
-    },
+    domain::{apps::PASSWORD, repo::CommitSha},
     ledger::{Findings, Job, MadePassword},
     sandbox::{self, Command, Endpoint, Handle, Status, basic},
 };

@@ -14,7 +14,8 @@ use super::{
 
 /// From a millisecond to the longest wait.
 const REQUESTS: Buckets = Buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
-const ROUTE: &str = "the route's template, as `/v1/sessions/{session_id}`; `app` for all of sessions' hosts, `unmatched` for all other paths";
+const ROUTE: &str =
+    "the route's template, as `/v1/sessions/{session_id}`; `app` for all of sessions' hosts, `unmatched` for all other paths";
 
 /// A request as it is counted. Method, route template and class of status are all bounded sets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -78,7 +78,7 @@ impl Worker {
     }
 }
 
-const CALL_NAMES: [&str; 10] =
+const CALL_NAMES: [&str; 11] =
     ["ensure", "exec", "serve", "served_output", "served_length", "served_from", "stop", "destroy", "inspect", "listener", "list"];
 
 impl Metrics {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, Span, field::Empty};
 
-use super::{Command, Endpoint, Exit, Handle, Listed, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
+use super::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
 use crate::metrics::Metrics;
 
 /// Around any provider. Tells of every call that comes back; one that is dropped half way is not told of.

@@ -61,7 +61,11 @@ async fn a_browser_that_alpine_open_lets_in_uses_opencode_for_a_minute_and_no_ot
     assert!(!seen["script_sees"].as_str().unwrap().contains("alpine"), "{seen:#}");
     assert_eq!(seen["worker"], "refused");
     let alive = &seen["alive"];
-    assert_eq!((&alive["sse_open"], &alive["ws_open"], &alive["sse_errors"], &alive["ws_closed"]), (&json!(true), &json!(true), &json!(0), &json!(0)), "{seen:#}");
+    assert_eq!(
+        (&alive["sse_open"], &alive["ws_open"], &alive["sse_errors"], &alive["ws_closed"]),
+        (&json!(true), &json!(true), &json!(0), &json!(0)),
+        "{seen:#}"
+    );
     assert!(alive["events"].as_u64() >= alive["rounds"].as_u64() && alive["quiet_rounds"] == 0, "{seen:#}");
     for from in ["from_sibling", "from_api"] {
         assert_eq!(seen[from]["outcome"], json!(["refused", "opaque", "opaque", "refused"]), "{seen:#}");

@@ -79,7 +79,11 @@ async fn a_code_is_good_for_a_minute() {
     stage.way_in(&stage.world.api("ann")).await;
     let (count, good): (i64, bool) = (
         stage.world.db.count("session_codes").await,
-        stage.world.db.one("SELECT bool_and(expires_at BETWEEN now() + interval '50 s' AND now() + interval '60 s') FROM session_codes").await,
+        stage
+            .world
+            .db
+            .one("SELECT bool_and(expires_at BETWEEN now() + interval '50 s' AND now() + interval '60 s') FROM session_codes")
+            .await,
     );
     assert_eq!((count, good), (1, true));
 }
@@ -101,7 +105,8 @@ async fn a_cookie_is_of_one_session_and_one_principal_until_its_end() {
     let other = stage.another("ann").await;
     let elsewhere = stage.ask_host(Method::GET, &host(&other), "/").header("cookie", &cookie);
     send(elsewhere).await.expect(401);
-    for forged in [format!("{COOKIE}=x"), format!("{COOKIE}="), format!("{cookie}A"), cookie.replacen('.', "..", 1), cookie.to_uppercase()] {
+    for forged in [format!("{COOKIE}=x"), format!("{COOKIE}="), format!("{cookie}A"), cookie.replacen('.', "..", 1), cookie.to_uppercase()]
+    {
         send(stage.as_page(Method::GET, "/", &forged)).await.expect(401);
     }
     // A second one of the name, which only a forger sets, takes nothing from the first.
@@ -123,7 +128,9 @@ async fn another_page_has_nothing_of_the_cookie() {
     let stage = Stage::set().await;
     let cookie = stage.cookie(&stage.world.api("ann")).await;
     let asked = async |method: Method, headers: &[(&str, &str)]| {
-        let request = headers.iter().fold(stage.ask(method, "/echo").header("cookie", &cookie), |request, (name, value)| request.header(*name, *value));
+        let request = headers
+            .iter()
+            .fold(stage.ask(method, "/echo").header("cookie", &cookie), |request, (name, value)| request.header(*name, *value));
         send(request).await.status.as_u16()
     };
     let (own, sibling) = (stage.origin(), format!("https://{}:{}", host("ses_019ab1c24d3e7f508192a3b4c5d6e7f8"), stage.world.server.port));
@@ -138,7 +145,10 @@ async fn another_page_has_nothing_of_the_cookie() {
         assert_eq!(asked(method.clone(), &[]).await, 403, "{method} says nothing");
     }
     assert_eq!(asked(Method::GET, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors"), ("origin", &sibling)]).await, 403);
-    assert_eq!(asked(Method::GET, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]).await, 403);
+    assert_eq!(
+        asked(Method::GET, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]).await,
+        403
+    );
     let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
     assert_eq!(asked(Method::GET, &link).await, 200, "a link is followed");
     assert_eq!(asked(Method::POST, &link).await, 403, "and a form is not");

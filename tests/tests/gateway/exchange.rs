@@ -52,7 +52,10 @@ async fn what_lets_in_here_never_reaches_the_session_and_its_own_password_does()
             assert!(!seen.contains_key(gone), "{gone}: {all}");
         }
         let host = stage.origin().replace("https://", "");
-        assert_eq!((seen["host"].as_str(), seen["x-forwarded-host"].as_str(), seen["x-forwarded-proto"].as_str()), (&*host, &*host, "https"));
+        assert_eq!(
+            (seen["host"].as_str(), seen["x-forwarded-host"].as_str(), seen["x-forwarded-proto"].as_str()),
+            (&*host, &*host, "https")
+        );
         assert_eq!(seen["x-kept"], "yes");
         assert!(seen["authorization"].starts_with("Basic "), "{all}");
     }

@@ -76,7 +76,9 @@ async fn a_role_that_lets_somebody_in_is_on_record_and_so_is_who_was_kept_out() 
 async fn a_token_needs_the_scope_to_change_something() {
     let stage = Stage::set().await;
     let ann = stage.world.api("ann");
-    for (scopes, status) in [(json!(["sessions:read"]), 403), (json!(["sessions:write"]), 403), (json!(["sessions:read", "sessions:write"]), 200)] {
+    for (scopes, status) in
+        [(json!(["sessions:read"]), 403), (json!(["sessions:write"]), 403), (json!(["sessions:read", "sessions:write"]), 200)]
+    {
         let body = json!({ "name": "x", "scopes": scopes, "expires_in_days": 1 });
         let made = ann.send(Method::POST, "/v1/tokens", &body).await;
         let token = made.expect(201)["token"].as_str().unwrap().to_owned();
@@ -149,7 +151,10 @@ async fn a_request_that_names_two_hosts_is_for_neither() {
         ("/", &["ann@x"]),
     ] {
         let answer = asked(line, hosts).await;
-        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("\"sessions\"") && !answer.contains("the session's page"), "{hosts:?}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && !answer.contains("\"sessions\"") && !answer.contains("the session's page"),
+            "{hosts:?}: {answer}"
+        );
     }
     assert!(asked("/v1/sessions", &[&api]).await.contains("\"sessions\""));
     assert!(asked("/v1/sessions", &[&own]).await.contains("the session's page"));

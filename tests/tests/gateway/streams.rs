@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use alpine_tests::api::send;
 use reqwest::{Method, Response};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use serde_json::json;
 use tokio_rustls::client::TlsStream;
 
 use super::stage::Stage;

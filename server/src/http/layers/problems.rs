@@ -12,7 +12,10 @@ use axum::{
 
 use super::{RequestId, path, route};
 use crate::{
-    http::{ApiError, AppState, problem::{Foreign, Unsent}},
+    http::{
+        ApiError, AppState,
+        problem::{Foreign, Unsent},
+    },
     metrics::Action,
 };
 

@@ -53,7 +53,15 @@ impl Visits {
         let of_one = Arc::new(Principals::new(OF_ONE, "too many requests of this session are under way"));
         let by_one = Arc::new(Principals::new(BY_ONE, "too many requests of this caller for what sessions serve are under way"));
         let by_tenant = Arc::new(Principals::new(BY_TENANT, "too many requests of this tenant for what sessions serve are under way"));
-        Self { of_one, by_one, by_tenant, page: Bucket::new(PAGE), of_all: Arc::new(Semaphore::new(OF_ALL)), spending: Arc::new(Semaphore::new(SPENDING)), metrics }
+        Self {
+            of_one,
+            by_one,
+            by_tenant,
+            page: Bucket::new(PAGE),
+            of_all: Arc::new(Semaphore::new(OF_ALL)),
+            spending: Arc::new(Semaphore::new(SPENDING)),
+            metrics,
+        }
     }
 
     /// Whether a browser may ask for one thing more now.

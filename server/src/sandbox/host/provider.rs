@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::{HostProvider, exec, fences::Fence, io, layout::Sandbox, remove, serve, slots::Label, stop};
-use crate::sandbox::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
+use crate::sandbox::{
+    Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status,
+};
 
 #[async_trait]
 impl Provider for HostProvider {
