@@ -1,5 +1,5 @@
 // Opens a session's page in Chromium as `alpine open` does, and says, as JSON, what was to be seen. The one argument is JSON: `package` (the folder
-// with playwright-core), `chromium` (the program), `way_in` (an address with a code), `origin` (of the session), `sibling` and `api` (other origins), `seconds`,
+// with playwright-core), `chromium` (the program), `way_in` (an address with a code), `origin` (of the session), `sibling` and `api` (pages of other origins), `seconds`,
 // `profile` and `shot` (paths).
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -14,6 +14,13 @@ const context = await chromium.launchPersistentContext(told.profile, {
   ignoreHTTPSErrors: true,
   viewport: { width: 1280, height: 1000 },
 });
+// Pages of others, first: a code is good for a minute.
+const visit = async (url) => {
+  const other = await context.newPage();
+  await other.goto(url);
+  return other;
+};
+const [sibling, api] = [await visit(told.sibling), await visit(told.api)];
 const page = await context.newPage();
 page.setDefaultTimeout(60_000);
 page.on("response", (response) => response.status() >= 400 && seen.failed.push(`${response.status()} ${new URL(response.url()).pathname}`));
@@ -62,10 +69,7 @@ seen.alive = await page.evaluate(async (seconds) => {
 await page.screenshot({ path: told.shot });
 
 // From pages of other origins: what comes with the cookie is refused, and what comes without it is nobody's.
-const tries = async (origin) => {
-  const other = await context.newPage();
-  await other.route("**/*", (route) => (route.request().url().startsWith(origin) ? route.fulfill({ body: "<html></html>", contentType: "text/html" }) : route.continue()));
-  await other.goto(`${origin}/`);
+const tries = async (other) => {
   const statuses = [];
   other.on("response", (response) => response.url().startsWith(told.origin) && statuses.push(response.status()));
   const outcome = await other.evaluate(async (target) => {
@@ -87,8 +91,8 @@ const tries = async (origin) => {
   await other.close();
   return { outcome, statuses: [...new Set(statuses)].sort() };
 };
-seen.from_sibling = await tries(told.sibling);
-seen.from_api = await tries(told.api);
+seen.from_sibling = await tries(sibling);
+seen.from_api = await tries(api);
 await context.close();
 
 // Somebody else's browser.

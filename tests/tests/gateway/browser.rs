@@ -6,9 +6,10 @@ use std::{
 };
 
 use alpine_tests::{REPO, World, bins, cli::text, tools};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::stage::{Stage, host};
+use super::stage::Stage;
 
 /// opencode for sessions, found where tests/run.sh has put it.
 #[expect(clippy::disallowed_methods, reason = "the path that programs are found in")]
@@ -23,11 +24,21 @@ async fn with_opencode() -> World {
     world
 }
 
+/// The way into another session of the same person's.
+async fn another_page(world: &World) -> String {
+    let serve = "serve = \"exec python3 -m http.server $PORT --bind $HOST\"";
+    let (repo, _) = world.git.with_files("org/sibling", &[(".alpine.toml", serve)]);
+    let session = text(&world.up("ann", &repo, "main", &[]).run().await.ok(), "session_id");
+    let opened = world.api("ann").send(Method::POST, &format!("/v1/sessions/{session}/open"), &Value::Null).await;
+    text(opened.expect(200), "url")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_alpine_open_lets_in_uses_opencode_for_a_minute_and_no_other_page_does() {
     let world = with_opencode().await;
     let up = world.up("ann", REPO, "main", &[]).limit(Duration::from_secs(300)).run().await.ok();
     let session = text(&up, "session_id");
+    let sibling = another_page(&world).await;
     // A browser that writes down where it was sent.
     let sent_to = world.dir.join("sent-to");
     let script = world.dir.join("browser.sh");
@@ -44,8 +55,8 @@ async fn a_browser_that_alpine_open_lets_in_uses_opencode_for_a_minute_and_no_ot
     let port = world.server.port;
     let told = json!({
         "package": tools::fetched("document"), "chromium": tools::switch("ALPINE_TEST_CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".to_owned()),
-        "way_in": way_in, "origin": origin, "sibling": format!("https://{}:{port}", host("ses_019ab1c24d3e7f508192a3b4c5d6e7f8")),
-        "api": format!("https://127.0.0.1:{port}"), "seconds": 62, "profile": world.dir.join("chromium"), "shot": shots.join("session.png"),
+        "way_in": way_in, "origin": origin, "sibling": sibling,
+        "api": format!("https://127.0.0.1:{port}/livez"), "seconds": 62, "profile": world.dir.join("chromium"), "shot": shots.join("session.png"),
     });
     let script = bins::root().join("tests/gateway/page.mjs");
     let browse = || Command::new("node").arg(script).arg(told.to_string()).stdin(Stdio::null()).output().unwrap();
