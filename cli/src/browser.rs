@@ -20,7 +20,7 @@ const OPENER: &str = "xdg-open";
 
 /// Where a browser is sent to see a session: its URL, or what lets it in there once, where the session has a host of its own.
 pub async fn way_in(client: &Client, ui: &Ui, session: SessionId, opencode_url: &str) -> Result<String, ClientError> {
-    if has_own_host(session, opencode_url) { Ok(client.open_session(ui, session).await?.url) } else { Ok(opencode_url.to_owned()) }
+    if has_own_host(session, opencode_url) { Ok(client.open_session(ui, session, None).await?.url) } else { Ok(opencode_url.to_owned()) }
 }
 
 /// The first label of its host is the session's id, with a hyphen where the id has what no host's name may hold.
@@ -28,6 +28,18 @@ pub fn has_own_host(session: SessionId, opencode_url: &str) -> bool {
     let label = session.to_string().replace('_', "-");
     let url = Url::parse(opencode_url).ok().filter(|url| url.scheme() == "https");
     url.is_some_and(|url| url.host_str().is_some_and(|host| host.split_once('.').is_some_and(|(first, _)| first == label)))
+}
+
+/// Which session a link leads to, and which of its ports.
+pub fn app_of(link: &str) -> Option<(SessionId, Option<u16>)> {
+    let url = Url::parse(link).ok().filter(|url| url.scheme() == "https")?;
+    let label = url.host_str()?.split_once('.')?.0.strip_prefix("ses-")?;
+    let (digits, port) = label.split_once("--").map_or((label, None), |(digits, port)| (digits, Some(port)));
+    let port = match port {
+        Some(port) => Some(port.parse().ok()?),
+        None => None,
+    };
+    Some((format!("ses_{digits}").parse().ok()?, port))
 }
 
 /// Whether a browser took the page. The address came over the network: only web addresses are handed on.
@@ -87,6 +99,18 @@ mod tests {
         ] {
             assert!(!has_own_host(session, &other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_link_says_which_session_and_which_port() {
+        let session = crate::testing::session_id(1);
+        let label = session.to_string().replace('_', "-");
+        let link = |label: &str| app_of(&format!("https://{label}.apps.localhost:8443/.alpine/open?share=x.y"));
+        assert_eq!((link(&label), link(&format!("{label}--3000"))), (Some((session, None)), Some((session, Some(3000)))));
+        for other in ["x", "ses-0", &format!("{label}--"), &format!("{label}--65536"), &format!("x.{label}")] {
+            assert_eq!(link(other), None, "{other}");
+        }
+        assert_eq!(app_of(&session.to_string()), None);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ mod credentials;
 mod error;
 mod feed;
 mod imports;
+mod shares;
 mod sse;
 mod tenants;
 mod tokens;
@@ -12,7 +13,8 @@ mod trace;
 use std::time::Duration;
 
 use alpine_api::{
-    ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OpenedSession, OperationId, ProtectedResource, SessionId, UpSession,
+    ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OpenSession, OpenedSession, OperationId, ProtectedResource, SessionId,
+    UpSession,
 };
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
@@ -121,9 +123,9 @@ impl Client {
     }
 
     /// An address that lets a browser in. One whose answer is lost is nobody's, and ends by itself.
-    pub async fn open_session(&self, ui: &Ui, id: SessionId) -> Result<OpenedSession, ClientError> {
-        let path = format!("v1/sessions/{id}/open");
-        self.call(ui, Patience::Ask, || self.request(Method::POST, &path, None)).await
+    pub async fn open_session(&self, ui: &Ui, id: SessionId, port: Option<u16>) -> Result<OpenedSession, ClientError> {
+        let (path, body) = (format!("v1/sessions/{id}/open"), OpenSession { port });
+        self.call(ui, Patience::Ask, || self.request(Method::POST, &path, None).json(&body)).await
     }
 
     /// Waits a while for the operation to end.

@@ -28,6 +28,9 @@ pub enum CliError {
     /// The text is no token's id.
     #[error("token not found")]
     NoSuchToken,
+    /// The text is no share's id.
+    #[error("share not found")]
+    NoSuchShare,
     /// The text is no credential's id, so no credential has it.
     #[error("credential not found")]
     NoSuchCredential,
@@ -116,6 +119,7 @@ impl CliError {
             }
             Self::NoSuchSession => Report::new(ErrorCode::SessionNotFound, self, "check the id with alpine list"),
             Self::NoSuchToken => Report::new(ErrorCode::NotFound, self, "run alpine token list to see the ids of your tokens"),
+            Self::NoSuchShare => Report::new(ErrorCode::NotFound, self, "run alpine shares <session-id> to see the ids of its shares"),
             Self::NoSuchCredential => Report::new(ErrorCode::NotFound, self, "run alpine credential list to see your credentials"),
             Self::Usage { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),
             Self::NoCommand { next_step, .. } => Report::new(ErrorCode::InvalidRequest, self, next_step),

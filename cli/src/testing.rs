@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use alpine_api::{EventKind, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, TokenId};
+use alpine_api::{EventKind, OperationId, OperationKind, OperationStatus, Scope, SessionId, SessionState, Share, ShareId, TokenId};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -84,6 +84,19 @@ pub fn token(n: u128) -> Token {
         expires_at: at("2027-02-20T10:00:00Z"),
         last_used_at: None,
         revoked_at: None,
+    }
+}
+
+pub fn share(n: u128) -> Share {
+    Share {
+        share_id: ShareId::from_uuid(Uuid::from_u128(0x019a_b1c2_4d3e_7f50_8192_a3b4_c5d6_3000 + n)),
+        session_id: session_id(1),
+        port: Some(3000),
+        with: vec!["ann".to_owned(), "bob".to_owned()],
+        public: false,
+        created_by: "tester".to_owned(),
+        created_at: at("2026-11-22T10:00:00Z"),
+        expires_at: at("2026-11-23T10:00:00Z"),
     }
 }
 

@@ -82,6 +82,11 @@ id!(
     OperationId, "op_", "^op_[0-9a-f]{32}$", "op_019ab1c24d3e7f508192a3b4c5d6e7f8"
 );
 id!(
+    /// A share of what a session serves.
+    ShareId, "shr_", "^shr_[0-9a-f]{32}$", "shr_019ab1c24d3e7f508192a3b4c5d6e7f8"
+);
+
+id!(
     /// A personal access token: its name in lists and logs, not the secret.
     TokenId, "tok_", "^tok_[0-9a-f]{32}$", "tok_019ab1c24d3e7f508192a3b4c5d6e7f8"
 );

@@ -21,6 +21,7 @@ mod record;
 mod repo;
 mod scope;
 mod session;
+mod share;
 mod state;
 mod tenant;
 mod uncredential;
@@ -33,7 +34,7 @@ pub use class::{Class, ClassList};
 pub use credential::{Credential, CredentialKind, CredentialList, CredentialOwner, SetCredential};
 pub use error_code::ErrorCode;
 pub use event::{Event, EventKind, EventPage, LogChunk, LogPage, LogSource, Transition};
-pub use ids::{CredentialId, IdError, OperationId, SessionId, TokenId};
+pub use ids::{CredentialId, IdError, OperationId, SessionId, ShareId, TokenId};
 pub use import::{
     IMPORT_MAX_BYTES, IMPORT_MAX_KEYS, IMPORT_MAX_OPERATIONS, IMPORT_MAX_TRANSITIONS, ImportOutcome, ImportSession, Imported,
     ImportedFailure, ImportedKey, ImportedOperation, ImportedSession, ImportedTransition,
@@ -45,7 +46,8 @@ pub use protected_resource::{LoginHint, ProtectedResource};
 pub use record::{OperationSummary, RECORD_MAX_BYTES, RECORD_SCHEMA_VERSION, SessionRecord, StoredRecord};
 pub use repo::{RepoUrl, RepoUrlError, Scheme};
 pub use scope::Scope;
-pub use session::{DownSession, ExtendSession, OpenedSession, Session, SessionPage, SessionSummary, UpSession};
+pub use session::{DownSession, ExtendSession, OpenSession, OpenedSession, Session, SessionPage, SessionSummary, UpSession};
+pub use share::{CreateShare, CreatedShare, Share, ShareList};
 pub use state::SessionState;
 pub use tenant::{CreateTenant, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
 pub use uncredential::{UncleanUrl, json_without_credentials, repo_url_without_credentials, without_credentials};

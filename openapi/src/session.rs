@@ -72,12 +72,24 @@ pub struct ExtendSession {
     pub lifetime_seconds: Option<i32>,
 }
 
+/// Which of the things that a session serves a browser is let into.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OpenSession {
+    /// A port on which a program of the session listens; without it, the session's own page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65_535)]
+    pub port: Option<u16>,
+}
+
 /// The way into a session for a browser.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct OpenedSession {
     pub session_id: SessionId,
     /// Where the browser goes. Good once, for whoever goes there first.
     pub url: String,
+    /// The same page for whoever is let in already. By itself it lets nobody in.
+    pub app_url: String,
     pub expires_at: DateTime<Utc>,
 }
 

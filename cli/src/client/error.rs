@@ -112,6 +112,11 @@ impl ClientError {
         matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::NOT_FOUND)
     }
 
+    /// It is there, and another's.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::FORBIDDEN)
+    }
+
     pub fn report(&self) -> Report {
         match self {
             Self::Unreachable { server, .. } | Self::Silent { server } => Report::new(

@@ -16,11 +16,15 @@ mod logout;
 mod logs;
 mod man;
 mod open;
+mod port;
 mod profile;
 pub mod replaced;
+mod share;
+mod shares;
 mod status;
 mod tenant;
 mod token;
+mod unshare;
 mod up;
 mod version;
 mod whoami;
@@ -45,6 +49,10 @@ pub enum Command {
     Events(events::Events),
     Logs(logs::Logs),
     Open(open::Open),
+    Port(port::Port),
+    Share(share::Share),
+    Shares(shares::Shares),
+    Unshare(unshare::Unshare),
     Login(login::Login),
     Logout(logout::Logout),
     Whoami(whoami::Whoami),
@@ -85,6 +93,10 @@ pub async fn run(context: &Context) -> Result<(), CliError> {
         Command::Events(events) => events.run(context).await,
         Command::Logs(logs) => logs.run(context).await,
         Command::Open(open) => open.run(context).await,
+        Command::Port(port) => port.run(context).await,
+        Command::Share(share) => share.run(context).await,
+        Command::Shares(shares) => shares.run(context).await,
+        Command::Unshare(unshare) => unshare.run(context).await,
         Command::Login(login) => login.run(context).await,
         Command::Logout(logout) => logout.run(context).await,
         Command::Whoami(whoami) => whoami.run(context).await,

@@ -8,10 +8,10 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
-use super::session_id;
+use super::{port, session_id};
 use crate::{
     Context, browser,
-    client::Patience,
+    client::{Client, Patience},
     complete,
     error::CliError,
     ui::{Answer, Style, clean},
@@ -20,10 +20,10 @@ use crate::{
 /// Open a session in a browser, and print its URL
 ///
 /// One attempt, of three seconds at most; that there is no browser is no failure. Where sessions have hosts of their own the browser is let in with
-/// a code that is good once.
+/// a code that is good once. A session that is shared with you is opened by its id, or by the link.
 #[derive(Debug, Args)]
 pub struct Open {
-    /// The session
+    /// The session, or a link to what it serves
     #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::ready_sessions))]
     session: OsString,
     /// Only print the URL
@@ -34,7 +34,17 @@ pub struct Open {
 impl Open {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
-        let session = client.session(&context.ui, session_id(&self.session)?, Patience::Ask).await?;
+        if let Some((link, (session, port))) = self.session.to_str().and_then(|link| Some((link, browser::app_of(link)?))) {
+            return self.linked(context, &client, link, session, port).await;
+        }
+        let session = session_id(&self.session)?;
+        let session = match client.session(&context.ui, session, Patience::Ask).await {
+            // Another's, who may have shared it.
+            Err(error) if error.is_forbidden() => {
+                return port::open(context, &client, session, None, self.print).await.map_err(|_| error.into());
+            }
+            answer => answer?,
+        };
         let ready = session.state.known() == Some(SessionState::Ready);
         let Some(opencode_url) = session.opencode_url.filter(|_| ready) else {
             return Err(CliError::NotReady { session_id: session.session_id, state: session.state });
@@ -58,6 +68,18 @@ impl Open {
             None => {}
         }
         Ok(())
+    }
+}
+
+impl Open {
+    /// In the caller's name, if the session knows it; else as whoever has the link.
+    async fn linked(&self, context: &Context, client: &Client, link: &str, session: SessionId, port: Option<u16>) -> Result<(), CliError> {
+        match port::open(context, client, session, port, self.print).await {
+            Err(CliError::Client(error)) if !self.print && (error.is_forbidden() || error.is_not_found()) => {
+                if browser::open(link, &context.env).await { Ok(()) } else { Err(error.into()) }
+            }
+            answer => answer,
+        }
     }
 }
 

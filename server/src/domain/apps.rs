@@ -1,6 +1,6 @@
 //! The names under which sessions are served: one host a session below one domain.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU16, str::FromStr};
 
 use alpine_api::SessionId;
 
@@ -14,8 +14,25 @@ pub const OPEN_PATH: &str = ".alpine/open";
 /// Of an id, `ses_`; an underscore cannot stand in a host's name.
 const ID: &str = "ses_";
 const LABEL: &str = "ses-";
-/// A label and its dot, before the domain.
-const HOST_MAX: usize = 253 - LABEL.len() - 33;
+/// Between a session's label and a port.
+const PORT: &str = "--";
+/// A label with a port, and its dot, before the domain.
+const HOST_MAX: usize = 253 - LABEL.len() - 33 - PORT.len() - 5;
+
+/// What one host serves: a session's own program, or what listens on another of the session's ports. Each is an origin of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct App {
+    pub session: SessionId,
+    pub port: Option<NonZeroU16>,
+}
+
+impl App {
+    /// A session's own program.
+    #[must_use]
+    pub const fn of(session: SessionId) -> Self {
+        Self { session, port: None }
+    }
+}
 
 /// The domain below which each session has a host, and the port if it is not 443: `apps.example.com`, `apps.localhost:8443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +48,7 @@ pub struct BadDomain;
 /// What a host at or below the domain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
-    Session(SessionId),
+    App(App),
     /// Nobody's.
     Nothing,
 }
@@ -72,10 +89,11 @@ impl AppsDomain {
         format!("*.{}", self.domain)
     }
 
-    /// Where a session is served.
+    /// Where it is served.
     #[must_use]
-    pub fn url(&self, session: SessionId) -> String {
-        format!("https://{}.{self}/", label(session))
+    pub fn url(&self, app: App) -> String {
+        let port = app.port.map(|port| format!("{PORT}{port}")).unwrap_or_default();
+        format!("https://{}{port}.{self}/", label(app.session))
     }
 
     /// What this host is, by its name without a port; `None`: it is not of this domain.
@@ -87,10 +105,19 @@ impl AppsDomain {
         if below.is_empty() {
             return Some(Named::Nothing);
         }
-        let digits = below.strip_suffix('.')?.strip_prefix(LABEL);
-        let session = digits.and_then(|digits| format!("{ID}{digits}").parse().ok());
-        Some(session.map_or(Named::Nothing, Named::Session))
+        Some(app(below.strip_suffix('.')?).map_or(Named::Nothing, Named::App))
     }
+}
+
+/// Of a host's first label. A port has one spelling.
+fn app(label: &str) -> Option<App> {
+    let rest = label.strip_prefix(LABEL)?;
+    let (digits, port) = rest.split_once(PORT).map_or((rest, None), |(digits, port)| (digits, Some(port)));
+    let port = match port {
+        Some(text) => Some(text.parse::<NonZeroU16>().ok().filter(|port| port.to_string() == text)?),
+        None => None,
+    };
+    Some(App { session: format!("{ID}{digits}").parse().ok()?, port })
 }
 
 /// Whether this URL of a session is that of a host of its own, below whichever domain.
@@ -146,12 +173,19 @@ mod tests {
     fn each_session_has_a_host_of_its_own_and_reads_back_from_it() {
         let domain: AppsDomain = "apps.example.com:8443".parse().unwrap();
         let session = SessionId::generate();
-        let url = domain.url(session);
+        let url = domain.url(App::of(session));
         let host = url.strip_prefix("https://").and_then(|rest| rest.strip_suffix(":8443/")).unwrap();
-        assert_eq!(domain.named(host), Some(Named::Session(session)));
+        assert_eq!(domain.named(host), Some(Named::App(App::of(session))));
         assert!(has_own_host(session, &url) && !has_own_host(SessionId::generate(), &url));
         assert!(!has_own_host(session, "http://127.0.0.1:40123/"));
-        assert_eq!(domain.named(&format!("{}.", host.to_uppercase())), Some(Named::Session(session)), "names have no case");
+        assert_eq!(domain.named(&format!("{}.", host.to_uppercase())), Some(Named::App(App::of(session))), "names have no case");
+        for port in [1, 3000, 65_535] {
+            let app = App { session, port: NonZeroU16::new(port) };
+            let url = domain.url(app);
+            assert_eq!(url, format!("https://{}--{port}.apps.example.com:8443/", label(session)));
+            assert_eq!(domain.named(url.strip_prefix("https://").unwrap().strip_suffix(":8443/").unwrap()), Some(Named::App(app)));
+            assert!(!has_own_host(session, &url), "a port is not where the session itself is");
+        }
     }
 
     #[test]
@@ -163,7 +197,9 @@ mod tests {
         {
             assert_eq!(domain.named(nothing), Some(Named::Nothing), "{nothing}");
         }
-        assert_eq!(domain.named(&format!("{own}--3000.apps.example.com")), Some(Named::Nothing), "ports are not served yet");
+        for port in ["", "0", "03000", "+1", "65536", "3000--1", "-3000", "x", "3000.x"] {
+            assert_eq!(domain.named(&format!("{own}--{port}.apps.example.com")), Some(Named::Nothing), "{port}");
+        }
         for other in ["example.com", "127.0.0.1", "apps.example.com.evil", "xapps.example.com", &format!("{own}-apps.example.com"), ""] {
             assert_eq!(domain.named(other), None, "{other}");
         }

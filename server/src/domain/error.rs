@@ -85,6 +85,14 @@ pub enum Fault {
     /// No server here gives it a host of its own, or none did when it began.
     #[error("session has no address below this server's domain of apps")]
     NoApp,
+    /// Of a session.
+    #[error("the session is shared {used} times, of {limit}")]
+    TooManyShares { used: i64, limit: i64 },
+    /// A link that was good once.
+    #[error("this link is good no more")]
+    ShareOver,
+    #[error("this link is for people who are named in it")]
+    ShareNamed,
     #[error(transparent)]
     TooLong(TooLong),
     #[error("there is no such class here{}", if known.is_empty() { String::new() } else { format!("; there are {}", known.join(", ")) })]
@@ -124,6 +132,8 @@ impl Fault {
             | Self::RoleMissing(_)
             | Self::CrossSite
             | Self::TenantUnknown
+            | Self::ShareOver
+            | Self::ShareNamed
             | Self::PlainHttp => ErrorCode::Forbidden,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::SessionNotFound | Self::OperationNotFound | Self::NoRecord => ErrorCode::SessionNotFound,
@@ -142,7 +152,9 @@ impl Fault {
             | Self::NoApp
             | Self::IllegalTransition { .. } => ErrorCode::OperationConflict,
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
-            Self::QuotaExceeded(_) | Self::TooManyTokens { .. } | Self::TooManyCredentials(_) => ErrorCode::QuotaExceeded,
+            Self::QuotaExceeded(_) | Self::TooManyTokens { .. } | Self::TooManyShares { .. } | Self::TooManyCredentials(_) => {
+                ErrorCode::QuotaExceeded
+            }
         }
     }
 
@@ -182,6 +194,9 @@ impl Fault {
             Self::TooManyTokens { .. } => "revoke one with alpine token revoke <token-id>; alpine token list shows them",
             Self::NotImportable(_) => "correct that entry; docs/import.md has the form",
             Self::ImportedOtherwise { .. } => "nothing is overwritten: compare with alpine status <session-id>",
+            Self::TooManyShares { .. } => "take one back with alpine unshare; alpine shares <session-id> shows them",
+            Self::ShareOver => "ask whoever shared the session for another",
+            Self::ShareNamed => "open it with alpine open and this link in quotes",
             Self::NoApp => "open the address that alpine status <session-id> shows",
             Self::NotReady { .. } | Self::NotOpen { .. } | Self::IllegalTransition { .. } => "run alpine status <session-id>",
             Self::NoSuchClass { .. } => "choose one that alpine classes shows, or leave it out",

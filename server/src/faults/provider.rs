@@ -11,8 +11,9 @@ use super::{
     inject::Injected,
     rule::{Place, Point, When},
 };
-use crate::sandbox::{
-    Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status,
+use crate::{
+    domain::apps::App,
+    sandbox::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status},
 };
 
 #[derive(Debug)]
@@ -96,8 +97,8 @@ impl Provider for FaultyProvider {
         self.call("inspect", self.inner.inspect(session)).await
     }
 
-    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
-        self.inner.listener(session).await
+    async fn listener(&self, app: App) -> Result<Option<Listener>, ProviderError> {
+        self.inner.listener(app).await
     }
 
     async fn is_still(&self, listener: &Listener) -> bool {

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use alpine_api::SessionId;
 use axum::body::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
@@ -15,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Gateway, who::Visitor};
-use crate::domain::principal::Via;
+use crate::domain::{apps::App, principal::Via};
 
 /// How often it is looked whether an exchange that goes on may. A session that is over mostly ends it before: nothing serves it any more.
 const LOOK: Duration = Duration::from_secs(15);
@@ -26,13 +25,13 @@ const LEEWAY: Duration = Duration::from_secs(30);
 pub struct Ends {
     gateway: Gateway,
     visitor: Visitor,
-    session: SessionId,
+    app: App,
     /// Of the credential; `None`: it has no end.
     until: Option<Instant>,
 }
 
 impl Ends {
-    pub fn new(gateway: Gateway, visitor: Visitor, session: SessionId) -> Self {
+    pub fn new(gateway: Gateway, visitor: Visitor, app: App) -> Self {
         let now = gateway.0.state.clock.now();
         let good_for = visitor.caller.expires_at.map(|at| (at - now).to_std().unwrap_or_default());
         let good_for = match visitor.caller.via {
@@ -46,7 +45,11 @@ impl Ends {
         };
         let until = good_for.map(|good_for| Instant::now() + good_for);
         // That a role let somebody in is on record since it began.
-        Self { gateway, visitor: Visitor { on_record: true, ..visitor }, session, until }
+        Self { gateway, visitor: Visitor { on_record: true, ..visitor }, app, until }
+    }
+
+    pub fn by_cookie(&self) -> bool {
+        self.visitor.caller.via == Via::Cookie
     }
 
     /// The credential has ended, or what it was good for.
@@ -60,7 +63,7 @@ impl Ends {
         let put_out = async {
             loop {
                 sleep(LOOK).await;
-                if !self.gateway.still(&self.visitor, self.session).await {
+                if !self.gateway.still(&self.visitor, self.app).await {
                     return;
                 }
             }

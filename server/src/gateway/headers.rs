@@ -3,10 +3,11 @@
 
 use axum::http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{self, CACHE_CONTROL, CONNECTION, COOKIE, SET_COOKIE},
+    header::{self, AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, SET_COOKIE},
 };
 
 use super::who::{COOKIE_NAME, cookies};
+use crate::domain::access_token::AccessToken;
 
 /// Of one connection, and of how a body is sent on it: each side has its own.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -20,8 +21,6 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
-/// What says who asks, to whom a proxy has told it.
-const CREDENTIALS: [HeaderName; 2] = [header::AUTHORIZATION, header::EXPECT];
 /// What strangers say of themselves, and proxies of them: whoever stands before this server may have said who somebody is.
 const FORWARDED: [&str; 9] =
     ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "x-original-host", "remote-user", "x-client-cert", "client-cert"];
@@ -79,8 +78,9 @@ fn is_ours(name: &[u8]) -> bool {
     name.starts_with(COOKIE_NAME.as_bytes()) || name.starts_with(b"CF_")
 }
 
-/// What a session sees of a request for its host.
-pub fn request(headers: &mut HeaderMap, host: &HeaderValue, authorization: HeaderValue) {
+/// What a session sees of a request for its host. `authorization`: what lets in at its own program. Without it, what a page of the session
+/// has sent stays, if the page was let in by a cookie: a token there is one that the session itself has given.
+pub fn request(headers: &mut HeaderMap, host: &HeaderValue, authorization: Option<HeaderValue>, by_cookie: bool) {
     remove_hop_by_hop(headers);
     let kept: Vec<Vec<u8>> =
         cookies(headers).filter(|(name, _)| !is_ours(name)).map(|(name, value)| [name, b"=", value].concat()).collect();
@@ -94,15 +94,24 @@ pub fn request(headers: &mut HeaderMap, host: &HeaderValue, authorization: Heade
         FORWARDED.contains(&name.as_str()) || FORWARDED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
     };
     let strangers: Vec<HeaderName> = headers.keys().filter(strangers).cloned().collect();
-    for name in strangers.iter().chain(&CREDENTIALS) {
+    for name in strangers.iter().chain(&[header::EXPECT]) {
         headers.remove(name);
+    }
+    if authorization.is_some() || !by_cookie || headers.get_all(AUTHORIZATION).iter().any(is_access_token) {
+        headers.remove(AUTHORIZATION);
     }
     // The client says it anew, of the body as it has it.
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::HOST, host.clone());
     headers.insert("x-forwarded-host", host.clone());
     headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-    headers.insert(header::AUTHORIZATION, authorization);
+    if let Some(authorization) = authorization {
+        headers.insert(AUTHORIZATION, authorization);
+    }
+}
+
+fn is_access_token(value: &HeaderValue) -> bool {
+    value.as_bytes().windows(AccessToken::PREFIX.len()).any(|part| part == AccessToken::PREFIX.as_bytes())
 }
 
 /// What a browser sees of a session's answer.
@@ -191,7 +200,7 @@ mod tests {
             ("expect", "100-continue"),
             ("accept", "text/html"),
         ]);
-        request(&mut sent, &HeaderValue::from_static("ses-1.apps.test"), HeaderValue::from_static("Basic own"));
+        request(&mut sent, &HeaderValue::from_static("ses-1.apps.test"), Some(HeaderValue::from_static("Basic own")), true);
         let expected = headers(&[
             ("cookie", "theme=dark; a=b"),
             ("accept", "text/html"),
@@ -201,6 +210,17 @@ mod tests {
             ("authorization", "Basic own"),
         ]);
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn what_a_page_says_to_its_own_server_on_another_port_goes_on_and_what_lets_in_here_does_not() {
+        let sent = |value: &'static str, by_cookie| {
+            let mut sent = headers(&[("authorization", value)]);
+            request(&mut sent, &HeaderValue::from_static("h"), None, by_cookie);
+            sent.remove(AUTHORIZATION)
+        };
+        assert_eq!(sent("Bearer app", true).unwrap(), "Bearer app");
+        assert_eq!((sent("Bearer jwt", false), sent("Bearer alpine_pat_x", true)), (None, None));
     }
 
     #[test]
@@ -245,7 +265,7 @@ mod tests {
     fn what_is_no_text_in_a_cookie_takes_nothing_from_the_others() {
         let mut sent = HeaderMap::new();
         sent.insert(COOKIE, HeaderValue::from_bytes(b"x=\xc3\xa9; __Host-alpine-session=c0de; a=b").unwrap());
-        request(&mut sent, &HeaderValue::from_static("h"), HeaderValue::from_static("Basic own"));
+        request(&mut sent, &HeaderValue::from_static("h"), Some(HeaderValue::from_static("Basic own")), true);
         assert_eq!(sent[COOKIE].as_bytes(), b"x=\xc3\xa9; a=b");
     }
 

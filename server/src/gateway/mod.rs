@@ -13,7 +13,6 @@ mod who;
 
 use std::{sync::Arc, time::Duration};
 
-use alpine_api::SessionId;
 use axum::{
     Router,
     extract::{Request, State},
@@ -26,7 +25,7 @@ use self::{body::Ends, proxy::Exchange, target::Targets, who::Visitor};
 use crate::{
     domain::{
         Fault,
-        apps::{AppsDomain, Named, OPEN_PATH},
+        apps::{App, AppsDomain, Named, OPEN_PATH},
     },
     http::{ApiError, AppRequest, AppState, authority, surround_apps},
     sandbox::Provider,
@@ -93,7 +92,7 @@ impl Gateway {
             None => ForHost::Unclear,
             Some(name) => match self.0.settings.apps.named(name.host()) {
                 None => ForHost::Api,
-                Some(Named::Session(session)) => ForHost::Session(session),
+                Some(Named::App(app)) => ForHost::App(app),
                 Some(Named::Nothing) => ForHost::Nobody,
             },
         }
@@ -104,7 +103,7 @@ impl Gateway {
 #[derive(Debug, Clone, Copy)]
 enum ForHost {
     Api,
-    Session(SessionId),
+    App(App),
     /// Of the domain, and no session's.
     Nobody,
     /// It names several, or none that is one: somebody before this server may have read it otherwise.
@@ -115,8 +114,8 @@ enum ForHost {
 async fn answer(State(state): State<AppState>, axum::Extension(gateway): axum::Extension<Gateway>, request: Request) -> Response {
     let host = request.extensions().get::<ForHost>().copied();
     let answered = match (host, is_ours(request.uri().path())) {
-        (Some(ForHost::Session(session)), true) => open::redeem(&gateway, Some(session), request).await,
-        (Some(ForHost::Session(session)), false) => visit(&gateway, Some(session), request).await,
+        (Some(ForHost::App(app)), true) => open::redeem(&gateway, Some(app), request).await,
+        (Some(ForHost::App(app)), false) => visit(&gateway, Some(app), request).await,
         (Some(ForHost::Nobody), true) => open::redeem(&gateway, None, request).await,
         (Some(ForHost::Nobody), false) => visit(&gateway, None, request).await,
         _ => Err((who::NOBODY, ApiError::malformed("the host that is asked for is not clear"))),
@@ -140,24 +139,24 @@ fn is_ours(path: &str) -> bool {
 }
 
 /// In this order: who asks, whether there is such a session for them, and only then where it is.
-async fn visit(gateway: &Gateway, session: Option<SessionId>, request: Request) -> Result<Response, Refused> {
+async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<Response, Refused> {
     let Inner { state, targets, .. } = &*gateway.0;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err((who::NOBODY, ApiError::Bare(StatusCode::METHOD_NOT_ALLOWED)));
     }
     let (mut parts, body) = request.into_parts();
-    let visitor = who::asks(state, session, &mut parts).await?;
+    let visitor = who::asks(state, app, &mut parts).await?;
     let refused = |error| (visitor.credential, error);
-    let session = session.ok_or_else(|| refused(Fault::SessionNotFound.into()))?;
+    let app = app.ok_or_else(|| refused(Fault::SessionNotFound.into()))?;
     // A script that would see whatever is asked of this host, what is answered here too: a code in an address, say.
     if parts.headers.contains_key(SERVICE_WORKER) {
         let cause = "service workers are not served on a session's host".to_owned();
         return Err(refused(ApiError::Malformed { status: StatusCode::FORBIDDEN, cause }));
     }
-    targets.enter(&visitor, session).await.map_err(refused)?;
-    let place = state.limits.visit(session, &visitor.caller.tenant, &visitor.caller.id).map_err(refused)?;
-    let target = targets.find(&visitor, session).await.map_err(refused)?;
-    let ends = Ends::new(gateway.clone(), visitor.clone(), session);
+    targets.enter(&visitor, app).await.map_err(refused)?;
+    let place = state.limits.visit(app.session, &visitor.caller.tenant, &visitor.caller.id).map_err(refused)?;
+    let target = targets.find(&visitor, app).await.map_err(refused)?;
+    let ends = Ends::new(gateway.clone(), visitor.clone(), app);
     let response = Exchange::new(target, ends, place).run(Request::from_parts(parts, body)).await.map_err(refused)?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     state.metrics.app_request(visitor.credential, if upgraded { "upgraded" } else { "proxied" });
@@ -166,8 +165,8 @@ async fn visit(gateway: &Gateway, session: Option<SessionId>, request: Request) 
 
 impl Gateway {
     /// Whether this visitor is still who may use the session; what cannot be found out now changes nothing.
-    async fn still(&self, visitor: &Visitor, session: SessionId) -> bool {
-        !self.0.targets.enter(visitor, session).await.is_err_and(|error| target::is_verdict(&error))
+    async fn still(&self, visitor: &Visitor, app: App) -> bool {
+        !self.0.targets.enter(visitor, app).await.is_err_and(|error| target::is_verdict(&error))
     }
 }
 

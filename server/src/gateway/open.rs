@@ -1,6 +1,5 @@
-//! A code, changed for a cookie.
+//! A code, or a link that was shared, changed for a cookie.
 
-use alpine_api::SessionId;
 use axum::{
     extract::Request,
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
@@ -14,60 +13,103 @@ use super::{
     who::{self, COOKIE_NAME, Visitor},
 };
 use crate::{
-    domain::{Fault, apps::OPEN_PATH, pass::Pass, principal},
+    domain::{
+        Fault,
+        apps::{App, OPEN_PATH},
+        pass::Pass,
+        principal,
+    },
     http::{ApiError, is_own_page},
     ledger::PassKind,
 };
 
-/// The code is spent last, when all else is known to be well.
-pub async fn redeem(gateway: &Gateway, session: Option<SessionId>, request: Request) -> Result<Response, Refused> {
+pub async fn redeem(gateway: &Gateway, app: Option<App>, request: Request) -> Result<Response, Refused> {
     let (parts, _) = request.into_parts();
-    let redeemed = redeemed(gateway, session, &parts).await;
+    let redeemed = redeemed(gateway, app, &parts).await;
     gateway.0.state.metrics.app_code(if redeemed.is_ok() { "spent" } else { "refused" });
     redeemed.map_err(|error| (who::NOBODY, error))
 }
 
-async fn redeemed(gateway: &Gateway, session: Option<SessionId>, parts: &Parts) -> Result<Response, ApiError> {
+async fn redeemed(gateway: &Gateway, app: Option<App>, parts: &Parts) -> Result<Response, ApiError> {
     if parts.uri.path().trim_start_matches('/') != OPEN_PATH {
         return Err(ApiError::Bare(StatusCode::NOT_FOUND));
     }
     if parts.method != Method::GET {
         return Err(ApiError::Bare(StatusCode::METHOD_NOT_ALLOWED));
     }
+    let app = app.ok_or(ApiError::NotLetIn)?;
+    match (only(parts, "code"), only(parts, "share")) {
+        (Some(code), None) => by_code(gateway, app, &code, parts).await,
+        (None, Some(link)) => by_link(gateway, app, &link, parts).await,
+        _ => Err(ApiError::NotLetIn),
+    }
+}
+
+/// The code is spent last, when all else is known to be well.
+async fn by_code(gateway: &Gateway, app: App, code: &str, parts: &Parts) -> Result<Response, ApiError> {
     // Nobody is to be let in as somebody else by a link on some page.
     if !is_own_page(&parts.uri, &parts.headers) {
         return Err(Fault::CrossSite.into());
     }
-    let Inner { settings, state, targets } = &*gateway.0;
-    let (session, code) = session.zip(code(parts)).ok_or(ApiError::NotLetIn)?;
-    let pass = state.ledger.open_pass(session, PassKind::Code, &code).filter(|pass| pass.is_good(state.clock.now()));
-    let principal = pass.ok_or(ApiError::NotLetIn)?.principal().map_err(|_| ApiError::NotLetIn)?;
-    let caller = principal::Caller { principal, request_id: who::request_id(parts) };
-    let visitor = Visitor { caller, credential: who::NOBODY, on_record: true };
+    let Inner { state, targets, .. } = &*gateway.0;
+    let visitor = visitor(gateway, app, PassKind::Code, code, parts)?;
     let _place = state.limits.spend().await?;
-    targets.enter(&visitor, session).await?;
-    if !state.ledger.tenant(&visitor.caller.tenant).spend_code(&code).await? {
+    targets.enter(&visitor, app).await?;
+    if !state.ledger.tenant(&visitor.caller.tenant).spend_code(code).await? {
         return Err(ApiError::NotLetIn);
     }
-    let until = state.clock.now() + settings.cookie;
-    let cookie = state.ledger.seal_pass(session, PassKind::Cookie, &Pass::of(&visitor.caller, until))?;
-    Ok(let_in(cookie.expose_secret(), settings.cookie.as_secs()))
+    let_in(gateway, app, Pass::of(&visitor.caller, state.clock.now() + gateway.0.settings.cookie))
 }
 
-fn code(parts: &Parts) -> Option<String> {
-    let mut codes = form_urlencoded::parse(parts.uri.query()?.as_bytes()).filter(|(name, _)| name == "code");
-    codes.next().map(|(_, code)| code.into_owned()).filter(|_| codes.next().is_none())
+/// Links stand on pages of others, and are followed from there. Whoever is let in already stays who it is.
+async fn by_link(gateway: &Gateway, app: App, link: &str, parts: &Parts) -> Result<Response, ApiError> {
+    if !who::is_asked_for(&parts.method, &parts.uri, &parts.headers) {
+        return Err(Fault::CrossSite.into());
+    }
+    let Inner { state, targets, .. } = &*gateway.0;
+    let visitor = visitor(gateway, app, PassKind::Share, link, parts)?;
+    let _place = state.limits.spend().await?;
+    targets.enter(&visitor, app).await?;
+    if who::by_cookie(state, app, &parts.headers).is_some_and(|(pass, _)| pass.share().is_none()) {
+        return Ok(to_page());
+    }
+    let pass = state.ledger.open_pass(app, PassKind::Share, link).ok_or(ApiError::NotLetIn)?;
+    let_in(gateway, app, pass.until(state.clock.now() + gateway.0.settings.cookie))
+}
+
+/// Who such a text was made for. A forged one, or one that is good no more, costs no look at the ledger.
+fn visitor(gateway: &Gateway, app: App, kind: PassKind, text: &str, parts: &Parts) -> Result<Visitor, ApiError> {
+    let state = &gateway.0.state;
+    let pass = state.ledger.open_pass(app, kind, text).filter(|pass| pass.is_good(state.clock.now())).ok_or(ApiError::NotLetIn)?;
+    let principal = pass.principal().map_err(|_| ApiError::NotLetIn)?;
+    let caller = principal::Caller { principal, request_id: who::request_id(parts) };
+    Ok(Visitor { caller, credential: who::NOBODY, on_record: true, share: pass.share() })
+}
+
+/// A parameter that is there once.
+fn only(parts: &Parts, wanted: &str) -> Option<String> {
+    let mut found = form_urlencoded::parse(parts.uri.query()?.as_bytes()).filter(|(name, _)| name == wanted);
+    found.next().map(|(_, value)| value.into_owned()).filter(|_| found.next().is_none())
+}
+
+/// With a cookie for as long as the pass is good.
+fn let_in(gateway: &Gateway, app: App, pass: Pass) -> Result<Response, ApiError> {
+    let state = &gateway.0.state;
+    let seconds = pass.good_for(state.clock.now());
+    let cookie = state.ledger.seal_pass(app, PassKind::Cookie, &pass)?;
+    let cookie = format!("{COOKIE_NAME}={}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax", cookie.expose_secret());
+    // A key's id and base64url: nothing that a header cannot hold.
+    let mut cookie = HeaderValue::from_str(&cookie).map_err(|_| ApiError::NotLetIn)?;
+    cookie.set_sensitive(true);
+    let mut response = to_page();
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
 }
 
 /// To the session's own page, which learns nothing of the code.
-fn let_in(cookie: &str, seconds: u64) -> Response {
-    let cookie = format!("{COOKIE_NAME}={cookie}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
-    // A key's id and base64url: nothing that a header cannot hold.
-    let Ok(mut cookie) = HeaderValue::from_str(&cookie) else { return ApiError::NotLetIn.into_response() };
-    cookie.set_sensitive(true);
+fn to_page() -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::SET_COOKIE, cookie);
     headers.insert(header::LOCATION, HeaderValue::from_static("/"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

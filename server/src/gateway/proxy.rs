@@ -76,7 +76,7 @@ impl Exchange {
         parts.extensions.clear();
         parts.version = Version::HTTP_11;
         parts.uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
-        headers::request(&mut parts.headers, &host, self.target.authorization.clone());
+        headers::request(&mut parts.headers, &host, self.target.authorization.clone(), self.ends.by_cookie());
         // The other side closes first, and keeps what the kernel keeps of it.
         parts.headers.insert(CONNECTION, HeaderValue::from_static(if upgrade { "upgrade" } else { "close" }));
         if upgrade {

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alpine_api::SessionId;
+use alpine_api::ShareId;
 use axum::http::HeaderValue;
 use tokio::{net::TcpStream, sync::Mutex};
 
 use super::who::Visitor;
 use crate::{
-    domain::Fault,
+    domain::{Fault, apps::App},
     http::{ApiError, AppState},
     ledger,
     recent::Recent,
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const ELSEWHERE: &str = "this server does not reach the session's machine";
 const SILENT: &str = "the session's server does not listen";
+const UNHEARD: &str =
+    "no program of the session listens on this port where it is reached from here: in a container that is 0.0.0.0, else 127.0.0.1";
 const UNSEEN: &str = "the session's sandbox cannot be looked at";
 const NO_ANSWER: &str = "the session's server does not answer";
 
@@ -35,8 +37,8 @@ const NO_ANSWER: &str = "the session's server does not answer";
 pub struct Target {
     provider: Arc<dyn Provider>,
     listener: Listener,
-    /// Marked as secret.
-    pub authorization: HeaderValue,
+    /// Marked as secret. What is on a port of the session's own choice has none.
+    pub authorization: Option<HeaderValue>,
 }
 
 impl Target {
@@ -68,15 +70,16 @@ impl From<Missing> for ApiError {
     }
 }
 
-/// One visitor of one session.
+/// One visitor of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Visit {
-    session: SessionId,
+    app: App,
     tenant: String,
     principal: String,
     admin: bool,
     /// What is to be on record is not known from a time when it did not have to be.
     on_record: bool,
+    share: Option<ShareId>,
 }
 
 /// Answers that are good for a moment, each looked for by one of those who want it.
@@ -118,7 +121,7 @@ pub struct Targets {
     state: AppState,
     provider: Option<Arc<dyn Provider>>,
     entered: Looked<Visit, Result<(), Fault>>,
-    found: Looked<SessionId, Result<Target, Missing>>,
+    found: Looked<App, Result<Target, Missing>>,
 }
 
 impl Targets {
@@ -127,13 +130,19 @@ impl Targets {
     }
 
     /// Refused as the API refuses to show the session.
-    pub async fn enter(&self, visitor: &Visitor, session: SessionId) -> Result<(), ApiError> {
-        let (by, on_record) = (&visitor.caller, visitor.on_record);
+    pub async fn enter(&self, visitor: &Visitor, app: App) -> Result<(), ApiError> {
+        let Visitor { caller: by, on_record, share, .. } = visitor;
+        let (on_record, share) = (*on_record, *share);
         let (tenant, principal) = (by.tenant.to_string(), by.id.to_string());
-        let visit = Visit { session, tenant, principal, admin: by.is_admin(), on_record };
+        let visit = Visit { app, tenant, principal, admin: by.is_admin(), on_record, share };
         let look = async {
             let _place = self.state.limits.look().await?;
-            match self.state.ledger.tenant(&by.tenant).enter_session(by, session, on_record).await {
+            let ledger = self.state.ledger.tenant(&by.tenant);
+            let entered = match share {
+                Some(share) => ledger.enter_as_guest(app, share).await,
+                None => ledger.enter_session(by, app, on_record).await,
+            };
+            match entered {
                 Ok(()) => Ok(Ok(())),
                 Err(ledger::Error::Fault(fault)) => Ok(Err(fault)),
                 Err(other) => Err(ApiError::from(other)),
@@ -143,37 +152,44 @@ impl Targets {
     }
 
     /// Only what the provider has seen to be the session's own: a stranger on its port gets no password.
-    pub async fn find(&self, visitor: &Visitor, session: SessionId) -> Result<Target, ApiError> {
-        Ok(self.found.or_look(session, self.look(visitor, session)).await??)
+    pub async fn find(&self, visitor: &Visitor, app: App) -> Result<Target, ApiError> {
+        Ok(self.found.or_look(app, self.look(visitor, app)).await??)
     }
 
-    async fn look(&self, visitor: &Visitor, session: SessionId) -> Result<Result<Target, Missing>, ApiError> {
+    async fn look(&self, visitor: &Visitor, app: App) -> Result<Result<Target, Missing>, ApiError> {
         let missing = |why| Ok(Err(Missing::Unreached(why)));
         let Some(provider) = &self.provider else { return missing(ELSEWHERE) };
-        let listener = match tokio::time::timeout(PATIENCE, listener(&**provider, session)).await {
+        let listener = match tokio::time::timeout(PATIENCE, listener(&**provider, app)).await {
             Ok(Ok(Ok(listener))) => listener,
             Ok(Ok(Err(why))) => return missing(why),
             Ok(Err(error)) => {
-                tracing::warn!(%session, error = &error as &dyn std::error::Error, "a sandbox cannot be looked at");
+                tracing::warn!(session = %app.session, error = &error as &dyn std::error::Error, "a sandbox cannot be looked at");
                 return missing(UNSEEN);
             }
             Err(_) => return missing(UNSEEN),
         };
-        let password = self.state.ledger.session_password(&visitor.caller.tenant, session).await?;
+        if app.port.is_some() {
+            return Ok(Ok(Target { provider: Arc::clone(provider), listener, authorization: None }));
+        }
+        let password = self.state.ledger.session_password(&visitor.caller.tenant, app.session).await?;
         // It began without one, and so without a host of its own.
         let Some(password) = password else { return Ok(Err(Missing::Fault(Fault::NoApp))) };
         let Some(authorization) = basic(&password) else { return missing(NO_ANSWER) };
-        Ok(Ok(Target { provider: Arc::clone(provider), listener, authorization }))
+        Ok(Ok(Target { provider: Arc::clone(provider), listener, authorization: Some(authorization) }))
     }
 }
 
 /// Where it listens, or why that is not known.
-async fn listener(provider: &dyn Provider, session: SessionId) -> Result<Result<Listener, &'static str>, ProviderError> {
-    if let Some(listener) = provider.listener(session).await? {
+async fn listener(provider: &dyn Provider, app: App) -> Result<Result<Listener, &'static str>, ProviderError> {
+    if let Some(listener) = provider.listener(app).await? {
         return Ok(Ok(listener));
     }
-    let status = provider.inspect(session).await?;
-    Ok(Err(if matches!(status, Status::Serving { .. }) { SILENT } else { ELSEWHERE }))
+    let status = provider.inspect(app.session).await?;
+    Ok(Err(match (status, app.port) {
+        (Status::Absent, _) | (Status::Idle, None) => ELSEWHERE,
+        (Status::Idle | Status::Serving { .. }, Some(_)) => UNHEARD,
+        (Status::Serving { .. }, None) => SILENT,
+    }))
 }
 
 /// Said by the ledger, and not for want of it.

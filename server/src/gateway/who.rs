@@ -1,7 +1,7 @@
 //! Who asks on a session's host: a program by its token, or a browser by the cookie that it got for a code. What else browsers send with
 //! whatever any page asks for counts for nobody here.
 
-use alpine_api::{Scope, SessionId};
+use alpine_api::{Scope, ShareId};
 use axum::{
     extract::FromRequestParts as _,
     http::{
@@ -13,10 +13,7 @@ use axum::{
 
 use super::Refused;
 use crate::{
-    domain::{
-        Fault,
-        principal::{self, Principal},
-    },
+    domain::{Fault, apps::App, pass::Pass, principal},
     http::{ApiError, AppState, Caller, RequestId, Ticket, is_own_page},
     ledger::PassKind,
 };
@@ -37,12 +34,14 @@ pub struct Visitor {
     pub credential: &'static str,
     /// A use of a role is on record already: since the code was made.
     pub on_record: bool,
+    /// A guest of this share's, and nobody by name.
+    pub share: Option<ShareId>,
 }
 
-/// `session`: the one whose host it is, if it is one's. A cookie that lets in counts before a token: what else a page of the session sends
+/// `app`: what is served under that name, if anything is. A cookie that lets in counts before a token: what else a page of the session sends
 /// as `Authorization` may be meant for its own server.
-pub async fn asks(state: &AppState, session: Option<SessionId>, parts: &mut Parts) -> Result<Visitor, Refused> {
-    if let Some(principal) = session.and_then(|session| by_cookie(state, session, &parts.headers)) {
+pub async fn asks(state: &AppState, app: Option<App>, parts: &mut Parts) -> Result<Visitor, Refused> {
+    if let Some((pass, principal)) = app.and_then(|app| by_cookie(state, app, &parts.headers)) {
         let refused = |error: ApiError| (COOKIE_CREDENTIAL, error);
         if !is_asked_for(&parts.method, &parts.uri, &parts.headers) {
             return Err(refused(Fault::CrossSite.into()));
@@ -50,7 +49,7 @@ pub async fn asks(state: &AppState, session: Option<SessionId>, parts: &mut Part
         tracing::record_all!(tracing::Span::current(), tenant = principal.tenant.as_str(), principal = principal.id.as_str());
         state.limits.page(&principal.tenant, &principal.id).map_err(refused)?;
         let caller = principal::Caller { principal, request_id: request_id(parts) };
-        return Ok(Visitor { caller, credential: COOKIE_CREDENTIAL, on_record: true });
+        return Ok(Visitor { caller, credential: COOKIE_CREDENTIAL, on_record: true, share: pass.share() });
     }
     if !is_bearer(&parts.headers) {
         return Err((NOBODY, ApiError::NotLetIn));
@@ -62,14 +61,15 @@ pub async fn asks(state: &AppState, session: Option<SessionId>, parts: &mut Part
     if !caller.scopes.has(Scope::SessionsWrite) {
         return Err((BEARER, Fault::ScopeMissing(Scope::SessionsWrite).into()));
     }
-    Ok(Visitor { caller, credential: BEARER, on_record: false })
+    Ok(Visitor { caller, credential: BEARER, on_record: false, share: None })
 }
 
 /// Who is let in by a cookie, if one of those that were sent does so now. A page can set a second one of this name only where it set the first.
-fn by_cookie(state: &AppState, session: SessionId, headers: &HeaderMap) -> Option<Principal> {
+pub fn by_cookie(state: &AppState, app: App, headers: &HeaderMap) -> Option<(Pass, principal::Principal)> {
     let texts = cookies(headers).filter(|(name, _)| *name == COOKIE_NAME.as_bytes()).filter_map(|(_, value)| str::from_utf8(value).ok());
-    let pass = texts.take(4).find_map(|text| state.ledger.open_pass(session, PassKind::Cookie, text))?;
-    pass.is_good(state.clock.now()).then(|| pass.principal().ok())?
+    let pass = texts.take(4).find_map(|text| state.ledger.open_pass(app, PassKind::Cookie, text))?;
+    let principal = pass.is_good(state.clock.now()).then(|| pass.principal().ok())??;
+    Some((pass, principal))
 }
 
 pub fn request_id(parts: &Parts) -> String {
@@ -94,7 +94,7 @@ pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// By the session's own page or by a person: other sessions' pages are of the same site, and their requests come with the cookie too. A link
 /// from elsewhere may be followed; what changes something, or stays open, has to say where it comes from.
-fn is_asked_for(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+pub fn is_asked_for(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     let safe = matches!(*method, Method::GET | Method::HEAD) && !headers.contains_key(UPGRADE);
     let said = headers.contains_key(SITE) || headers.contains_key(ORIGIN);
     if is_own_page(uri, headers) {

@@ -3,6 +3,7 @@
 mod absent;
 mod connections;
 mod create_session;
+mod create_share;
 mod create_tenant;
 mod create_token;
 mod docs;
@@ -24,6 +25,7 @@ mod list_classes;
 mod list_credentials;
 mod list_events;
 mod list_sessions;
+mod list_shares;
 mod list_tenants;
 mod list_tokens;
 mod livez;
@@ -36,6 +38,7 @@ mod protected_resource;
 mod readyz;
 mod reason;
 mod remove_credential;
+mod remove_share;
 mod revoke_token;
 mod serve;
 mod set_credential;
@@ -88,6 +91,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(down_session::down_session))
         .routes(routes!(extend_session::extend_session))
         .routes(routes!(open_session::open_session))
+        .routes(routes!(create_share::create_share, list_shares::list_shares))
+        .routes(routes!(remove_share::remove_share))
         .routes(routes!(list_events::list_events))
         .routes(routes!(get_log::get_log))
         .routes(routes!(get_record::get_record))

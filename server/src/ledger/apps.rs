@@ -17,7 +17,7 @@ use super::{
 use crate::domain::{
     Fault,
     access_token::NoRandomness,
-    apps::{AppsDomain, has_own_host},
+    apps::{App, AppsDomain, has_own_host},
     pass::{CODE_GOOD_FOR, Pass},
     principal::{Access, Caller, TenantId},
 };
@@ -51,6 +51,24 @@ struct Row {
     owner: String,
     state: String,
     opencode_url: Option<String>,
+    /// It is shared with who asks, by name.
+    shared: bool,
+}
+
+/// A session as one who may or may not be its owner finds it; `$3` is the principal and `$4` the port.
+macro_rules! row {
+    ($($argument:expr),*) => {
+        in_tenant!(
+            query_as(
+                Row,
+                r#"SELECT principal_id AS "owner!", state AS "state!", opencode_url, EXISTS (
+                       SELECT FROM session_shares WHERE session_shares.tenant_id = tenant.id AND session_shares.session_id = $2
+                           AND $3 = ANY (principal_ids) AND port IS NOT DISTINCT FROM $4 AND session_shares.expires_at > now()) AS "shared!"
+                   FROM sessions WHERE tenant_id = tenant.id AND session_id = $2"#
+            ),
+            $($argument),*
+        )
+    };
 }
 
 impl Ledger {
@@ -97,10 +115,10 @@ impl Ledger {
         row.map(|row| Ok(self.sealer.open(place, &row.key_id, &row.sealed)?)).transpose()
     }
 
-    /// Text for a browser, which nobody else can make and which opens for this session and kind alone.
-    pub fn seal_pass(&self, session: SessionId, kind: PassKind, pass: &Pass) -> Result<SecretString, Error> {
+    /// Text for a browser, which nobody else can make and which opens for this host and kind alone.
+    pub fn seal_pass(&self, app: App, kind: PassKind, pass: &Pass) -> Result<SecretString, Error> {
         let text = serde_json::to_string(pass).map_err(|error| Error::Corrupt(error.to_string()))?;
-        let sealed = self.sealer.seal(Place::Pass { session, kind }, &SecretString::from(text))?;
+        let sealed = self.sealer.seal(Place::Pass { app, kind }, &SecretString::from(text))?;
         Ok(SecretString::from(format!("{}{DOT}{}", self.sealer.key_id(), BASE64_URL_SAFE_NO_PAD.encode(sealed))))
     }
 
@@ -113,10 +131,10 @@ impl Ledger {
 
     /// What such a text says, unless it is not one of ours. Asks nobody.
     #[must_use]
-    pub fn open_pass(&self, session: SessionId, kind: PassKind, text: &str) -> Option<Pass> {
+    pub fn open_pass(&self, app: App, kind: PassKind, text: &str) -> Option<Pass> {
         let (key_id, sealed) = text.split_once(DOT).filter(|_| text.len() <= PASS_MAX_BYTES)?;
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(sealed).ok()?;
-        let opened = self.sealer.open(Place::Pass { session, kind }, key_id, &sealed).ok()?;
+        let opened = self.sealer.open(Place::Pass { app, kind }, key_id, &sealed).ok()?;
         serde_json::from_str(opened.expose_secret()).ok()
     }
 }
@@ -124,44 +142,37 @@ impl Ledger {
 impl TenantLedger {
     /// May this caller use the session's host now? A use of a role is on record unless it was when the pass was made.
     #[tracing::instrument(level = "debug", name = "ledger.enter_session", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "enter_session"))]
-    pub async fn enter_session(&self, by: &Caller, id: SessionId, on_record: bool) -> Result<(), Error> {
-        let row = in_tenant!(
-            query_as(
-                Row,
-                r#"SELECT principal_id AS "owner!", state AS "state!", opencode_url FROM sessions WHERE tenant_id = tenant.id AND session_id = $2"#
-            ),
-            self.tenant.as_str(),
-            id.uuid()
-        )
-        .fetch_optional(self.statements())
-        .await?
-        .ok_or(Fault::SessionNotFound)?;
-        if !(on_record && by.access(&row.owner) == Access::AsAdmin) {
+    pub async fn enter_session(&self, by: &Caller, app: App, on_record: bool) -> Result<(), Error> {
+        let id = app.session;
+        let row = row!(self.tenant.as_str(), id.uuid(), by.id.as_str(), port(app))
+            .fetch_optional(self.statements())
+            .await?
+            .ok_or(Fault::SessionNotFound)?;
+        let known = match by.access(&row.owner) {
+            Access::Own => true,
+            Access::AsAdmin => on_record,
+            Access::Denied => row.shared,
+        };
+        if !known {
             self.judge(by, OPEN, id, &row.owner).await?;
         }
-        Ok(ready(&row)?)
+        Ok(ready(&row.state)?)
     }
 
     /// A code that lets a browser use the session's host in the caller's name.
     #[tracing::instrument(level = "debug", name = "ledger.make_code", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "make_code"))]
-    pub async fn make_code(&self, by: &Caller, id: SessionId, apps: Option<&AppsDomain>, now: DateTime<Utc>) -> Result<Code, Error> {
+    pub async fn make_code(&self, by: &Caller, app: App, apps: Option<&AppsDomain>, now: DateTime<Utc>) -> Result<Code, Error> {
+        let id = app.session;
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
-        let row = in_tenant!(
-            query_as(
-                Row,
-                r#"SELECT principal_id AS "owner!", state AS "state!", opencode_url FROM sessions WHERE tenant_id = tenant.id AND session_id = $2"#
-            ),
-            self.tenant.as_str(),
-            id.uuid()
-        )
-        .fetch_optional(&mut *tx)
-        .await?
-        .ok_or(Fault::SessionNotFound)?;
+        let row = row!(self.tenant.as_str(), id.uuid(), by.id.as_str(), port(app))
+            .fetch_optional(&mut *tx)
+            .await?
+            .ok_or(Fault::SessionNotFound)?;
         // It began with a host of its own; the domain may have changed since.
         let host = apps.filter(|_| row.opencode_url.as_deref().is_some_and(|url| has_own_host(id, url)));
         let verdict = match by.access(&row.owner) {
-            Access::Denied => Err(Fault::NotOwner),
-            Access::Own | Access::AsAdmin => ready(&row).and(host.map(|apps| apps.url(id)).ok_or(Fault::NoApp)),
+            Access::Denied if !row.shared => Err(Fault::NotOwner),
+            _ => ready(&row.state).and(host.map(|apps| apps.url(app)).ok_or(Fault::NoApp)),
         };
         if by.access(&row.owner) != Access::Own {
             let outcome = if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied };
@@ -177,7 +188,7 @@ impl TenantLedger {
             }
         };
         let until = now + CODE_GOOD_FOR;
-        let text = self.ledger.seal_pass(id, PassKind::Code, &Pass::of(by, until))?;
+        let text = self.ledger.seal_pass(app, PassKind::Code, &Pass::of(by, until))?;
         let digest = digest(text.expose_secret());
         sqlx::query!(
             "INSERT INTO session_codes (tenant_id, code_sha256, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))",
@@ -212,13 +223,18 @@ impl TenantLedger {
     }
 }
 
-fn ready(row: &Row) -> Result<(), Fault> {
+pub(super) fn ready(state: &str) -> Result<(), Fault> {
     // A state of a later version is none that is ready.
-    match views::read::<SessionState>(&row.state) {
+    match views::read::<SessionState>(state) {
         Ok(SessionState::Ready) => Ok(()),
         Ok(state) => Err(Fault::NotOpen { state }),
         Err(_) => Err(Fault::NoApp),
     }
+}
+
+/// As a column has it.
+pub(super) fn port(app: App) -> Option<i32> {
+    app.port.map(|port| i32::from(port.get()))
 }
 
 fn digest(text: &str) -> [u8; 32] {

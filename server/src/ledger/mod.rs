@@ -35,6 +35,7 @@ mod rotate;
 mod scope;
 mod seal;
 mod seen;
+mod shares;
 mod sweep;
 mod tenants;
 mod unreadable;
@@ -75,6 +76,7 @@ pub use reconcile::{Ready, Standing};
 pub use records::{STOPPED_REASON, Written};
 pub use rotate::{Rotation, Unopened};
 pub use seal::{PassKind, SealError, Sealer};
+pub use shares::NewShare;
 pub use tenants::Made;
 pub use verify::{Verified, verify};
 

@@ -6,7 +6,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::domain::principal::TenantId;
+use crate::domain::{apps::App, principal::TenantId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -38,8 +38,8 @@ pub(super) enum Place<'a> {
     },
     /// The password of a session's own server.
     Session { tenant: &'a TenantId, session: SessionId },
-    /// Who may use a session's host: what a browser keeps, and what it gets that for. Not kept here.
-    Pass { session: SessionId, kind: PassKind },
+    /// Who may use a host of a session: what a browser keeps, and what it gets that for. Not kept here.
+    Pass { app: App, kind: PassKind },
 }
 
 /// One is never taken for the other.
@@ -48,6 +48,8 @@ pub enum PassKind {
     /// Good once, and not for long.
     Code,
     Cookie,
+    /// In a link: whoever comes with it is let in as a guest.
+    Share,
 }
 
 impl Place<'_> {
@@ -69,9 +71,14 @@ impl Place<'_> {
             Self::Session { tenant, session } => {
                 Aad::from([b"alpine/session-password/1".as_slice(), session.uuid().as_bytes(), tenant.as_str().as_bytes()].concat())
             }
-            Self::Pass { session, kind } => {
-                let name: &[u8] = if kind == PassKind::Code { b"alpine/session-code/1" } else { b"alpine/session-cookie/1" };
-                Aad::from([name, session.uuid().as_bytes()].concat())
+            Self::Pass { app, kind } => {
+                let name: &[u8] = match kind {
+                    PassKind::Code => b"alpine/session-code/1",
+                    PassKind::Cookie => b"alpine/session-cookie/1",
+                    PassKind::Share => b"alpine/session-share/1",
+                };
+                let port = app.port.map(|port| port.get().to_be_bytes());
+                Aad::from([name, app.session.uuid().as_bytes(), port.as_ref().map_or(&[], |port| port.as_slice())].concat())
             }
         }
     }
@@ -210,12 +217,16 @@ mod tests {
     fn a_pass_opens_for_its_own_session_and_kind_and_a_password_for_its_own_row() {
         let sealer = Sealer::new(&OLD).unwrap();
         let (session, other, own) = (SessionId::generate(), SessionId::generate(), tenant("a"));
-        let pass = |session, kind| Place::Pass { session, kind };
+        let pass = |session, kind| Place::Pass { app: App::of(session), kind };
+        let port = |port| Place::Pass { app: App { session, port: std::num::NonZeroU16::new(port) }, kind: PassKind::Cookie };
         let password = |tenant, session| Place::Session { tenant, session };
         let stranger = tenant("b");
         let places = [
             pass(session, PassKind::Code),
             pass(session, PassKind::Cookie),
+            pass(session, PassKind::Share),
+            port(3000),
+            port(3001),
             pass(other, PassKind::Code),
             password(&own, session),
             password(&own, other),

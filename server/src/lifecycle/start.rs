@@ -11,7 +11,10 @@ use tracing::Instrument as _;
 
 use super::{Done, Engine, PhaseError, redact::printable, remote::git_span, sync::is_at};
 use crate::{
-    domain::{apps::PASSWORD, repo::CommitSha},
+    domain::{
+        apps::{App, PASSWORD},
+        repo::CommitSha,
+    },
     ledger::{Findings, Job, MadePassword},
     sandbox::{self, Command, Endpoint, Handle, Status, basic},
 };
@@ -55,7 +58,7 @@ impl Engine {
             ((), None) => return Err(self.silent(&handle, &endpoint, budget, password.as_ref()).await),
         }
         let url = match &self.settings.apps {
-            Some(apps) => apps.url(job.lease.session),
+            Some(apps) => apps.url(App::of(job.lease.session)),
             None => format!("http://{}:{}/", endpoint.host, endpoint.port),
         };
         let findings = Findings { opencode_url: Some(url), ..Findings::default() };
@@ -141,7 +144,7 @@ impl Engine {
     /// What the session's own program answers to its password, which nobody else is sent.
     async fn lets_in(&self, job: &Job, password: Option<&SecretString>) -> Option<StatusCode> {
         let asked = async {
-            let listener = self.provider.listener(job.lease.session).await.ok()??;
+            let listener = self.provider.listener(App::of(job.lease.session)).await.ok()??;
             let stream = TokioIo::new(sandbox::connect(&*self.provider, &listener).await.ok()?);
             let (mut sender, connection) = http1::handshake(stream).await.ok()?;
             let request = http::Request::get("/").header(HOST, "localhost").header(AUTHORIZATION, basic(password?)?);

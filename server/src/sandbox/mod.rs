@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::domain::{class::ClassSize, principal::TenantId};
+use crate::domain::{apps::App, class::ClassSize, principal::TenantId};
 
 pub mod host;
 mod listener;
@@ -227,8 +227,9 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError>;
 
-    /// The sockets at which the session's own program accepts connections. `None` as long as it does not, or somebody else does there too.
-    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError>;
+    /// The sockets at which the session's own program, or whatever else of the session is on that port, accepts connections. `None` as long
+    /// as it does not, or somebody else does there too.
+    async fn listener(&self, app: App) -> Result<Option<Listener>, ProviderError>;
 
     /// Whether these listen still, and no others. Costs far less than to find them.
     async fn is_still(&self, listener: &Listener) -> bool;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status};
-use crate::metrics::Metrics;
+use crate::{domain::apps::App, metrics::Metrics};
 
 /// Around any provider. Tells of every call that comes back; one that is dropped half way is not told of.
 #[derive(Debug)]
@@ -117,8 +117,8 @@ impl Provider for Observed {
         call!(self, "inspect", session, self.provider.inspect(session))
     }
 
-    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
-        call!(self, "listener", session, self.provider.listener(session))
+    async fn listener(&self, app: App) -> Result<Option<Listener>, ProviderError> {
+        call!(self, "listener", app.session, self.provider.listener(app))
     }
 
     async fn is_still(&self, listener: &Listener) -> bool {

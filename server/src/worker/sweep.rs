@@ -62,6 +62,7 @@ impl Worker {
     async fn forget(&self, stop: &CancellationToken) -> Result<(), ledger::Error> {
         let (mut keys, mut histories) = (0, 0);
         self.ledger.sweep_codes().await?;
+        self.ledger.sweep_shares().await?;
         while !stop.is_cancelled() {
             let (swept_keys, swept_histories) =
                 (self.ledger.sweep_keys(KEYS).await?, self.ledger.sweep_history(self.settings.retention, HISTORIES).await?);

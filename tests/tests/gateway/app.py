@@ -77,6 +77,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(b"x" * 65536)
         if path == "/ws":
             return self.websocket()
+        if path == "/serve":
+            # Another program's part: it listens on a port of its own choice, and asks for no password.
+            other = Server((os.environ["HOST"], int(self.path.split("=")[1])), Other)
+            threading.Thread(target=other.serve_forever, daemon=True).start()
+            return self.answer(200, b"served")
         if path == "/leave":
             # It runs on and listens no more.
             threading.Thread(target=server.shutdown).start()
@@ -117,6 +122,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, b"<html>the session's page</html>", [("content-type", "text/html")])
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = handle_any
+
+
+class Other(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        body = json.dumps({"headers": self.headers.items()}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):

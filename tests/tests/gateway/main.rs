@@ -6,5 +6,7 @@ mod browser;
 mod codes;
 mod exchange;
 mod hosts;
+mod ports;
+mod shares;
 mod stage;
 mod streams;

@@ -102,7 +102,23 @@ impl Stage {
     }
 
     pub async fn open(&self, api: &Api) -> Reply {
-        api.send(Method::POST, &format!("/v1/sessions/{}/open", self.session), &Value::Null).await
+        self.open_port(api, None).await
+    }
+
+    pub async fn open_port(&self, api: &Api, port: Option<u16>) -> Reply {
+        let body = port.map_or(Value::Null, |port| json!({ "port": port }));
+        api.send(Method::POST, &format!("/v1/sessions/{}/open", self.session), &body).await
+    }
+
+    /// Where a program of the session listens from now on, and the host of that.
+    pub async fn serve_on_a_port(&self) -> (u16, String) {
+        let port = free_port();
+        send(self.as_ann(Method::GET, &format!("/serve?port={port}"))).await.expect(200);
+        (port, self.host_of(port))
+    }
+
+    pub fn host_of(&self, port: u16) -> String {
+        self.host().replacen('.', &format!("--{port}."), 1)
     }
 
     /// Path and query of a way in.
@@ -130,6 +146,10 @@ impl Stage {
     pub async fn down(&self) {
         self.world.api("ann").down(&self.session, json!({})).await.expect(202);
     }
+}
+
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 pub fn host(session: &str) -> String {

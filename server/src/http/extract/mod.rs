@@ -14,7 +14,7 @@ pub use after::After;
 pub use caller::Caller;
 pub use idempotency_key::Key;
 pub use json::{ApiJson, ApiJsonOrDefault};
-pub use path::{CredentialPath, OperationPath, SessionPath, TenantPath, TokenPath};
+pub use path::{CredentialPath, OperationPath, SessionPath, SharePath, TenantPath, TokenPath};
 pub use query::ApiQuery;
 pub use stream::{LastEventId, Resume, WantsStream};
 pub use wait::{Prefer, Wait};

@@ -1,6 +1,6 @@
 //! Ids in paths. One that is malformed is answered exactly as one that is not there.
 
-use alpine_api::{CredentialId, OperationId, SessionId, TokenId};
+use alpine_api::{CredentialId, OperationId, SessionId, ShareId, TokenId};
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
@@ -32,6 +32,21 @@ ids! {
     OperationPath(OperationId) or Fault::OperationNotFound;
     TokenPath(TokenId) or Fault::NotFound("token");
     CredentialPath(CredentialId) or Fault::NotFound("credential");
+}
+
+/// A share and its session, from a path.
+#[derive(Debug, Clone, Copy)]
+pub struct SharePath(pub SessionId, pub ShareId);
+
+impl<S: Send + Sync> FromRequestParts<S> for SharePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<(String, String)>::from_request_parts(parts, state).await.ok();
+        let Path((session, share)) = found.ok_or(Fault::SessionNotFound)?;
+        let session = session.parse().map_err(|_| Fault::SessionNotFound)?;
+        Ok(Self(session, share.parse().map_err(|_| Fault::NotFound("share"))?))
+    }
 }
 
 /// A tenant's name from a path. One that is no tenant's form is no tenant.

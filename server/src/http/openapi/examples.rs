@@ -108,7 +108,26 @@ fn session() -> api::Session {
 
 fn opened() -> api::OpenedSession {
     let url = format!("https://ses-{}.apps.example.com/.alpine/open?code=0123456789abcdef.AAAA", uuid(1).simple());
-    api::OpenedSession { session_id: session_id(), url, expires_at: at(69) }
+    let app_url = format!("https://ses-{}.apps.example.com/", uuid(1).simple());
+    api::OpenedSession { session_id: session_id(), url, app_url, expires_at: at(69) }
+}
+
+fn share() -> api::Share {
+    api::Share {
+        share_id: api::ShareId::from_uuid(uuid(4)),
+        session_id: session_id(),
+        port: Some(3000),
+        with: vec!["bob".into()],
+        public: false,
+        created_by: "ann".into(),
+        created_at: at(60),
+        expires_at: at(86_460),
+    }
+}
+
+fn created_share() -> api::CreatedShare {
+    let url = format!("https://ses-{}--3000.apps.example.com/.alpine/open?share=0123456789abcdef.AAAA", uuid(1).simple());
+    api::CreatedShare { url, about: share() }
 }
 
 fn session_page() -> api::SessionPage {
@@ -307,6 +326,11 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
         "createTenant" => {
             vec![("with_limits", value(api::CreateTenant { tenant_id: "acme".into(), quotas: quotas(), reason: Some("signed up".into()) }))]
         }
+        "openSession" => vec![("a_port", json!({ "port": 3000 }))],
+        "createShare" => vec![
+            ("with_colleagues", json!({ "with": ["bob"], "port": 3000, "expires_in": 3600 })),
+            ("with_whoever_has_the_link", json!({ "public": true, "expires_in": 3600 })),
+        ],
         "importSession" => vec![("a_ready_one", imported_session())],
         "updateTenant" => vec![("more", json!({ "max_active_sessions": 400, "max_operations": null, "reason": "they asked for more" }))],
         _ => Vec::new(),
@@ -352,6 +376,8 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
         })),
         ("listAudit", ..) => one(value(api::AuditPage { entries: vec![audit_entry()], next_after: 1 })),
         ("openSession", ..) => one(value(opened())),
+        ("createShare", ..) => one(value(created_share())),
+        ("listShares", ..) => one(value(api::ShareList { shares: vec![share()] })),
         ("listClasses", ..) => one(value(api::ClassList { classes: vec![class()] })),
         ("whoAmI", ..) => one(value(api::WhoAmI {
             tenant: "acme".into(),

@@ -61,7 +61,9 @@ refusals! {
     UpRefusals = CALLER BODY OUTCOME, 400 BranchRequired, 422 InvalidBranch InvalidRepoUrl RepoAuthMissing OperationConflict, 429 QuotaExceeded;
     DownRefusals = CALLER SESSION BODY OUTCOME, 409 PersistenceVerificationFailed PersistPayloadTooLarge;
     ExtendRefusals = CALLER SESSION BODY, 409 OperationConflict;
-    OpenRefusals = CALLER SESSION, 409 OperationConflict;
+    OpenRefusals = CALLER SESSION BODY, 409 OperationConflict;
+    CreateShareRefusals = CALLER SESSION BODY, 409 OperationConflict, 429 QuotaExceeded;
+    RemoveShareRefusals = CALLER SESSION THING;
     ImportRefusals = CALLER BODY, 409 OperationConflict;
     ListSessionsRefusals = CALLER QUERY, 400 BranchRequired, 403 SessionForbidden, 422 InvalidBranch InvalidRepoUrl;
     SessionRefusals = CALLER SESSION;

@@ -55,7 +55,7 @@ use self::{
     walls::{Place, Walls},
 };
 use crate::{
-    domain::principal::TenantId,
+    domain::{apps::App, principal::TenantId},
     sandbox::{Handle, Listed, Listener, ProviderError, Size, Status},
 };
 
@@ -312,10 +312,11 @@ impl Inner {
         Ok(if there { Status::Idle } else { Status::Absent })
     }
 
-    fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
-        let Some(meta) = self.meta(session)? else { return Ok(None) };
-        match &meta.served {
-            Some(served) if served.alive().map_err(io("looking at the served program"))? => serve::listener(self, &meta, served),
+    fn listener(&self, app: App) -> Result<Option<Listener>, ProviderError> {
+        let Some(meta) = self.meta(app.session)? else { return Ok(None) };
+        match (&meta.served, app.port) {
+            (Some(served), Some(port)) => serve::listener_on(self, &meta, served, port.get()),
+            (Some(served), None) if served.alive().map_err(io("looking at the served program"))? => serve::listener(self, &meta, served),
             _ => Ok(None),
         }
     }

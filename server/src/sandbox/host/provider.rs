@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::{HostProvider, exec, fences::Fence, io, layout::Sandbox, remove, serve, slots::Label, stop};
-use crate::sandbox::{
-    Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status,
+use crate::{
+    domain::apps::App,
+    sandbox::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status},
 };
 
 #[async_trait]
@@ -79,8 +80,8 @@ impl Provider for HostProvider {
         self.with(move |inner| inner.status(session)).await
     }
 
-    async fn listener(&self, session: SessionId) -> Result<Option<Listener>, ProviderError> {
-        self.with(move |inner| inner.listener(session)).await
+    async fn listener(&self, app: App) -> Result<Option<Listener>, ProviderError> {
+        self.with(move |inner| inner.listener(app)).await
     }
 
     async fn is_still(&self, listener: &Listener) -> bool {

@@ -1,6 +1,6 @@
 //! The served program: started detached, so that it outlives this server, and found again by what is recorded.
 
-use std::fs;
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use super::{
     Inner,
@@ -9,7 +9,7 @@ use super::{
     layout::{Meta, Sandbox, Served},
     limits,
     marks::SERVE_MARK,
-    process::{Started, boot_id},
+    process::{Process, Started, boot_id},
     processes::Which,
     slots::Slots,
     sockets, stop,
@@ -116,9 +116,24 @@ pub(super) fn listener(inner: &Inner, meta: &Meta, served: &Served) -> Result<Op
     let table = inner.table_of(meta.label.session)?;
     let mut program = table.of(inner.owner_of(meta), &Which::Served).map_err(io(READING))?;
     program.extend(served.seeds().filter_map(|seed| table.find(seed)).copied());
-    let held: Vec<HeldSocket> = table.with_kin(&program, true).iter().flat_map(|process| process.held(&sockets)).collect();
+    Ok(held_by(&table.with_kin(&program, true), &sockets, served.endpoint()))
+}
+
+/// The same of any process of the session, on a port of its own choice and at the address at which it is reached from here.
+pub(super) fn listener_on(inner: &Inner, meta: &Meta, served: &Served, port: u16) -> Result<Option<Listener>, ProviderError> {
+    let all = inner.table_of(meta.label.session)?.of(inner.owner_of(meta), &Which::All).map_err(io(READING))?;
+    // Whose network it is: the program's, as long as there is one.
+    let seed = served.seeds().find(|seed| seed.alive().unwrap_or_default()).or_else(|| all.first().map(|process| process.id));
+    let Some(seed) = seed else { return Ok(None) };
+    let sockets = sockets::listening_on(seed.pid, &served.host, port);
+    Ok(held_by(&all, &sockets, Endpoint { host: served.host.clone(), port }))
+}
+
+/// There are some, and each is in the hands of one of these.
+fn held_by(processes: &[Process], sockets: &HashSet<PathBuf>, endpoint: Endpoint) -> Option<Listener> {
+    let held: Vec<HeldSocket> = processes.iter().flat_map(|process| process.held(sockets)).collect();
     let all = sockets.iter().all(|socket| held.iter().any(|held| held.socket == *socket));
-    Ok(all.then(|| Listener { endpoint: served.endpoint(), held }))
+    (all && !sockets.is_empty()).then_some(Listener { endpoint, held })
 }
 
 /// Whether those sockets are still where they were, and listen, and no others do.

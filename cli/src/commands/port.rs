@@ -1,0 +1,82 @@
+//! `alpine port`: what a program of the session serves on a port of its own.
+
+use std::{ffi::OsString, num::NonZeroU16};
+
+use alpine_api::SessionId;
+use chrono::{DateTime, Utc};
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use serde::Serialize;
+
+use super::session_id;
+use crate::{
+    Context, browser,
+    client::Client,
+    complete,
+    error::CliError,
+    ui::{Answer, Style, clean},
+};
+
+/// Open what listens on a port of a session, and print its URL
+///
+/// It has a host of its own next to the session's. A program that listens in a container is reached if it does so on 0.0.0.0, not only on
+/// 127.0.0.1. One attempt, as with alpine open.
+#[derive(Debug, Args)]
+pub struct Port {
+    /// The session
+    #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::ready_sessions))]
+    session: OsString,
+    /// Where it listens
+    #[arg(value_name = "PORT")]
+    port: NonZeroU16,
+    /// Only print the URL
+    #[arg(long)]
+    print: bool,
+}
+
+impl Port {
+    pub async fn run(&self, context: &Context) -> Result<(), CliError> {
+        let client = context.client()?;
+        open(context, &client, session_id(&self.session)?, Some(self.port.get()), self.print).await
+    }
+}
+
+/// Lets a browser into one host of a session in the caller's name.
+pub(super) async fn open(context: &Context, client: &Client, session: SessionId, port: Option<u16>, print: bool) -> Result<(), CliError> {
+    let opened = client.open_session(&context.ui, session, port).await?;
+    let wanted = !print && context.env.get("CI").is_none();
+    let browser_opened = wanted && browser::open(&opened.url, &context.env).await;
+    context.ui.answer(&Opened { session_id: session, port, app_url: opened.app_url, browser_opened });
+    if wanted && !browser_opened {
+        context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(&opened.url)));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct Opened {
+    session_id: SessionId,
+    port: Option<u16>,
+    app_url: String,
+    browser_opened: bool,
+}
+
+impl Answer for Opened {
+    fn for_people(&self, _: Style, _: DateTime<Utc>) -> String {
+        clean(&self.app_url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{json_of, people_of, session_id};
+
+    #[test]
+    fn the_answer_for_scripts_and_for_people() {
+        let app_url = "https://ses-1--3000.apps.example.com/".to_owned();
+        let opened = Opened { session_id: session_id(1), port: Some(3000), app_url: app_url.clone(), browser_opened: true };
+        insta::assert_snapshot!("port_json", json_of(&opened));
+        assert_eq!(people_of(&opened), app_url);
+    }
+}
