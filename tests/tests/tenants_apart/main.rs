@@ -51,6 +51,8 @@ fn reach(operation: &str) -> Option<Reach> {
         "getSession" | "getRecord" | "openSession" | "getOperation" | "revokeToken" | "removeCredential" | "getTenant" => none,
         "listEvents" | "getLog" => Reach { queries: &["", "?after=0&limit=5"], ..none },
         "downSession" => Reach { body: json!({ "reason": "tried from another tenant", "force": true }), ..none },
+        "listShares" | "removeShare" => none,
+        "createShare" => Reach { body: json!({ "public": true }), ..none },
         "extendSession" => Reach { body: json!({ "lifetime_seconds": 3600 }), ..none },
         "updateTenant" => Reach { body: json!({ "max_active_sessions": 1, "max_active_sessions_per_principal": 1 }), ..none },
         "listSessions" => {

@@ -66,7 +66,7 @@ impl Stage {
 
     /// What of the south is found nowhere but there.
     pub fn canaries(&self) -> Vec<String> {
-        let ids = ["session_id", "token_id", "credential_id"].map(|parameter| self.south.id(parameter));
+        let ids = ["session_id", "token_id", "credential_id", "share_id"].map(|parameter| self.south.id(parameter));
         let named = ["south/canary-repo", "south-canary-token", "south-canary.example", "south canary reason"].map(str::to_owned);
         ids.into_iter().chain(named).collect()
     }
@@ -160,6 +160,7 @@ pub fn absent(parameter: &str) -> String {
         "session_id" => "ses_",
         "operation_id" => "op_",
         "token_id" => "tok_",
+        "share_id" => "shr_",
         "credential_id" => "cred_",
         "tenant_id" => return "nowhere".to_owned(),
         // A moment and a session.
