@@ -20,7 +20,8 @@ use super::{lifetime, session_id};
 /// Keep a session for longer
 ///
 /// A session with a bounded lifetime is stopped when it is over, as by alpine down. This moves the end to
-/// so long from now on, never to an earlier time; a session without an end stays without one.
+/// so long from now on, never to an earlier time; a session without an end stays without one. To a
+/// session that is stopped when nobody uses it, this is a use.
 #[derive(Debug, Args)]
 pub struct Extend {
     /// The session

@@ -38,7 +38,7 @@ async fn redeemed(gateway: &Gateway, session: Option<SessionId>, parts: &Parts) 
     if !is_own_page(&parts.uri, &parts.headers) {
         return Err(Fault::CrossSite.into());
     }
-    let Inner { settings, state, targets } = &*gateway.0;
+    let Inner { settings, state, targets, .. } = &*gateway.0;
     let (session, code) = session.zip(code(parts)).ok_or(ApiError::NotLetIn)?;
     let pass = state.ledger.open_pass(session, PassKind::Code, &code).filter(|pass| pass.is_good(state.clock.now()));
     let principal = pass.ok_or(ApiError::NotLetIn)?.principal().map_err(|_| ApiError::NotLetIn)?;

@@ -38,6 +38,7 @@ mod seen;
 mod sweep;
 mod tenants;
 mod unreadable;
+mod uses;
 mod verify;
 mod views;
 
@@ -76,6 +77,7 @@ pub use records::{STOPPED_REASON, Written};
 pub use rotate::{Rotation, Unopened};
 pub use seal::{PassKind, SealError, Sealer};
 pub use tenants::Made;
+pub use uses::Use;
 pub use verify::{Verified, verify};
 
 /// The ledger, for whole-system work. Cheap to clone.

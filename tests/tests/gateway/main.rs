@@ -6,5 +6,6 @@ mod browser;
 mod codes;
 mod exchange;
 mod hosts;
+mod idle;
 mod stage;
 mod streams;
