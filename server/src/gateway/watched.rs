@@ -159,7 +159,7 @@ mod tests {
             }
             let mut frames = Frames::default();
             for data in [0, 3, 126, 70_000] {
-                frame(1, data).chunks(cut).for_each(|piece| drop(frames.say_something(piece)));
+                frame(1, data).chunks(cut).for_each(|piece| _ = frames.say_something(piece));
                 assert!(!frame(10, 4).chunks(cut).any(|piece| frames.say_something(piece)), "after {data}, {cut}");
             }
         }

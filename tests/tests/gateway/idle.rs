@@ -87,9 +87,10 @@ async fn a_session_that_nobody_uses_is_stopped_after_a_warning_that_a_use_takes_
 async fn what_a_person_does_is_a_use_and_a_page_that_is_merely_open_is_none() {
     let stage = Stage::with(HOUR).await;
     let token = format!("Bearer {}", stage.token("dev", "ann", &[]));
-    send(stage.as_ann(Method::POST, "/echo").body("x")).await.expect(200);
     let (mut terminal, _) = websocket(&stage, &[("Authorization", &token)]).await;
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    unused_for(&stage, "5 minutes").await;
+    send(stage.as_ann(Method::POST, "/echo").body("x")).await.expect(200);
+    used(&stage).await;
 
     unused_for(&stage, "5 minutes").await;
     let mut open = events(&stage, "/events").await;
@@ -102,8 +103,9 @@ async fn what_a_person_does_is_a_use_and_a_page_that_is_merely_open_is_none() {
     say(&mut terminal, 1).await;
     used(&stage).await;
     drop((open, terminal));
+    unused_for(&stage, "5 minutes").await;
     let mut endless = stage.as_ann(Method::GET, "/endless").send().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    used(&stage).await;
     unused_for(&stage, "5 minutes").await;
     let reading = async {
         loop {
