@@ -1,7 +1,7 @@
 //! That sessions are used, kept here until it is written down: no request waits for the database because of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -64,11 +64,11 @@ impl Uses {
         if let Err(error) = &again {
             tracing::debug!(error = error as &dyn std::error::Error, "uses of sessions wait for the ledger");
         }
-        self.put_back(taken, again.ok().as_deref());
+        self.put_back(taken, again.ok().map(HashSet::from_iter).as_ref());
     }
 
     /// `again`: those of them alone.
-    fn put_back(&self, taken: HashMap<SessionId, (TenantId, Instant)>, again: Option<&[SessionId]>) {
+    fn put_back(&self, taken: HashMap<SessionId, (TenantId, Instant)>, again: Option<&HashSet<SessionId>>) {
         for (session, (tenant, at)) in taken {
             if again.is_none_or(|again| again.contains(&session)) {
                 self.note(&tenant, session, at);
@@ -138,7 +138,7 @@ mod tests {
         let [written, refused, used] = [(); 3].map(|()| SessionId::generate());
         let taken = || [written, refused, used].map(|session| (session, (tenant(), now))).into();
         uses.note(&tenant(), used, now + MOVES);
-        uses.put_back(taken(), Some(&[refused, used]));
+        uses.put_back(taken(), Some(&HashSet::from([refused, used])));
         assert_eq!([written, refused, used].map(|session| at(&uses, session)), [None, Some(now), Some(now + MOVES)]);
         uses.put_back(taken(), None);
         assert_eq!(at(&uses, written), Some(now), "where the ledger does not answer all do");
