@@ -56,9 +56,10 @@ impl Background {
     }
 
     /// Has it written down which sessions are used, to the very end.
-    pub fn keep_uses(&mut self, gateway: &Gateway) {
-        let (gateway, stop) = (gateway.clone(), self.stop.clone());
-        self.tasks.spawn(async move { gateway.keep_uses(stop).await });
+    pub fn keep_uses(&mut self, gateway: Gateway) -> Gateway {
+        let (keeping, stop) = (gateway.clone(), self.stop.clone());
+        self.tasks.spawn(async move { keeping.keep_uses(stop).await });
+        gateway
     }
 
     /// Their end, awaited; how the first that failed did.

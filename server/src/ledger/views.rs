@@ -106,6 +106,23 @@ impl TryFrom<OperationRow> for Operation {
     }
 }
 
+/// The next step of whoever looks at a session. `expires`, `idles`: its ends, if they are near.
+fn step(
+    id: SessionId,
+    state: SessionState,
+    error: Option<&Failure>,
+    expires: Option<DateTime<Utc>>,
+    idles: Option<DateTime<Utc>>,
+) -> String {
+    match (error, expires, idles) {
+        (Some(error), ..) if state == SessionState::Failed => error.next_step.clone(),
+        // What ends it first, and a use moves only one of them.
+        (_, Some(at), idles) if idles.is_none_or(|idles| at <= idles) => expiring(id, at),
+        (.., Some(at)) => idling(id, at),
+        _ => next_step(id, state),
+    }
+}
+
 impl TenantLedger {
     /// An operation on a session that the principal may see.
     #[tracing::instrument(level = "debug", name = "ledger.operation", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "operation"))]
@@ -200,13 +217,7 @@ impl TenantLedger {
             durable_object_id: row.durable_object_id,
             operation_id: OperationId::from_uuid(row.operation_id),
             last_transition: last_transition.try_into()?,
-            next_step: match (&last_error, expires_soon, idle_soon) {
-                (Some(error), ..) if state == SessionState::Failed => error.next_step.clone(),
-                // What ends it first, and a use moves only one of them.
-                (_, Some(at), idle) if idle.is_none_or(|idle| at <= idle) => expiring(id, at),
-                (.., Some(at)) => idling(id, at),
-                _ => next_step(id, state),
-            },
+            next_step: step(id, state, last_error.as_ref(), expires_soon, idle_soon),
             last_error,
         })
     }
