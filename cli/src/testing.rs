@@ -65,6 +65,8 @@ pub fn session() -> Session {
         ready_at: operation().ready_at,
         class: None,
         expires_at: None,
+        used_at: None,
+        idle_at: None,
         stopped_at: None,
         persisted_at: None,
         durable_object_id: None,

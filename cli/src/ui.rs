@@ -15,7 +15,7 @@ use anstream::AutoStream;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, elapsed, fields, table, time, width};
+pub use self::text::{Style, ago, aligned, clean, clean_lines, cut, cut_front, elapsed, fields, left, table, time, width};
 use self::{live::Live, text::escaped};
 use crate::{
     args::Look,

@@ -101,6 +101,8 @@ pub struct Session {
     pub ready_at: Option<DateTime<Utc>>,
     pub class: Option<String>,
     pub expires_at: Option<DateTime<Utc>>,
+    pub used_at: Option<DateTime<Utc>>,
+    pub idle_at: Option<DateTime<Utc>>,
     pub stopped_at: Option<DateTime<Utc>>,
     pub persisted_at: Option<DateTime<Utc>>,
     pub durable_object_id: Option<String>,

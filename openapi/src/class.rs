@@ -37,6 +37,14 @@ pub struct Class {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 60)]
     pub max_lifetime_seconds: Option<i32>,
+    /// How long a session may be ready without being used where nobody says, in seconds. Absent: for as long as somebody wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 60)]
+    pub idle_seconds: Option<i32>,
+    /// The longest idle timeout that may be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 60)]
+    pub max_idle_seconds: Option<i32>,
 }
 
 /// The classes that the caller may choose from, in the order in which the operator has them.

@@ -30,6 +30,12 @@ pub struct UpSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 60, maximum = 31_536_000)]
     pub max_lifetime_seconds: Option<i32>,
+    /// How long the session may be ready without being used, in seconds; then it is stopped as by `down`. Only where sessions have hosts
+    /// of their own, which is where uses are seen: elsewhere it is `409 ERR_OPERATION_CONFLICT`. Without it, and where the server sets
+    /// no bound, for as long as somebody wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 60, maximum = 31_536_000)]
+    pub idle_timeout_seconds: Option<i32>,
     /// What the session is made in, of `GET /v1/classes`. Without it: the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 32, pattern = "^[a-z][a-z0-9-]*$", examples("standard"))]
@@ -125,6 +131,12 @@ pub struct Session {
     /// When it is stopped, if nobody extends it: of a ready session whose lifetime is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
+    /// Its last use that is known: of a ready session with an idle timeout. One is seen up to half a minute late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<DateTime<Utc>>,
+    /// When it is stopped, if nobody uses it: of a ready session with an idle timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -314,7 +314,7 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
         shutdown: last.clone(),
     });
     let close = tokio::spawn(close_later(soft.clone(), closing.clone(), plan.shutdown_delay));
-    let background = {
+    let mut background = {
         let asks = plan.pools.serves;
         Background::start(&ledger, &metrics, asks.then(|| Arc::clone(&auth)), metrics_listener, soft.clone())
     };
@@ -331,7 +331,7 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state.clone()) } else { http::router(state.clone()) };
     let router = match assemble::gateway(&plan.common.apps) {
-        Some(settings) => Gateway::new(settings, state, provider).before(router),
+        Some(settings) => background.keep_uses(Gateway::new(settings, state, provider)).before(router),
         None => router,
     };
     let drain = Duration::from_secs(http.drain_seconds);

@@ -278,7 +278,7 @@ pub struct WorkerArgs {
     /// How long a dead worker's operations stay with it.
     #[arg(long, env = "ALPINE_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub lease_seconds: u64,
-    /// How often failed clean-ups and lifetimes that are over are looked for. No worker that sweeps for 5 minutes is an alert.
+    /// How often failed clean-ups, lifetimes that are over and sessions that nobody uses are looked for. No worker that sweeps for 5 minutes is an alert.
     #[arg(long, env = "ALPINE_SWEEP_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=90))]
     pub sweep_seconds: u64,
     /// How often the sandboxes are compared with the ledger. A worker that does not for 15 minutes is an alert.

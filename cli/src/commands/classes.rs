@@ -41,12 +41,13 @@ impl Answer for Shown {
                 or_dash(class.memory_mb.map(size)),
                 or_dash(class.disk_mb.map(size)),
                 or_dash(class.lifetime_seconds.map(lifetime::shown)),
+                or_dash(class.idle_seconds.map(lifetime::shown)),
                 or_dash(class.image.clone()),
                 or_dash(class.description.clone()),
             ]
         };
-        let rows: Vec<[String; 7]> = self.0.iter().map(row).collect();
-        table(["CLASS", "CPUS", "MEMORY", "DISK", "LIFETIME", "IMAGE", ""], &rows, style)
+        let rows: Vec<[String; 8]> = self.0.iter().map(row).collect();
+        table(["CLASS", "CPUS", "MEMORY", "DISK", "LIFETIME", "IDLE", "IMAGE", ""], &rows, style)
     }
 }
 
@@ -72,6 +73,8 @@ mod tests {
             image: None,
             lifetime_seconds: None,
             max_lifetime_seconds: None,
+            idle_seconds: None,
+            max_idle_seconds: None,
         };
         let standard = Class {
             name: "standard".to_owned(),
@@ -83,6 +86,8 @@ mod tests {
             image: Some("alpine-sandbox:1".to_owned()),
             lifetime_seconds: Some(28_800),
             max_lifetime_seconds: Some(86_400),
+            idle_seconds: Some(1_800),
+            max_idle_seconds: None,
         };
         let shown = Shown(vec![standard, bare]);
         insta::assert_snapshot!("classes_json", json_of(&shown));

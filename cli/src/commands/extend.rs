@@ -20,7 +20,8 @@ use super::{lifetime, session_id};
 /// Keep a session for longer
 ///
 /// A session with a bounded lifetime is stopped when it is over, as by alpine down. This moves the end to
-/// so long from now on, never to an earlier time; a session without an end stays without one.
+/// so long from now on, never to an earlier time; a session without an end stays without one. To a
+/// session that is stopped when nobody uses it, this is a use.
 #[derive(Debug, Args)]
 pub struct Extend {
     /// The session
@@ -46,11 +47,13 @@ struct Extended {
     session_id: SessionId,
     state: Word<SessionState>,
     expires_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_at: Option<DateTime<Utc>>,
 }
 
 impl From<Session> for Extended {
     fn from(session: Session) -> Self {
-        Self { session_id: session.session_id, state: session.state, expires_at: session.expires_at }
+        Self { session_id: session.session_id, state: session.state, expires_at: session.expires_at, idle_at: session.idle_at }
     }
 }
 
@@ -64,7 +67,12 @@ impl Extended {
 
 impl Answer for Extended {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
-        let rows = [("session", Some(self.session_id.to_string())), ("state", Some(self.state.to_string())), ("expires", self.expires())];
+        let rows = [
+            ("session", Some(self.session_id.to_string())),
+            ("state", Some(self.state.to_string())),
+            ("expires", self.expires()),
+            ("unused", self.idle_at.map(|at| format!("stopped at {} if nobody uses it", time(at)))),
+        ];
         fields(&rows, style)
     }
 }
@@ -79,6 +87,8 @@ mod tests {
         let extended = Extended::from(Session { expires_at: Some(at("2026-11-22T19:00:00Z")), ..session() });
         insta::assert_snapshot!("extend_json", json_of(&extended));
         insta::assert_snapshot!("extend_people", people_of(&extended));
+        let idle = Session { idle_at: Some(at("2026-11-22T12:20:00Z")), ..session() };
+        assert!(people_of(&Extended::from(idle)).contains("stopped at 2026-11-22 12:20"));
         let stopping = Session { state: Word::Known(SessionState::Stopping), ..session() };
         assert!(!people_of(&Extended::from(stopping)).contains("expires"));
         insta::assert_snapshot!("extend_without_end_people", people_of(&Extended::from(session())));

@@ -13,7 +13,7 @@ use crate::{
     client::Patience,
     complete,
     error::{CliError, with_where_to_look},
-    ui::{Answer, Style, ago, fields, time},
+    ui::{Answer, Style, ago, fields, left, time},
     wire::{Failure, Session, Word},
 };
 
@@ -54,6 +54,10 @@ struct State {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    used_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stopped_at: Option<DateTime<Utc>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     persisted_at: Option<DateTime<Utc>>,
@@ -85,6 +89,8 @@ impl From<Session> for State {
             ready_at: session.ready_at,
             class: session.class,
             expires_at: session.expires_at,
+            used_at: session.used_at,
+            idle_at: session.idle_at,
             stopped_at: session.stopped_at,
             persisted_at: session.persisted_at,
             durable_object_id: session.durable_object_id,
@@ -110,6 +116,7 @@ impl Answer for State {
             ("class", self.class.clone()),
             ("ready", self.ready_at.map(when)),
             ("expires", self.expires_at.map(time)),
+            ("used", self.used_at.zip(self.idle_at).map(|(used, end)| idle(used, end, now))),
             ("stopped", self.stopped_at.map(when)),
             ("record", self.durable_object_id.clone()),
             ("persisted", self.persisted_at.map(when)),
@@ -122,6 +129,11 @@ impl Answer for State {
     }
 }
 
+/// `10 min ago, stopped in 20 min if nobody uses it`.
+fn idle(used: DateTime<Utc>, end: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{}, stopped in {} if nobody uses it", ago(used, now), left(end, now))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +144,8 @@ mod tests {
         let ready = State::from(session());
         insta::assert_snapshot!("status_ready_json", json_of(&ready));
         insta::assert_snapshot!("status_ready_people", people_of(&ready));
+        let idle = Session { used_at: Some(at("2026-11-22T11:50:00Z")), idle_at: Some(at("2026-11-22T12:20:00Z")), ..session() };
+        insta::assert_snapshot!("status_idle_people", people_of(&State::from(idle)));
         let failed = State::from(Session {
             state: Word::Known(SessionState::Failed),
             opencode_url: None,

@@ -43,6 +43,9 @@ pub struct Up {
     /// Stop it when it has been ready for so long, as in 90m, 8h or 2d
     #[arg(long, value_name = "TIME", value_parser = lifetime::parse)]
     pub max_lifetime: Option<i32>,
+    /// Stop it when nobody has used it for so long, as in 30m or 8h
+    #[arg(long, value_name = "TIME", value_parser = lifetime::parse)]
+    pub idle_timeout: Option<i32>,
     /// What it is made in: one of alpine classes [default: the server's]
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
@@ -71,6 +74,7 @@ impl Up {
             public: self.public,
             repo_token: if self.public { None } else { context.env.repo_token() },
             max_lifetime_seconds: self.max_lifetime,
+            idle_timeout_seconds: self.idle_timeout,
             class: self.class.clone(),
         };
         let key = self.client_request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());

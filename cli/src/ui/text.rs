@@ -159,6 +159,16 @@ pub fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
+/// `20 min`; what is not a whole minute any more in seconds.
+pub fn left(until: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    match (until - now).max(TimeDelta::zero()) {
+        d if d < TimeDelta::minutes(1) => format!("{} s", d.num_seconds()),
+        d if d < TimeDelta::hours(1) => format!("{} min", d.num_minutes()),
+        d if d < TimeDelta::days(1) => format!("{} h", d.num_hours()),
+        d => format!("{} d", d.num_days()),
+    }
+}
+
 /// `1.2 s`, `2 min 05 s`.
 pub fn elapsed(time: TimeDelta) -> String {
     let time = time.max(TimeDelta::zero());

@@ -5,7 +5,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Authenticator, http, ledger::Ledger, metrics::Metrics};
+use crate::{auth::Authenticator, gateway::Gateway, http, ledger::Ledger, metrics::Metrics};
 
 /// How often the gauges that the database knows are read.
 const SESSIONS: Duration = Duration::from_secs(10);
@@ -53,6 +53,13 @@ impl Background {
             });
         }
         Self { tasks, stop }
+    }
+
+    /// Has it written down which sessions are used, to the very end.
+    pub fn keep_uses(&mut self, gateway: Gateway) -> Gateway {
+        let (keeping, stop) = (gateway.clone(), self.stop.clone());
+        self.tasks.spawn(async move { keeping.keep_uses(stop).await });
+        gateway
     }
 
     /// Their end, awaited; how the first that failed did.

@@ -9,7 +9,7 @@ use crate::{
     config::CommonArgs,
     domain::{
         class::{Class, ClassSize, Classes},
-        lifetime::LifetimePolicy,
+        lifetime::{EndPolicy, LifetimePolicy},
         principal::TenantId,
     },
 };
@@ -40,16 +40,34 @@ struct Entry {
     image: Option<String>,
     lifetime_seconds: Option<i32>,
     max_lifetime_seconds: Option<i32>,
+    idle_seconds: Option<i32>,
+    max_idle_seconds: Option<i32>,
     tenants: Option<Vec<String>>,
 }
 
 /// Those of the file, or none at all.
 pub fn read(common: &CommonArgs) -> Result<Arc<Classes>, AppError> {
     let sandbox = &common.sandbox;
-    let lifetimes = LifetimePolicy { standard: sandbox.session_lifetime_seconds, most: sandbox.session_lifetime_max_seconds };
-    let Some(path) = &sandbox.classes_file else { return Ok(Arc::new(Classes::none(lifetimes))) };
-    let text = fs::read_to_string(path).map_err(|source| AppError::File { path: path.clone(), source })?;
-    classes(&text, lifetimes).map(Arc::new).map_err(|what| unusable(path, &what))
+    let ends = EndPolicy {
+        lifetime: LifetimePolicy { standard: sandbox.session_lifetime_seconds, most: sandbox.session_lifetime_max_seconds },
+        idle: LifetimePolicy { standard: sandbox.session_idle_seconds, most: sandbox.session_idle_max_seconds },
+    };
+    let read = match &sandbox.classes_file {
+        None => Classes::none(ends),
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|source| AppError::File { path: path.clone(), source })?;
+            classes(&text, ends).map_err(|what| unusable(path, &what))?
+        }
+    };
+    if read.ends_idle() && common.apps.apps_domain.is_none() {
+        return Err(AppError::Setting {
+            what: "sessions that nobody uses are to be stopped, and without hosts of their own nobody can tell".to_owned(),
+            next_step: "set ALPINE_APPS_DOMAIN, or take away ALPINE_SESSION_IDLE_SECONDS, ALPINE_SESSION_IDLE_MAX_SECONDS and what \
+                        the classes say of it"
+                .to_owned(),
+        });
+    }
+    Ok(Arc::new(read))
 }
 
 fn unusable(path: &Path, what: &str) -> AppError {
@@ -59,14 +77,14 @@ fn unusable(path: &Path, what: &str) -> AppError {
     }
 }
 
-fn classes(text: &str, lifetimes: LifetimePolicy) -> Result<Classes, String> {
+fn classes(text: &str, ends: EndPolicy) -> Result<Classes, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
     let defaults = match file.default {
         Names::One(name) => vec![name],
         Names::Several(names) => names,
     };
     let all = file.class.into_iter().map(class).collect::<Result<_, _>>()?;
-    Classes::new(lifetimes, all, defaults).map_err(|error| error.to_string())
+    Classes::new(ends, all, defaults).map_err(|error| error.to_string())
 }
 
 fn class(entry: Entry) -> Result<Class, String> {
@@ -88,9 +106,15 @@ fn class(entry: Entry) -> Result<Class, String> {
             disk_mb: within("disk_mb", entry.disk_mb, 16)?,
             image: entry.image.filter(|image| !image.trim().is_empty()),
         },
-        lifetimes: LifetimePolicy {
-            standard: within("lifetime_seconds", entry.lifetime_seconds, 60)?,
-            most: within("max_lifetime_seconds", entry.max_lifetime_seconds, 60)?,
+        ends: EndPolicy {
+            lifetime: LifetimePolicy {
+                standard: within("lifetime_seconds", entry.lifetime_seconds, 60)?,
+                most: within("max_lifetime_seconds", entry.max_lifetime_seconds, 60)?,
+            },
+            idle: LifetimePolicy {
+                standard: within("idle_seconds", entry.idle_seconds, 60)?,
+                most: within("max_idle_seconds", entry.max_idle_seconds, 60)?,
+            },
         },
         tenants: tenants.transpose().map_err(|error| format!("a tenant of {of:?}: {error}"))?,
         name: entry.name,
@@ -101,9 +125,10 @@ fn class(entry: Entry) -> Result<Class, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::idempotency::UpOptions;
 
     fn read(text: &str) -> Result<Classes, String> {
-        classes(text, LifetimePolicy::default())
+        classes(text, EndPolicy::default())
     }
 
     #[test]
@@ -113,12 +138,12 @@ mod tests {
         let classes = read(example).unwrap();
         let (acme, beta) = (TenantId::parse("acme").unwrap(), TenantId::parse("beta").unwrap());
         assert_eq!((classes.of(&acme).count(), classes.of(&beta).count()), (3, 2));
-        let standard = classes.grant(&beta, None, None).unwrap();
+        let standard = classes.grant(&beta, &UpOptions::default()).unwrap();
         assert_eq!(
             (standard.class.as_deref(), standard.size.memory_mb, standard.size.cpu_millis),
             (Some("standard"), Some(4096), Some(2000))
         );
-        assert_eq!(classes.grant(&acme, None, None).unwrap().class.as_deref(), Some("gpu-tools"));
+        assert_eq!(classes.grant(&acme, &UpOptions::default()).unwrap().class.as_deref(), Some("gpu-tools"));
     }
 
     #[test]
@@ -130,6 +155,7 @@ mod tests {
             ("cpus = 0.0", "cpus of \"a\""),
             ("cpus = nan", "cpus of \"a\""),
             ("max_lifetime_seconds = 5", "max_lifetime_seconds of \"a\""),
+            ("idle_seconds = 59", "idle_seconds of \"a\""),
             ("tenants = [\"\"]", "a tenant of \"a\""),
             ("memory = 5", "unknown field"),
         ] {

@@ -29,6 +29,12 @@ pub struct SandboxArgs {
     /// The longest lifetime that may be asked for, in seconds, and what a session has if nothing else is set; unset: no limit.
     #[arg(long, env = "ALPINE_SESSION_LIFETIME_MAX_SECONDS", value_parser = clap::value_parser!(i32).range(60..=31_536_000))]
     pub session_lifetime_max_seconds: Option<i32>,
+    /// How long a session stays ready that nobody uses, where nobody says, in seconds; needs ALPINE_APPS_DOMAIN. Unset: for as long as somebody wants it.
+    #[arg(long, env = "ALPINE_SESSION_IDLE_SECONDS", value_parser = clap::value_parser!(i32).range(60..=31_536_000))]
+    pub session_idle_seconds: Option<i32>,
+    /// The longest idle timeout that may be asked for, in seconds, and what a session has if nothing else is set; unset: no limit.
+    #[arg(long, env = "ALPINE_SESSION_IDLE_MAX_SECONDS", value_parser = clap::value_parser!(i32).range(60..=31_536_000))]
+    pub session_idle_max_seconds: Option<i32>,
     /// The shell command that serves a workspace; it gets $HOST and $PORT. Default: opencode.
     #[arg(long, env = "ALPINE_SANDBOX_SERVE")]
     pub sandbox_serve: Option<String>,

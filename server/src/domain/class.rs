@@ -4,7 +4,8 @@ use alpine_api::Class as Shown;
 
 use super::{
     Fault,
-    lifetime::{LifetimePolicy, TooLong},
+    idempotency::UpOptions,
+    lifetime::{EndPolicy, LifetimePolicy, TooLong},
     principal::TenantId,
 };
 
@@ -24,7 +25,7 @@ pub struct Class {
     pub name: String,
     pub description: Option<String>,
     pub size: ClassSize,
-    pub lifetimes: LifetimePolicy,
+    pub ends: EndPolicy,
     /// Whose it is; `None`: everybody's.
     pub tenants: Option<Vec<TenantId>>,
 }
@@ -39,13 +40,15 @@ pub struct Grant {
     pub lifetime: Option<i32>,
     /// The longest that it may be extended by.
     pub most_lifetime: Option<i32>,
+    /// How long it may be ready without a use.
+    pub idle_timeout: Option<i32>,
 }
 
 /// All that an operator offers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Classes {
     /// Of sessions without a class, and the bound of all.
-    lifetimes: LifetimePolicy,
+    ends: EndPolicy,
     all: Vec<Class>,
     /// What a tenant gets that asks for nothing: the first of these that it may have.
     defaults: Vec<String>,
@@ -66,11 +69,11 @@ pub enum ClassError {
 impl Classes {
     /// Without classes: one size for all, and no names.
     #[must_use]
-    pub const fn none(lifetimes: LifetimePolicy) -> Self {
-        Self { lifetimes, all: Vec::new(), defaults: Vec::new() }
+    pub const fn none(ends: EndPolicy) -> Self {
+        Self { ends, all: Vec::new(), defaults: Vec::new() }
     }
 
-    pub fn new(lifetimes: LifetimePolicy, all: Vec<Class>, defaults: Vec<String>) -> Result<Self, ClassError> {
+    pub fn new(ends: EndPolicy, all: Vec<Class>, defaults: Vec<String>) -> Result<Self, ClassError> {
         for (at, class) in all.iter().enumerate() {
             if !is_name(&class.name) {
                 return Err(ClassError::Name(class.name.clone()));
@@ -84,7 +87,7 @@ impl Classes {
         if !all.is_empty() && found.iter().all(|class| class.tenants.is_some()) {
             return Err(ClassError::DefaultOfSome);
         }
-        Ok(Self { lifetimes, all, defaults })
+        Ok(Self { ends, all, defaults })
     }
 
     /// Of all of them, for the workers.
@@ -102,7 +105,7 @@ impl Classes {
     pub fn shown(&self, tenant: &TenantId) -> Vec<Shown> {
         let default = self.default_of(tenant).map(|class| &class.name);
         let show = |class: &Class| {
-            let lifetimes = self.lifetimes_of(class);
+            let ends = class.ends.within(self.ends);
             Shown {
                 name: class.name.clone(),
                 description: class.description.clone(),
@@ -111,40 +114,42 @@ impl Classes {
                 cpu_millis: class.size.cpu_millis,
                 disk_mb: class.size.disk_mb,
                 image: class.size.image.clone(),
-                lifetime_seconds: lifetimes.of_new(None).ok().flatten(),
-                max_lifetime_seconds: lifetimes.most,
+                lifetime_seconds: ends.lifetime.of_new(None).ok().flatten(),
+                max_lifetime_seconds: ends.lifetime.most,
+                idle_seconds: ends.idle.of_new(None).ok().flatten(),
+                max_idle_seconds: ends.idle.most,
             }
         };
         self.of(tenant).map(show).collect()
     }
 
     /// A class of another tenant is answered as one that is not there.
-    pub fn grant(&self, tenant: &TenantId, class: Option<&str>, lifetime: Option<i32>) -> Result<Grant, Fault> {
-        let found = match class {
-            Some(name) => Some(self.of(tenant).find(|class| class.name == name).ok_or_else(|| self.unknown(tenant))?),
+    pub fn grant(&self, tenant: &TenantId, asked: &UpOptions) -> Result<Grant, Fault> {
+        let found = match &asked.class {
+            Some(name) => Some(self.of(tenant).find(|class| class.name == *name).ok_or_else(|| self.unknown(tenant))?),
             None => self.default_of(tenant),
         };
-        let lifetimes = found.map_or(self.lifetimes, |class| self.lifetimes_of(class));
-        let lifetime = lifetimes.of_new(lifetime)?;
+        let ends = found.map_or(self.ends, |class| class.ends.within(self.ends));
+        let lifetime = ends.lifetime.of_new(asked.lifetime)?;
+        let idle_timeout = ends.idle.of_new(asked.idle_timeout).map_err(|TooLong(most)| Fault::IdleTooLong { most })?;
         let (class, size) = found.map_or_else(Default::default, |class| (Some(class.name.clone()), class.size.clone()));
-        Ok(Grant { class, size, lifetime, most_lifetime: lifetimes.most })
+        Ok(Grant { class, size, lifetime, most_lifetime: ends.lifetime.most, idle_timeout })
+    }
+
+    /// Whether a session may be stopped because nobody uses it though nobody has asked for that.
+    #[must_use]
+    pub fn ends_idle(&self) -> bool {
+        let says = |policy: &LifetimePolicy| policy.standard.is_some() || policy.most.is_some();
+        says(&self.ends.idle) || self.all.iter().any(|class| says(&class.ends.idle))
     }
 
     /// For how long from now on a session may be ready that was given `own` when it began and may have `most` at once.
     pub fn extended(&self, asked: Option<i32>, own: i32, most: Option<i32>) -> Result<i32, TooLong> {
-        LifetimePolicy { standard: None, most: most.into_iter().chain(self.lifetimes.most).min() }.of_extended(asked, own)
+        LifetimePolicy { standard: None, most: most.into_iter().chain(self.ends.lifetime.most).min() }.of_extended(asked, own)
     }
 
     fn default_of<'a>(&'a self, tenant: &'a TenantId) -> Option<&'a Class> {
         self.defaults.iter().find_map(|name| self.of(tenant).find(|class| class.name == *name))
-    }
-
-    /// A class's own count, and never for more than the server's.
-    fn lifetimes_of(&self, class: &Class) -> LifetimePolicy {
-        LifetimePolicy {
-            standard: class.lifetimes.standard.or(self.lifetimes.standard),
-            most: class.lifetimes.most.into_iter().chain(self.lifetimes.most).min(),
-        }
     }
 
     fn unknown(&self, tenant: &TenantId) -> Fault {
@@ -162,27 +167,35 @@ mod tests {
     use super::*;
 
     fn class(name: &str) -> Class {
-        Class { name: name.into(), description: None, size: ClassSize::default(), lifetimes: LifetimePolicy::default(), tenants: None }
+        Class { name: name.into(), description: None, size: ClassSize::default(), ends: EndPolicy::default(), tenants: None }
     }
 
     fn tenant(name: &str) -> TenantId {
         TenantId::parse(name).unwrap()
     }
 
+    fn policy(standard: i32, most: i32) -> LifetimePolicy {
+        LifetimePolicy { standard: Some(standard), most: Some(most) }
+    }
+
+    fn asked(class: Option<&str>, lifetime: Option<i32>, idle_timeout: Option<i32>) -> UpOptions {
+        UpOptions { class: class.map(str::to_owned), lifetime, idle_timeout }
+    }
+
     /// `small` and `large` for all, `gpu` for one tenant, which gets it where it asks for nothing.
     fn offered() -> Classes {
         let small = Class { size: ClassSize { memory_mb: Some(1024), ..ClassSize::default() }, ..class("small") };
-        let lifetimes = LifetimePolicy { standard: Some(600), most: Some(90_000) };
-        let large = Class { lifetimes, ..class("large") };
+        let ends = EndPolicy { lifetime: policy(600, 90_000), idle: policy(1200, 2400) };
+        let large = Class { ends, ..class("large") };
         let gpu = Class { tenants: Some(vec![tenant("acme")]), ..class("gpu") };
-        let lifetimes = LifetimePolicy { standard: Some(3600), most: Some(86_400) };
-        Classes::new(lifetimes, vec![small, large, gpu], vec!["gpu".into(), "small".into()]).unwrap()
+        let ends = EndPolicy { lifetime: policy(3600, 86_400), idle: policy(900, 1800) };
+        Classes::new(ends, vec![small, large, gpu], vec!["gpu".into(), "small".into()]).unwrap()
     }
 
     #[test]
     fn a_tenant_chooses_from_its_own_and_everybodys() {
         let offered = offered();
-        let class = |who: &str, asked| offered.grant(&tenant(who), asked, None).map(|grant| grant.class.unwrap());
+        let class = |who: &str, name| offered.grant(&tenant(who), &asked(name, None, None)).map(|grant| grant.class.unwrap());
         assert_eq!((class("acme", None), class("beta", None)), (Ok("gpu".into()), Ok("small".into())));
         assert_eq!(class("beta", Some("large")), Ok("large".into()));
         let unknown = Fault::NoSuchClass { known: vec!["small".into(), "large".into()] };
@@ -195,27 +208,41 @@ mod tests {
     #[test]
     fn a_classes_lifetimes_count_within_the_servers() {
         let (offered, beta) = (offered(), tenant("beta"));
-        let lifetime = |class, asked| offered.grant(&beta, class, asked).map(|grant| grant.lifetime);
+        let lifetime = |class, most| offered.grant(&beta, &asked(class, most, None)).map(|grant| grant.lifetime);
         assert_eq!((lifetime(None, None), lifetime(Some("large"), None)), (Ok(Some(3600)), Ok(Some(600))));
         assert!(matches!(lifetime(Some("large"), Some(86_401)), Err(Fault::TooLong(_))), "the server's is less");
-        assert_eq!(offered.grant(&beta, Some("large"), None).unwrap().most_lifetime, Some(86_400));
+        assert_eq!(offered.grant(&beta, &asked(Some("large"), None, None)).unwrap().most_lifetime, Some(86_400));
         assert_eq!((offered.extended(None, 600, Some(1200)), offered.extended(Some(1200), 600, Some(1200))), (Ok(600), Ok(1200)));
         assert!(offered.extended(Some(1201), 600, Some(1200)).is_err(), "what it was given when it began");
         assert!(offered.extended(Some(86_401), 600, None).is_err(), "what the server gives now");
     }
 
     #[test]
+    fn how_long_nobody_may_use_a_session_is_bounded_likewise() {
+        let (offered, beta) = (offered(), tenant("beta"));
+        let idle = |class, timeout| offered.grant(&beta, &asked(class, None, timeout)).map(|grant| grant.idle_timeout);
+        assert_eq!((idle(None, None), idle(Some("large"), None)), (Ok(Some(900)), Ok(Some(1200))));
+        assert_eq!((idle(None, Some(60)), idle(Some("large"), Some(1801))), (Ok(Some(60)), Err(Fault::IdleTooLong { most: 1800 })));
+        let large = offered.shown(&beta).into_iter().find(|class| class.name == "large").unwrap();
+        assert_eq!((large.idle_seconds, large.max_idle_seconds), (Some(1200), Some(1800)));
+        let of_class = Class { ends: EndPolicy { idle: policy(60, 60), ..EndPolicy::default() }, ..class("a") };
+        let ends_idle = |all| Classes::new(EndPolicy::default(), all, vec!["a".into()]).unwrap().ends_idle();
+        assert_eq!((ends_idle(vec![class("a")]), ends_idle(vec![of_class]), offered.ends_idle()), (false, true, true));
+    }
+
+    #[test]
     fn without_classes_there_are_no_names_to_choose_from() {
-        let none = Classes::none(LifetimePolicy { standard: Some(60), most: None });
-        assert_eq!(none.grant(&tenant("acme"), None, None), Ok(Grant { lifetime: Some(60), ..Grant::default() }));
-        assert_eq!(none.grant(&tenant("acme"), Some("small"), None), Err(Fault::NoSuchClass { known: Vec::new() }));
+        let lifetime = LifetimePolicy { standard: Some(60), most: None };
+        let none = Classes::none(EndPolicy { lifetime, ..EndPolicy::default() });
+        assert_eq!(none.grant(&tenant("acme"), &UpOptions::default()), Ok(Grant { lifetime: Some(60), ..Grant::default() }));
+        assert_eq!(none.grant(&tenant("acme"), &asked(Some("small"), None, None)), Err(Fault::NoSuchClass { known: Vec::new() }));
         assert!(none.shown(&tenant("acme")).is_empty());
     }
 
     #[test]
     fn what_cannot_be_offered_is_refused() {
         let new = |all, defaults: &[&str]| {
-            Classes::new(LifetimePolicy::default(), all, defaults.iter().map(|name| (*name).to_owned()).collect()).err()
+            Classes::new(EndPolicy::default(), all, defaults.iter().map(|name| (*name).to_owned()).collect()).err()
         };
         assert_eq!(new(vec![class("a"), class("a")], &["a"]), Some(ClassError::Twice("a".into())));
         for bad in ["", "A", "1a", "a_b", &"a".repeat(33)] {

@@ -95,6 +95,11 @@ pub enum Fault {
     ShareNamed,
     #[error(transparent)]
     TooLong(TooLong),
+    #[error("an idle timeout is at most {most} seconds here")]
+    IdleTooLong { most: i32 },
+    /// Sessions have no hosts of their own.
+    #[error("nobody can tell here whether a session is used")]
+    UsesUnseen,
     #[error("there is no such class here{}", if known.is_empty() { String::new() } else { format!("; there are {}", known.join(", ")) })]
     NoSuchClass { known: Vec<String> },
     #[error("session cannot go from {from} to {to}")]
@@ -141,7 +146,7 @@ impl Fault {
             Self::InvalidBranch => ErrorCode::InvalidBranch,
             Self::InvalidRepoUrl(_) | Self::HostDenied | Self::HostPrivate => ErrorCode::InvalidRepoUrl,
             Self::RepoAuthMissing | Self::DeployKeyMissing => ErrorCode::RepoAuthMissing,
-            Self::NotImportable(_) | Self::TooLong(_) | Self::NoSuchClass { .. } => ErrorCode::InvalidRequest,
+            Self::NotImportable(_) | Self::TooLong(_) | Self::IdleTooLong { .. } | Self::NoSuchClass { .. } => ErrorCode::InvalidRequest,
             Self::TenantExists
             | Self::KeyReused { .. }
             | Self::SessionOver { .. }
@@ -150,6 +155,7 @@ impl Fault {
             | Self::NotReady { .. }
             | Self::NotOpen { .. }
             | Self::NoApp
+            | Self::UsesUnseen
             | Self::IllegalTransition { .. } => ErrorCode::OperationConflict,
             Self::NotPersisted { .. } => ErrorCode::PersistenceVerificationFailed,
             Self::QuotaExceeded(_) | Self::TooManyTokens { .. } | Self::TooManyShares { .. } | Self::TooManyCredentials(_) => {
@@ -200,6 +206,8 @@ impl Fault {
             Self::NoApp => "open the address that alpine status <session-id> shows",
             Self::NotReady { .. } | Self::NotOpen { .. } | Self::IllegalTransition { .. } => "run alpine status <session-id>",
             Self::NoSuchClass { .. } => "choose one that alpine classes shows, or leave it out",
+            Self::IdleTooLong { .. } => "ask for a shorter one, or leave it out",
+            Self::UsesUnseen => "leave the idle timeout out, or ask an operator for hosts of sessions (ALPINE_APPS_DOMAIN)",
             Self::TooLong(_) => "ask for a shorter one, or extend the session later with alpine extend",
         };
         next.into()

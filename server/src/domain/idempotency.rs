@@ -30,6 +30,8 @@ impl IdempotencyKey {
 pub struct UpOptions {
     /// In seconds.
     pub lifetime: Option<i32>,
+    /// Likewise.
+    pub idle_timeout: Option<i32>,
     pub class: Option<String>,
 }
 
@@ -38,11 +40,12 @@ pub struct UpOptions {
 #[must_use]
 pub fn fingerprint(repo_url: &RepoUrl, branch: &Branch, public: bool, options: &UpOptions) -> [u8; 32] {
     let mut digest = Sha256::new();
-    // Named, so that one alone is not taken for the other. What is not asked for is not in it: keys are older than both.
+    // Named, so that one alone is not taken for another. What is not asked for is not in it: keys are older than all of them.
     let lifetime = options.lifetime.map(|seconds| format!("lifetime {seconds}"));
+    let idle = options.idle_timeout.map(|seconds| format!("idle {seconds}"));
     let class = options.class.as_ref().map(|name| format!("class {name}"));
     let parts = ["up/v1", repo_url.as_str(), branch.as_str(), if public { "public" } else { "private" }];
-    for part in parts.into_iter().chain(lifetime.as_deref()).chain(class.as_deref()) {
+    for part in parts.into_iter().chain(lifetime.as_deref()).chain(class.as_deref()).chain(idle.as_deref()) {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
@@ -99,10 +102,11 @@ mod tests {
         assert_eq!(base, fingerprint(&url("https://h/a"), &branch("main"), false, &UpOptions::default()));
         assert_ne!(base, fingerprint(&url("https://h/a"), &branch("main"), true, &UpOptions::default()));
         assert_ne!(base, fingerprint(&url("https://h/b"), &branch("main"), false, &UpOptions::default()));
-        let lifetime = UpOptions { lifetime: Some(60), class: None };
-        let class = UpOptions { lifetime: None, class: Some("60".into()) };
-        let both = [&lifetime, &class].map(|options| fingerprint(&url("https://h/a"), &branch("main"), false, options));
-        assert!(both[0] != both[1] && !both.contains(&base));
+        let lifetime = UpOptions { lifetime: Some(60), ..UpOptions::default() };
+        let class = UpOptions { class: Some("60".into()), ..UpOptions::default() };
+        let idle = UpOptions { idle_timeout: Some(60), ..UpOptions::default() };
+        let all = [&lifetime, &class, &idle].map(|options| fingerprint(&url("https://h/a"), &branch("main"), false, options));
+        assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2] && !all.contains(&base));
         assert_ne!(base, fingerprint(&url("https://h/am"), &branch("ain"), false, &UpOptions::default()));
     }
 

@@ -19,6 +19,15 @@ pub fn next_step(id: SessionId, state: SessionState) -> String {
     }
 }
 
+/// The next step for the owner of a session that is stopped soon if nobody uses it.
+#[must_use]
+pub fn idling(id: SessionId, at: DateTime<Utc>) -> String {
+    format!(
+        "nobody uses it, and it is stopped at {}: run alpine open {id} or alpine extend {id} to keep it",
+        at.to_rfc3339_opts(SecondsFormat::Secs, true)
+    )
+}
+
 /// The next step for the owner of a session whose time is nearly up.
 #[must_use]
 pub fn expiring(id: SessionId, at: DateTime<Utc>) -> String {

@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Gateway, who::Visitor};
+use super::{Gateway, uses::Used, who::Visitor};
 use crate::domain::{apps::App, principal::Via};
 
 /// How often it is looked whether an exchange that goes on may. A session that is over mostly ends it before: nothing serves it any more.
@@ -90,6 +90,7 @@ pub struct Guarded {
     over: BoxFuture<'static, ()>,
     /// A stream that ends is one that its reader asks for again; anything else would be taken for whole.
     is_stream: bool,
+    used: Used,
     ended: bool,
 }
 
@@ -102,9 +103,9 @@ pub enum Broken {
 }
 
 impl Guarded {
-    pub fn new(inner: Incoming, ends: Ends, is_stream: bool) -> Self {
+    pub fn new(inner: Incoming, ends: Ends, is_stream: bool, used: Used) -> Self {
         let over: BoxFuture<'static, ()> = if is_stream { Box::pin(ends.stream()) } else { Box::pin(ends.credential()) };
-        Self { inner, over, is_stream, ended: false }
+        Self { inner, over, is_stream, used, ended: false }
     }
 }
 
@@ -120,7 +121,12 @@ impl Body for Guarded {
             self.ended = true;
             return Poll::Ready(if self.is_stream { None } else { Some(Err(Broken::Over)) });
         }
-        Pin::new(&mut self.inner).poll_frame(context).map_err(Broken::from)
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        // A page that stays open asks for a stream, whether anybody is there or not.
+        if !self.is_stream && matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.used.now();
+        }
+        polled.map_err(Broken::from)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -9,6 +9,8 @@ mod headers;
 mod open;
 mod proxy;
 mod target;
+mod uses;
+mod watched;
 mod who;
 
 use std::{sync::Arc, time::Duration};
@@ -19,9 +21,16 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
-use self::{body::Ends, proxy::Exchange, target::Targets, who::Visitor};
+use self::{
+    body::Ends,
+    proxy::Exchange,
+    target::Targets,
+    uses::{Used, Uses},
+    who::Visitor,
+};
 use crate::{
     domain::{
         Fault,
@@ -50,6 +59,7 @@ struct Inner {
     settings: Settings,
     state: AppState,
     targets: Targets,
+    uses: Arc<Uses>,
 }
 
 impl Gateway {
@@ -57,7 +67,7 @@ impl Gateway {
     #[must_use]
     pub fn new(settings: Settings, state: AppState, provider: Option<Arc<dyn Provider>>) -> Self {
         let targets = Targets::new(state.clone(), provider);
-        Self(Arc::new(Inner { settings, state, targets }))
+        Self(Arc::new(Inner { settings, state, targets, uses: Arc::default() }))
     }
 
     /// `api`, and the hosts of sessions before it.
@@ -77,6 +87,11 @@ impl Gateway {
             }
         };
         Router::new().fallback_service(service_fn(by_host))
+    }
+
+    /// Have it written down which sessions are used, until `stop`.
+    pub async fn keep_uses(&self, stop: CancellationToken) {
+        self.0.uses.keep(&self.0.state.ledger, stop).await;
     }
 
     fn named(&self, request: &Request) -> ForHost {
@@ -140,7 +155,7 @@ fn is_ours(path: &str) -> bool {
 
 /// In this order: who asks, whether there is such a session for them, and only then where it is.
 async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<Response, Refused> {
-    let Inner { state, targets, .. } = &*gateway.0;
+    let Inner { state, targets, uses, .. } = &*gateway.0;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err((who::NOBODY, ApiError::Bare(StatusCode::METHOD_NOT_ALLOWED)));
     }
@@ -157,7 +172,8 @@ async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<
     let place = state.limits.visit(app.session, &visitor.caller.tenant, &visitor.caller.id).map_err(refused)?;
     let target = targets.find(&visitor, app).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), app);
-    let response = Exchange::new(target, ends, place).run(Request::from_parts(parts, body)).await.map_err(refused)?;
+    let used = Used::new(Arc::clone(uses), visitor.caller.tenant.clone(), app.session);
+    let response = Exchange::new(target, ends, place, used).run(Request::from_parts(parts, body)).await.map_err(refused)?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     state.metrics.app_request(visitor.credential, if upgraded { "upgraded" } else { "proxied" });
     Ok(response)

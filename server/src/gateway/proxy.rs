@@ -12,6 +12,7 @@ use axum::{
     },
     response::Response,
 };
+use http_body::Body as _;
 use hyper::{
     body::Incoming,
     client::conn::http1,
@@ -25,6 +26,8 @@ use super::{
     body::{Ends, Guarded},
     headers,
     target::Target,
+    uses::Used,
+    watched::{Client, Frames, Upload},
 };
 use crate::http::{ApiError, Foreign, VisitPlace, authority};
 
@@ -40,15 +43,20 @@ pub struct Exchange {
     ends: Ends,
     /// Given back when neither way has anything more to say.
     place: Arc<VisitPlace>,
+    used: Used,
 }
 
 impl Exchange {
-    pub fn new(target: Target, ends: Ends, place: VisitPlace) -> Self {
-        Self { target, ends, place: Arc::new(place) }
+    pub fn new(target: Target, ends: Ends, place: VisitPlace, used: Used) -> Self {
+        Self { target, ends, place: Arc::new(place), used }
     }
 
-    pub async fn run(self, mut request: Request) -> Result<Response, ApiError> {
+    pub async fn run(mut self, mut request: Request) -> Result<Response, ApiError> {
         let upgrade = wants_websocket(&request).then(|| on(&mut request));
+        // What may be answered with a stream is a use by its answer: a page that stays open asks for one again by itself.
+        if request.method() != Method::GET {
+            self.used.now();
+        }
         let request = self.prepared(request, upgrade.is_some())?;
         let stream = self.target.connect().await?;
         let mut sender = self.spoken(stream).await?;
@@ -82,6 +90,8 @@ impl Exchange {
         if upgrade {
             parts.headers.insert(UPGRADE, WEBSOCKET);
         }
+        // What is empty stays known to be.
+        let body = if body.is_end_stream() { body } else { Body::new(Upload { inner: body, used: self.used.clone() }) };
         Ok(Request::from_parts(parts, body))
     }
 
@@ -104,14 +114,16 @@ impl Exchange {
         Ok(sender)
     }
 
-    fn answered(self, answer: Answer<Incoming>) -> Response {
+    fn answered(mut self, answer: Answer<Incoming>) -> Response {
         let (mut parts, body) = answer.into_parts();
         headers::response(&mut parts.headers);
         let is_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if is_stream {
             headers::stream(&mut parts.headers);
+        } else {
+            self.used.now();
         }
-        let mut response = Response::from_parts(parts, Body::new(Guarded::new(body, self.ends, is_stream)));
+        let mut response = Response::from_parts(parts, Body::new(Guarded::new(body, self.ends, is_stream, self.used)));
         response.extensions_mut().insert(Foreign);
         response
     }
@@ -119,12 +131,13 @@ impl Exchange {
     /// Both sides speak WebSocket from here on, to each other.
     fn switched(self, client: OnUpgrade, mut answer: Answer<Incoming>) -> Response {
         let server = on(&mut answer);
-        let Self { ends, place, .. } = self;
+        let Self { ends, place, used, .. } = self;
         let talk = async move {
             let _place = place;
             let talking = async {
                 let (client, server) = tokio::try_join!(client, server).map_err(std::io::Error::other)?;
-                copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await
+                let mut client = Client { inner: TokioIo::new(client), frames: Frames::default(), used };
+                copy_bidirectional(&mut client, &mut TokioIo::new(server)).await
             };
             tokio::select! {
                 talked = talking => if let Err(error) = talked {

@@ -54,7 +54,12 @@ pub async fn create_session(
     body: Result<ApiJson<UpSession>, ApiError>,
 ) -> Result<Response, ApiError> {
     let ApiJson(body) = body?;
-    let rules = Rules { hosts: &state.hosts, classes: &state.classes, takes_secrets: state.settings.takes_secrets };
+    let rules = Rules {
+        hosts: &state.hosts,
+        classes: &state.classes,
+        takes_secrets: state.settings.takes_secrets,
+        sees_uses: state.apps.is_some(),
+    };
     let up = new_up(rules, caller.principal.clone(), key?.0, body)?;
     let ledger = state.ledger.tenant(&caller.tenant);
     let operation = match ticket.see_through(async move { ledger.accept_up(up).await }).await?? {
@@ -80,6 +85,8 @@ struct Rules<'a> {
     hosts: &'a HostPolicy,
     classes: &'a Classes,
     takes_secrets: bool,
+    /// Of sessions, by their hosts.
+    sees_uses: bool,
 }
 
 /// Checked in this order, which is part of the contract: branch, URL, credentials. Whether any are stored is the ledger's to say, and
@@ -91,13 +98,26 @@ fn new_up(rules: Rules<'_>, principal: Principal, key: IdempotencyKey, body: UpS
     if token.is_some() && !rules.takes_secrets {
         return Err(Fault::PlainHttp.into());
     }
-    let options = UpOptions { lifetime: extend_session::checked(body.max_lifetime_seconds)?, class: body.class };
-    let grant = |_| rules.classes.grant(&principal.tenant, options.class.as_deref(), options.lifetime);
-    let admitted = rules.hosts.judge(&repo_url).and_then(grant);
+    let options = UpOptions {
+        lifetime: extend_session::checked(body.max_lifetime_seconds)?,
+        idle_timeout: checked_idle(body.idle_timeout_seconds)?,
+        class: body.class,
+    };
+    let grant = |_| rules.classes.grant(&principal.tenant, &options);
+    let seen = |_| if options.idle_timeout.is_none() || rules.sees_uses { Ok(()) } else { Err(Fault::UsesUnseen) };
+    let admitted = rules.hosts.judge(&repo_url).and_then(seen).and_then(grant);
     // A token that will not be used is not kept.
     let repo_token = token.filter(|_| !body.public && repo_url.scheme() == Scheme::Https);
     let traceparent = telemetry::current_traceparent();
     Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, options, admitted, traceparent })
+}
+
+/// Within what anybody may ask of any server.
+fn checked_idle(asked: Option<i32>) -> Result<Option<i32>, ApiError> {
+    match asked {
+        Some(seconds) if !(60..=31_536_000).contains(&seconds) => Err(ApiError::value("an idle timeout is from 60 to 31536000 seconds")),
+        asked => Ok(asked),
+    }
 }
 
 /// A blank token is none.
@@ -123,13 +143,14 @@ mod tests {
             public,
             repo_token: repo_token.map(str::to_owned),
             max_lifetime_seconds: None,
+            idle_timeout_seconds: None,
             class: None,
         };
         new_up(open(&HostPolicy::default(), &Classes::default()), principal, IdempotencyKey::parse("k").unwrap(), body)
     }
 
     fn open<'a>(hosts: &'a HostPolicy, classes: &'a Classes) -> Rules<'a> {
-        Rules { hosts, classes, takes_secrets: true }
+        Rules { hosts, classes, takes_secrets: true, sees_uses: true }
     }
 
     fn fault(result: Result<NewUp, ApiError>) -> Fault {
@@ -170,6 +191,7 @@ mod tests {
             public,
             repo_token: repo_token.map(str::to_owned),
             max_lifetime_seconds: None,
+            idle_timeout_seconds: None,
             class: None,
         };
         let (hosts, classes) = (HostPolicy::default(), Classes::default());

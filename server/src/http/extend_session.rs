@@ -15,7 +15,7 @@ use super::{
 /// Keep a session for longer
 ///
 /// A ready session whose lifetime is bounded stays ready for so long from now on: for what is asked for, or for as long as it was
-/// given when it began, as far as the server allows. It is never shortened, and one without an end stays without one.
+/// given when it began, as far as the server allows. It is never shortened, and one without an end stays without one. To a session with an idle timeout it is a use.
 #[utoipa::path(
     post, path = "/v1/sessions/{session_id}/extend", operation_id = "extendSession", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session")),

@@ -110,6 +110,12 @@ impl Refusal {
 const RETRY: &str = "try again in a moment";
 const REPORT: &str = "try again; if it happens again, report it with its request id";
 
+/// Understood, and not to be had as it is asked for: another status than the code's own.
+const fn is_unprocessable(fault: &Fault) -> bool {
+    use Fault as F;
+    matches!(fault, F::KeyReused { .. } | F::NotImportable(_) | F::TooLong(_) | F::IdleTooLong { .. } | F::NoSuchClass { .. })
+}
+
 /// The one place where a refusal gets its status, its code and its words.
 fn refusal(error: &ApiError) -> Refusal {
     use ErrorCode as C;
@@ -118,11 +124,7 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::Auth(error) => Refusal::new(C::CallerIdentityRequired, "caller identity is required", error.next_step()),
         ApiError::Fault(fault) | ApiError::Ledger(ledger::Error::Fault(fault)) => {
             let refusal = Refusal { operation: fault.operation(), ..Refusal::new(fault.code(), fault.to_string(), fault.next_step()) };
-            if let Fault::KeyReused { .. } | Fault::NotImportable(_) | Fault::TooLong(_) | Fault::NoSuchClass { .. } = fault {
-                refusal.status(StatusCode::UNPROCESSABLE_ENTITY)
-            } else {
-                refusal
-            }
+            if is_unprocessable(fault) { refusal.status(StatusCode::UNPROCESSABLE_ENTITY) } else { refusal }
         }
         ApiError::Operation { operation, session, failure } => Refusal {
             retryable: failure.retryable,

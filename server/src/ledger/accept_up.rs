@@ -122,8 +122,8 @@ impl TenantLedger {
                 INSERT INTO leases (tenant_id, session_id) SELECT $1, $6 FROM key
             ), session AS (
                 INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, max_lifetime_seconds,
-                    most_lifetime_seconds, class, memory_mb, cpu_millis, disk_mb, image)
-                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5, $25, $26, $27, $28, $29, $30, $31 FROM key
+                    most_lifetime_seconds, class, memory_mb, cpu_millis, disk_mb, image, idle_timeout_seconds)
+                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5, $25, $26, $27, $28, $29, $30, $31, $32 FROM key
             ), operation AS (
                 INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, phase_schema, actor, traceparent, deadline_at)
                 SELECT $1, $5, $6, 'up', $10, $24, $2, $11, now() + make_interval(secs => $12) FROM key
@@ -166,6 +166,7 @@ impl TenantLedger {
             grant.size.cpu_millis,
             grant.size.disk_mb,
             grant.size.image,
+            grant.idle_timeout,
         )
         .fetch_one(self.statements())
         .await?;

@@ -198,6 +198,7 @@ impl TenantLedger {
         )
         .execute(&mut *tx)
         .await?;
+        self.use_now(&mut tx, id).await?;
         tx.commit().await?;
         Ok(Code { text, at, expires_at: until })
     }

@@ -11,7 +11,7 @@ use crate::domain::{
 
 impl TenantLedger {
     /// Keep it for `asked` seconds from now on, or for as long as it was given when it began. Never for less than it has; one without
-    /// an end stays so.
+    /// an end stays so. It is a use, too.
     #[tracing::instrument(level = "debug", name = "ledger.extend", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "extend"))]
     pub async fn extend(&self, by: &Caller, id: SessionId, asked: Option<i32>, classes: &Classes) -> Result<Session, Error> {
         let (tenant, session) = (self.tenant.as_str(), id.uuid());
@@ -33,13 +33,15 @@ impl TenantLedger {
             let deed = Deed { reason: reason.as_deref(), ..deed.of(Some(&found.owner)) };
             self.record_deed(&mut *tx, by, &deed).await?;
         }
-        if let Ok(Some(seconds)) = verdict {
+        if let Ok(seconds) = verdict {
+            // Whoever keeps it uses it. Without an end, or without an idle timeout, that of it stays as it is.
             sqlx::query!(
-                "UPDATE sessions SET expires_at = greatest(expires_at, $4::timestamptz + make_interval(secs => $3))
+                "UPDATE sessions SET expires_at = greatest(expires_at, $4::timestamptz + make_interval(secs => $3)),
+                     used_at = CASE WHEN idle_timeout_seconds IS NOT NULL THEN greatest(used_at, $4) END
                  WHERE tenant_id = $1 AND session_id = $2",
                 tenant,
                 session,
-                f64::from(seconds),
+                seconds.map(f64::from),
                 found.at
             )
             .execute(&mut *tx)

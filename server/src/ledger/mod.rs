@@ -39,6 +39,7 @@ mod shares;
 mod sweep;
 mod tenants;
 mod unreadable;
+mod uses;
 mod verify;
 mod views;
 
@@ -78,6 +79,7 @@ pub use rotate::{Rotation, Unopened};
 pub use seal::{PassKind, SealError, Sealer};
 pub use shares::NewShare;
 pub use tenants::Made;
+pub use uses::Use;
 pub use verify::{Verified, verify};
 
 /// The ledger, for whole-system work. Cheap to clone.

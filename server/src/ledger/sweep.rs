@@ -1,5 +1,5 @@
 //! What nobody asks for and must happen all the same: another try at a clean-up or a close that failed, and the end of a session
-//! whose lifetime is over.
+//! whose lifetime is over or that nobody uses.
 
 use alpine_api::{OperationKind, SessionId, SessionState};
 use chrono::{DateTime, Utc};
@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{Error, Ledger, accept_down::Begin, views};
 use crate::domain::{
+    lifetime,
     operation::Phase,
     principal::{SYSTEM_ACTOR, TenantId},
 };
@@ -17,30 +18,40 @@ const LIFETIME: &str = "lifetime";
 /// Why a session is stopped that nobody has stopped.
 const LIFETIME_OVER: &str = "its lifetime is over";
 
+/// A use may be on its way here for so long.
+const IDLE_GRACE_SECONDS: f64 = 10.0;
+
 struct Due {
     tenant: TenantId,
     session: SessionId,
     state: SessionState,
     persist_attempt: i32,
     at: DateTime<Utc>,
+    /// Of one that is ready: why it ends.
+    end: String,
 }
 
 impl Ledger {
-    /// Begin an operation for up to `limit` sessions whose time has come; how many it was.
+    /// Begin an operation for up to `limit` sessions whose time has come; how many it was. `idle`: also for those that nobody uses.
     #[tracing::instrument(level = "debug", name = "ledger.sweep", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "sweep"))]
-    pub async fn sweep(&self, limit: i64) -> Result<usize, Error> {
+    pub async fn sweep(&self, limit: i64, idle: bool) -> Result<usize, Error> {
         let due = sqlx::query!(
             r#"(SELECT tenant_id AS "tenant_id!", session_id AS "session_id!" FROM sessions WHERE sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed')
               ORDER BY sweep_at LIMIT $1)
              UNION ALL
-             (SELECT tenant_id, session_id FROM sessions WHERE expires_at <= now() AND state = 'ready' ORDER BY expires_at LIMIT $1)"#,
-            limit
+             (SELECT tenant_id, session_id FROM sessions WHERE expires_at <= now() AND state = 'ready' ORDER BY expires_at LIMIT $1)
+             UNION ALL
+             (SELECT tenant_id, session_id FROM sessions WHERE $2 AND idle_look_at <= now() AND state = 'ready'
+                AND idle_end(used_at, idle_timeout_seconds) <= now() - make_interval(secs => $3) ORDER BY idle_look_at LIMIT $1)"#,
+            limit,
+            idle,
+            IDLE_GRACE_SECONDS
         )
         .fetch_all(self.statements())
         .await?;
         let mut begun = 0;
         for row in due {
-            match self.sweep_one(&row.tenant_id, row.session_id).await {
+            match self.sweep_one(&row.tenant_id, row.session_id, idle).await {
                 Ok(one) => begun += usize::from(one),
                 // It must not keep the others waiting.
                 Err(error) => tracing::warn!(session = %row.session_id, error = &error as &dyn std::error::Error, "cannot be tried again"),
@@ -84,14 +95,14 @@ impl Ledger {
         Ok(warned.len())
     }
 
-    async fn sweep_one(&self, tenant: &str, session: Uuid) -> Result<bool, Error> {
+    async fn sweep_one(&self, tenant: &str, session: Uuid, idle: bool) -> Result<bool, Error> {
         let mut tx = self.transactions().begin().await?;
-        let Some(due) = lock_due(&mut tx, tenant, session).await? else {
+        let Some(due) = lock_due(&mut tx, tenant, session, idle).await? else {
             tx.rollback().await?;
             return Ok(false);
         };
         let (kind, phase, to, force, reason) = match due.state {
-            SessionState::Ready => (OperationKind::Down, Phase::Stop, SessionState::Stopping, false, LIFETIME_OVER),
+            SessionState::Ready => (OperationKind::Down, Phase::Stop, SessionState::Stopping, false, due.end.as_str()),
             SessionState::CloseFailed => (OperationKind::Down, Phase::Stop, SessionState::Stopping, true, "another try to stop"),
             _ => (OperationKind::Cleanup, Phase::Cleanup, SessionState::Failing, true, "another try to clean up"),
         };
@@ -116,7 +127,7 @@ impl Ledger {
 }
 
 /// Lock the lease of a session that is still due; another server may have been quicker.
-async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid) -> Result<Option<Due>, Error> {
+async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid, idle: bool) -> Result<Option<Due>, Error> {
     let locked =
         sqlx::query_scalar!("SELECT fence FROM leases WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE SKIP LOCKED", tenant, session)
             .fetch_optional(&mut **tx)
@@ -124,13 +135,17 @@ async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid) -> Re
     if locked.is_none() {
         return Ok(None);
     }
+    // Somebody may have used it meanwhile.
     let row = sqlx::query!(
-        r#"SELECT state, persist_attempt, clock_timestamp() AS "at!" FROM sessions
+        r#"SELECT state, persist_attempt, idle_timeout_seconds, clock_timestamp() AS "at!", expires_at <= now() AS expired FROM sessions
            WHERE tenant_id = $1 AND session_id = $2
-             AND (sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') OR expires_at <= now() AND state = 'ready')
+             AND (sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') OR expires_at <= now() AND state = 'ready'
+                OR $3 AND idle_end(used_at, idle_timeout_seconds) <= now() - make_interval(secs => $4) AND state = 'ready')
            FOR UPDATE"#,
         tenant,
-        session
+        session,
+        idle,
+        IDLE_GRACE_SECONDS
     )
     .fetch_optional(&mut **tx)
     .await?;
@@ -141,6 +156,10 @@ async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid) -> Re
             state: views::read(&row.state)?,
             persist_attempt: row.persist_attempt,
             at: row.at,
+            end: match row.idle_timeout_seconds.filter(|_| row.expired != Some(true)) {
+                Some(timeout) => format!("nobody has used it for {}", lifetime::shown(timeout)),
+                None => LIFETIME_OVER.to_owned(),
+            },
         })
     })
     .transpose()

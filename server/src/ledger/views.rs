@@ -10,7 +10,7 @@ use super::{Error, TenantLedger, scope::in_tenant};
 use crate::domain::{
     Fault,
     principal::Caller,
-    session::{expiring, next_step},
+    session::{expiring, idling, next_step},
 };
 
 /// A name in a text column as its enum.
@@ -106,6 +106,23 @@ impl TryFrom<OperationRow> for Operation {
     }
 }
 
+/// The next step of whoever looks at a session. `expires`, `idles`: its ends, if they are near.
+fn step(
+    id: SessionId,
+    state: SessionState,
+    error: Option<&Failure>,
+    expires: Option<DateTime<Utc>>,
+    idles: Option<DateTime<Utc>>,
+) -> String {
+    match (error, expires, idles) {
+        (Some(error), ..) if state == SessionState::Failed => error.next_step.clone(),
+        // What ends it first, and a use moves only one of them.
+        (_, Some(at), idles) if idles.is_none_or(|idles| at <= idles) => expiring(id, at),
+        (.., Some(at)) => idling(id, at),
+        _ => next_step(id, state),
+    }
+}
+
 impl TenantLedger {
     /// An operation on a session that the principal may see.
     #[tracing::instrument(level = "debug", name = "ledger.operation", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "operation"))]
@@ -153,6 +170,8 @@ impl TenantLedger {
                 "SELECT s.principal_id, s.state, s.repo_url, s.branch, s.public, s.target_commit_sha, s.opencode_url, s.created_at,
                      s.updated_at, s.ready_at, s.stopped_at, s.persisted_at, s.durable_object_id, s.operation_id, s.last_error, s.class,
                      CASE WHEN s.state = 'ready' THEN s.expires_at END AS expires_at, s.expires_at - now() < least(interval '15 minutes', make_interval(secs => s.max_lifetime_seconds / 4.0)) AS expires_soon,
+                     CASE WHEN s.state = 'ready' THEN s.used_at END AS used_at, CASE WHEN s.state = 'ready' THEN idle_end(s.used_at, s.idle_timeout_seconds) END AS idle_at,
+                     lifetime_warning(idle_end(s.used_at, s.idle_timeout_seconds), s.idle_timeout_seconds) <= now() AS idle_soon,
                      t.seq, t.from_state, t.to_state, t.at, t.actor, t.reason, t.operation_id AS transition_operation_id, t.fence
                  FROM sessions s JOIN transitions t
                    ON t.tenant_id = s.tenant_id AND t.session_id = s.session_id AND t.seq = s.transition_seq
@@ -175,6 +194,8 @@ impl TenantLedger {
             operation_id: row.transition_operation_id,
             fence: row.fence,
         };
+        let expires_soon = row.expires_at.filter(|_| row.expires_soon == Some(true));
+        let idle_soon = row.idle_at.filter(|_| row.idle_soon == Some(true));
         Ok(Session {
             session_id: id,
             state,
@@ -189,16 +210,14 @@ impl TenantLedger {
             ready_at: row.ready_at,
             class: row.class,
             expires_at: row.expires_at,
+            used_at: row.used_at,
+            idle_at: row.idle_at,
             stopped_at: row.stopped_at,
             persisted_at: row.persisted_at,
             durable_object_id: row.durable_object_id,
             operation_id: OperationId::from_uuid(row.operation_id),
             last_transition: last_transition.try_into()?,
-            next_step: match (&last_error, row.expires_at) {
-                (Some(error), _) if state == SessionState::Failed => error.next_step.clone(),
-                (_, Some(at)) if row.expires_soon == Some(true) => expiring(id, at),
-                _ => next_step(id, state),
-            },
+            next_step: step(id, state, last_error.as_ref(), expires_soon, idle_soon),
             last_error,
         })
     }

@@ -12,18 +12,23 @@ const SESSIONS: i64 = 50;
 /// Rows a statement: short enough that nobody waits for it.
 const KEYS: i64 = 500;
 const HISTORIES: i64 = 100;
+/// Sweeps in a row that were whole, before nobody's use of a session is taken for granted: uses may not have come to the ledger while this
+/// process, or the database, was away.
+const CALM: u32 = 3;
 
 impl Worker {
     pub(super) async fn sweep(self, stop: CancellationToken) {
+        let mut calm = 0;
         while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
             let mut whole = true;
-            for swept in [self.try_again().await, self.warn().await, self.forget(&stop).await, self.count().await] {
+            for swept in [self.try_again(calm >= CALM).await, self.warn().await, self.forget(&stop).await, self.count().await] {
                 whole &= swept.is_ok();
                 match swept {
                     Ok(()) | Err(ledger::Error::Unavailable(_)) => {}
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
                 }
             }
+            calm = if whole { calm.saturating_add(1) } else { 0 };
             if whole {
                 self.metrics.sweep_completed(self.clock.now());
             }
@@ -38,11 +43,11 @@ impl Worker {
         queue.map(drop)
     }
 
-    async fn try_again(&self) -> Result<(), ledger::Error> {
+    async fn try_again(&self, idle: bool) -> Result<(), ledger::Error> {
         let mut begun = 0;
         loop {
             // Many may end at one time, as they began at one.
-            let now = self.ledger.sweep(SESSIONS).await?;
+            let now = self.ledger.sweep(SESSIONS, idle).await?;
             begun += now;
             if i64::try_from(now).is_ok_and(|now| now < SESSIONS) {
                 break;
@@ -56,6 +61,7 @@ impl Worker {
 
     async fn warn(&self) -> Result<(), ledger::Error> {
         while i64::try_from(self.ledger.warn(SESSIONS).await?).is_ok_and(|warned| warned == SESSIONS) {}
+        while i64::try_from(self.ledger.warn_idle(SESSIONS).await?).is_ok_and(|looked| looked == SESSIONS) {}
         Ok(())
     }
 

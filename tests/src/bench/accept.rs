@@ -49,6 +49,7 @@ pub fn statement(principal: &str, key: &str, operation: &str, session: &str) -> 
         "NULL::int",
         "NULL::int",
         "NULL::text",
+        "NULL::int",
     ];
     pgbench::statement(&["INTO idempotency_keys", "INTO leases", "INTO transitions"], &parameters)
 }

@@ -136,7 +136,7 @@ pub const ALWAYS: &[Check] = &[
               JOIN leases l ON (l.tenant_id, l.session_id) = (p.tenant_id, p.session_id)
               JOIN sessions s ON (s.tenant_id, s.session_id) = (p.tenant_id, p.session_id)
               WHERE history_swept_at IS NULL
-                AND (o.session_id IS DISTINCT FROM p.session_id OR p.fence > l.fence OR (finished_at IS NOT NULL AND age(p.xmin) < age(o.xmin) AND p.phase <> 'lifetime'))",
+                AND (o.session_id IS DISTINCT FROM p.session_id OR p.fence > l.fence OR (finished_at IS NOT NULL AND age(p.xmin) < age(o.xmin) AND p.phase NOT IN ('lifetime', 'idle')))",
     },
     Check {
         // The oldest may be gone: a log begins with whatever number is kept, and ends with its head's.

@@ -6,6 +6,7 @@ mod browser;
 mod codes;
 mod exchange;
 mod hosts;
+mod idle;
 mod ports;
 mod shares;
 mod stage;

@@ -40,7 +40,9 @@ impl Stage {
 
     /// The domain has the server's port, which is known once there is one.
     pub async fn world(settings: &[(&str, &str)]) -> World {
-        let mut world = World::without_repositories(settings).await;
+        // Some settings are refused without one.
+        let first = [settings, &[("ALPINE_APPS_DOMAIN", "apps.localhost")]].concat();
+        let mut world = World::without_repositories(&first).await;
         world.server.kill();
         let domain = format!("apps.localhost:{}", world.server.port);
         world.server.configure("ALPINE_APPS_DOMAIN", Some(domain));

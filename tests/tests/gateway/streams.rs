@@ -15,7 +15,7 @@ use super::stage::Stage;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-async fn events(stage: &Stage, path: &str) -> Response {
+pub async fn events(stage: &Stage, path: &str) -> Response {
     let answer = stage.as_ann(Method::GET, path).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     answer
@@ -37,7 +37,7 @@ async fn to_the_end(mut answer: Response) -> (bool, Duration) {
 }
 
 /// A WebSocket's connection, once its handshake is answered; and the answer's head.
-async fn websocket(stage: &Stage, headers: &[(&str, &str)]) -> (TlsStream<TcpStream>, String) {
+pub async fn websocket(stage: &Stage, headers: &[(&str, &str)]) -> (TlsStream<TcpStream>, String) {
     let mut stream = stage.tls().await;
     let mut request = format!(
         "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
@@ -60,7 +60,7 @@ async fn echoes(stream: &mut TlsStream<TcpStream>, text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_come_as_they_happen() {
+pub async fn events_come_as_they_happen() {
     let stage = Stage::set().await;
     let begun = Instant::now();
     let mut answer = events(&stage, "/events").await;

@@ -138,7 +138,17 @@ async fn team(world: &World, tenant: &str) -> Team {
     let credential = send(admin.request(Method::PUT, "/v1/credentials").json(&credential)).await;
     assert!(credential.status.is_success(), "{}", credential.text);
     ids.insert("credential_id", text(&credential.body, "credential_id"));
+    ids.insert("share_id", shared(world, tenant, &ids["session_id"]).await);
     Team { member, admin, admin_token: world.token(tenant, "root", ROLES), ids }
+}
+
+/// A share of that session, which is over: such a row stays until its end.
+async fn shared(world: &World, tenant: &str, session: &str) -> String {
+    let (id, session) = (uuid::Uuid::now_v7(), session.trim_start_matches("ses_"));
+    let values = format!("('{tenant}', '{session}', '{id}', '{{{tenant}-canary}}', 'ann', now() + interval '1 h')");
+    let columns = "tenant_id, session_id, share_id, principal_ids, created_by, expires_at";
+    world.db.execute(&format!("INSERT INTO session_shares ({columns}) VALUES {values}")).await;
+    format!("shr_{}", id.simple())
 }
 
 /// A session stopped by an admin, so that there is a record, and an entry in the audit log; its id and the operation's.

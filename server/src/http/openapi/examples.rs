@@ -96,6 +96,8 @@ fn session() -> api::Session {
         ready_at: Some(at(9)),
         class: Some("standard".into()),
         expires_at: Some(at(28_809)),
+        used_at: None,
+        idle_at: None,
         stopped_at: None,
         persisted_at: None,
         durable_object_id: None,
@@ -245,6 +247,8 @@ fn class() -> api::Class {
         image: None,
         lifetime_seconds: Some(28_800),
         max_lifetime_seconds: Some(86_400),
+        idle_seconds: Some(3600),
+        max_idle_seconds: Some(14_400),
     }
 }
 
@@ -296,6 +300,7 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
             public,
             repo_token: repo_token.map(str::to_owned),
             max_lifetime_seconds: None,
+            idle_timeout_seconds: None,
             class: None,
         })
     };
