@@ -101,9 +101,10 @@ struct Found {
 }
 
 struct Bench {
+    /// Ends before the folder that it is in.
+    nginx: Nginx,
     stage: Stage,
     server: usize,
-    nginx: Nginx,
     /// The program's own.
     port: u16,
     authorization: HeaderValue,
@@ -139,7 +140,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
         "A page of 4 KiB and a file of 1 MiB that nginx serves in a session, asked for at the session's host and through another nginx as a proxy, \
          over TLS with the same certificate, HTTP/1.1 and connections that callers keep ({CONNECTIONS}), no access log; nginx has as many workers \
          as there are cores. The gateway makes a connection a request. By the cookies of {BROWSERS} browsers, which together stay below the \
-         bound of each. {} rounds of {:.1} s in turn.",
+         bound of each. What a session serves has what all others leave of the processors, whoever asks. {} rounds of {:.1} s in turn.",
         options.rounds,
         length.as_secs_f64()
     );
@@ -187,7 +188,7 @@ impl Bench {
         let name = format!("{}.apps.localhost", session.replace('_', "-"));
         let cookies = cookies(&stage, server, &session, &name).await?;
         let host = HeaderValue::from_str(&format!("{name}:{}", stage.servers[server].port))?;
-        Ok(Self { stage, server, nginx, port, authorization: HeaderValue::from_str(&authorization)?, host, cookies })
+        Ok(Self { nginx, stage, server, port, authorization: HeaderValue::from_str(&authorization)?, host, cookies })
     }
 
     /// All of this is answered this way.
