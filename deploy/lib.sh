@@ -131,6 +131,7 @@ ensure() {
       systemd) command -v systemd-analyze >/dev/null || missing+=(systemd) ;;
       pgbouncer) { command -v pgbouncer || [ -x /usr/sbin/pgbouncer ]; } >/dev/null || missing+=(pgbouncer) ;;
       caddy) command -v caddy >/dev/null || missing+=(caddy) ;;
+      nginx) { command -v nginx || [ -x /usr/sbin/nginx ]; } >/dev/null || missing+=(nginx-light) ;;
       openssl) command -v openssl >/dev/null || missing+=(openssl) ;;
       venv) _system python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv) ;;
       *) die "no such need: $need" ;;
@@ -158,7 +159,7 @@ _apt_install() {
   # A server's programs are wanted, not a server on this machine.
   local policy=/usr/sbin/policy-rc.d guarded=
   case " $* " in
-    *" openssh-server "* | *" prometheus "* | *" docker.io "* | *" caddy "* | *" pgbouncer "*)
+    *" openssh-server "* | *" prometheus "* | *" docker.io "* | *" caddy "* | *" nginx-light "* | *" pgbouncer "*)
       if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod 755 "$policy"

@@ -33,6 +33,12 @@ pub fn marked() -> Vec<(String, i32, bool)> {
     marked.collect()
 }
 
+/// What a variable is in the environment of one of a session's processes.
+pub fn variable(session_id: &str, name: &str) -> Option<String> {
+    let pairs = processes(session_id).into_iter().flat_map(environment);
+    pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_owned)).next()
+}
+
 fn environment(pid: i32) -> Vec<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     bytes.split(|b| *b == 0).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect()

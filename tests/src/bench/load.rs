@@ -16,7 +16,10 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use super::samples::Samples;
@@ -41,7 +44,17 @@ impl Connection {
     pub async fn open_with(port: u16, tls: TlsConnector) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        let stream = tls.connect(ServerName::try_from("localhost")?, stream).await?;
+        Self::spoken(tls.connect(ServerName::try_from("localhost")?, stream).await?).await
+    }
+
+    /// Without TLS.
+    async fn open_plain(port: u16) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.set_nodelay(true)?;
+        Self::spoken(stream).await
+    }
+
+    async fn spoken(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> anyhow::Result<Self> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self(sender))
@@ -51,6 +64,14 @@ impl Connection {
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
             all.push(Self::open(port, pki).await?);
+        }
+        Ok(all)
+    }
+
+    pub async fn open_plain_many(count: usize, port: u16) -> anyhow::Result<Vec<Self>> {
+        let mut all = Vec::with_capacity(count);
+        for _ in 0..count {
+            all.push(Self::open_plain(port).await?);
         }
         Ok(all)
     }

@@ -4,9 +4,11 @@ mod accept;
 mod bare;
 pub mod claim;
 mod cli;
+mod gateway;
 mod load;
 mod machine;
 mod memory;
+mod nginx;
 mod pgbench;
 mod plot;
 mod predecessor;
@@ -47,6 +49,8 @@ pub enum What {
     Wait,
     /// A whole `up`, next to a script that does the same by hand.
     Ready,
+    /// What a session serves, through its host and through nginx.
+    Gateway,
     /// How long the command line takes to start and to list.
     Cli,
     /// What a server takes of memory, idle and after many operations.
@@ -115,6 +119,7 @@ pub async fn run(mut options: Options, command: String) -> anyhow::Result<Option
         What::Rls,
         What::Wait,
         What::Ready,
+        What::Gateway,
         What::Cli,
         What::Memory,
         What::Predecessor,
@@ -143,6 +148,7 @@ async fn section(what: What, options: &Options) -> anyhow::Result<Section> {
         What::Rls => Box::pin(rls::run(options)).await,
         What::Wait => Box::pin(wait::run(options)).await,
         What::Ready => Box::pin(ready::run(options)).await,
+        What::Gateway => Box::pin(gateway::run(options)).await,
         What::Cli => Box::pin(cli::run(options)).await,
         What::Memory => Box::pin(memory::run(options)).await,
         What::Predecessor => Box::pin(predecessor::run(options)).await,

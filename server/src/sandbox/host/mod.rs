@@ -6,6 +6,7 @@
 //! What a session starts is told from the rest by its user, its pid namespace and a mark in its environment.
 
 mod cgroup;
+mod diag;
 mod docker;
 mod environment;
 mod exec;
