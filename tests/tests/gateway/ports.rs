@@ -24,7 +24,8 @@ async fn what_listens_on_a_port_has_a_host_of_its_own_for_those_who_may_use_the_
     let body = opened.expect(200);
     assert_eq!(body["app_url"], format!("https://{host}:{}/", stage.world.server.port));
     let way_in = body["url"].as_str().unwrap().strip_prefix(body["app_url"].as_str().unwrap()).unwrap().to_owned();
-    let redeem = async |host: &str, way_in: &str| send(stage.ask_host(Method::GET, host, &format!("/{}", way_in.trim_start_matches('/')))).await;
+    let redeem =
+        async |host: &str, way_in: &str| send(stage.ask_host(Method::GET, host, &format!("/{}", way_in.trim_start_matches('/')))).await;
     assert_eq!(redeem(&stage.host(), &way_in).await.status, 401, "not at the session's own page");
     let let_in = redeem(&host, &way_in).await;
     assert_eq!(let_in.status, 303);

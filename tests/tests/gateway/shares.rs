@@ -97,7 +97,10 @@ async fn whoever_follows_a_public_link_is_a_guest_until_it_is_over() {
     };
     let let_in = send(follow(&link)).await;
     assert_eq!((let_in.status.as_u16(), let_in.headers["location"].to_str().unwrap()), (303, "/"), "{}", let_in.text);
-    assert_eq!((let_in.headers["cache-control"].as_bytes(), let_in.headers["referrer-policy"].as_bytes()), (&b"no-store"[..], &b"no-referrer"[..]));
+    assert_eq!(
+        (let_in.headers["cache-control"].as_bytes(), let_in.headers["referrer-policy"].as_bytes()),
+        (&b"no-store"[..], &b"no-referrer"[..])
+    );
     let set = let_in.headers["set-cookie"].to_str().unwrap();
     let age: u64 = set.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
     assert!((1..=600).contains(&age), "{set}");
@@ -124,10 +127,12 @@ async fn whoever_follows_a_public_link_is_a_guest_until_it_is_over() {
     let mut stream = stage.as_page(Method::GET, "/events", &guest).send().await.unwrap();
     assert!(stream.chunk().await.unwrap().is_some());
     assert_eq!(stage.unshare(&share).await.status, 204);
-    let out = until("the guest is put out", LIMIT, || async { Some(stage.as_guest(&guest).await).filter(|reply| reply.status == 403) }).await;
+    let out =
+        until("the guest is put out", LIMIT, || async { Some(stage.as_guest(&guest).await).filter(|reply| reply.status == 403) }).await;
     assert_eq!(out.body["cause"], "this link is good no more");
     assert_eq!(send(follow(&link)).await.status, 403);
-    let ended = tokio::time::timeout(Duration::from_secs(40), async { while stream.chunk().await.is_ok_and(|chunk| chunk.is_some()) {} }).await;
+    let ended =
+        tokio::time::timeout(Duration::from_secs(40), async { while stream.chunk().await.is_ok_and(|chunk| chunk.is_some()) {} }).await;
     assert!(ended.is_ok(), "its stream goes on");
 }
 
@@ -199,7 +204,9 @@ async fn the_command_line_shares_shows_and_takes_back() {
     assert_eq!(shares[0]["share_id"], shared["share_id"]);
     ran("ann", &["unshare", session, &text(&shared, "share_id"), "--json"]).await.ok();
     assert_eq!(ran("ann", &["shares", session, "--json"]).await.ok(), json!([]));
-    for bad in [&["share", session][..], &["share", session, "--public", "--with", "bob"], &["share", session, "--public", "--expires", "31d"]] {
+    for bad in
+        [&["share", session][..], &["share", session, "--public", "--with", "bob"], &["share", session, "--public", "--expires", "31d"]]
+    {
         assert_eq!(ran("ann", &[bad, &["--json"]].concat()).await.json()["error_code"], "ERR_INVALID_REQUEST", "{bad:?}");
     }
 }
