@@ -44,12 +44,12 @@ pub async fn create_share(
     if !state.settings.takes_secrets {
         return Err(Fault::PlainHttp.into());
     }
-    let apps = state.apps.clone().ok_or(Fault::NoApp)?;
     let app = App { session, port: checked_port(body.port)? };
-    let new = NewShare { app, with: checked_with(&body)?, expires_in: checked_end(body.expires_in)?, caller };
+    let at = state.apps.as_ref().map(|apps| apps.url(app));
+    let new = NewShare { app, at, with: checked_with(&body)?, expires_in: checked_end(body.expires_in)?, caller };
     let ledger = state.ledger.tenant(&new.caller.tenant);
-    let (link, about) = ticket.see_through(async move { ledger.create_share(new).await }).await??;
-    let url = format!("{}{OPEN_PATH}?share={}", apps.url(app), link.expose_secret());
+    let (at, link, about) = ticket.see_through(async move { ledger.create_share(new).await }).await??;
+    let url = format!("{at}{OPEN_PATH}?share={}", link.expose_secret());
     Ok((StatusCode::CREATED, Json(CreatedShare { url, about })))
 }
 

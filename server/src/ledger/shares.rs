@@ -29,6 +29,8 @@ const LIVE_MAX: i64 = 32;
 pub struct NewShare {
     pub caller: Caller,
     pub app: App,
+    /// Where that is; `None`: sessions have no hosts here.
+    pub at: Option<String>,
     /// `None`: whoever has the link.
     pub with: Option<Vec<PrincipalId>>,
     /// In seconds from now.
@@ -55,9 +57,9 @@ impl Ledger {
 }
 
 impl TenantLedger {
-    /// Share what one host of a ready session serves; also the text that stands in a link to it.
+    /// Share what one host of a ready session serves: where that is, and the text that stands in a link to it.
     #[tracing::instrument(level = "debug", name = "ledger.create_share", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "create_share"))]
-    pub async fn create_share(&self, new: NewShare) -> Result<(SecretString, Share), Error> {
+    pub async fn create_share(&self, new: NewShare) -> Result<(String, SecretString, Share), Error> {
         let NewShare { caller, app, .. } = &new;
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
         let found = self.lock_session(&mut tx, app.session).await?;
@@ -66,6 +68,7 @@ impl TenantLedger {
             Access::Own | Access::AsAdmin if found.state != SessionState::Ready => Err(Fault::NotOpen { state: found.state }),
             Access::Own | Access::AsAdmin => self.room(&mut tx, *app).await?,
         };
+        let verdict = verdict.and_then(|()| new.at.clone().ok_or(Fault::NoApp));
         let whom = match &new.with {
             None => "whoever has the link".to_owned(),
             Some(names) => names.iter().map(PrincipalId::as_str).collect::<Vec<_>>().join(", "),
@@ -76,14 +79,17 @@ impl TenantLedger {
             let deed = Deed { session: Some(app.session), at: Some(found.at), ..Deed::on(SHARE, outcome, &target) };
             self.record_deed(&mut *tx, caller, &Deed { reason: Some(&reason), ..deed.of(Some(&found.owner)) }).await?;
         }
-        if let Err(fault) = verdict {
-            tx.commit().await?;
-            return Err(fault.into());
-        }
+        let at = match verdict {
+            Ok(at) => at,
+            Err(fault) => {
+                tx.commit().await?;
+                return Err(fault.into());
+            }
+        };
         let share = self.insert_share(&mut tx, &new).await?;
         let link = self.ledger.seal_pass(*app, PassKind::Share, &Pass::of_guest(&self.tenant, share.share_id, share.expires_at))?;
         tx.commit().await?;
-        Ok((link, share))
+        Ok((at, link, share))
     }
 
     async fn insert_share(&self, tx: &mut PgTransaction<'_>, new: &NewShare) -> Result<Share, Error> {

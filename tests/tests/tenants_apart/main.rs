@@ -196,6 +196,7 @@ async fn what_is_ones_own_is_there() {
         stage.south.admin.get("/v1/credentials").await.text,
         stage.south.admin.get("/v1/audit").await.text,
         stage.south.member.get(&format!("/v1/sessions/{}/events", stage.south.id("session_id"))).await.text,
+        stage.south.member.get(&format!("/v1/sessions/{}/shares", stage.south.id("session_id"))).await.text,
     ]
     .join("\n");
     for canary in stage.canaries() {

@@ -39,7 +39,7 @@ fn told(stage: &Stage, tally: &std::path::Path) -> Value {
             "own": stage.north.id(name), "foreign": stage.south.id(name), "absent": stage::absent(name), "malformed": stage::malformed(name),
         })
     };
-    let kinds = ["session_id", "operation_id", "token_id", "credential_id", "tenant_id", "cursor"];
+    let kinds = ["session_id", "operation_id", "token_id", "credential_id", "share_id", "tenant_id", "cursor"];
     let mut ids: BTreeMap<&str, Value> = kinds.into_iter().map(|name| (name, kind(name))).collect();
     let repo = |name: &str| format!("https://github.com/{name}.git");
     let malformed = ["", "https://", "file:///etc/passwd", "https://github.com/../x", "https://user:pass@github.com/x/y"];
