@@ -13,6 +13,18 @@ CREATE FUNCTION idle_end(used timestamptz, timeout integer) RETURNS timestamptz 
     SELECT used + make_interval(secs => timeout)
 $$;
 
+-- The last use, as it counts: where the end is past and nobody was warned of it, while nobody could use anything say, there is time for the warning.
+CREATE FUNCTION idle_since(used timestamptz, timeout integer) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN idle_end(used, timeout) > now() THEN used
+        ELSE now() + least(interval '15 minutes', make_interval(secs => timeout / 4.0)) - make_interval(secs => timeout) END
+$$;
+
+-- When it is to be looked at next: for the warning, or for the end once that is given.
+CREATE FUNCTION idle_next(used timestamptz, timeout integer) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN lifetime_warning(idle_end(used, timeout), timeout) > now() THEN lifetime_warning(idle_end(used, timeout), timeout)
+        ELSE idle_end(used, timeout) END
+$$;
+
 -- Here and not in the server's statement: a worker of an earlier version makes sessions ready too, and knows nothing of this.
 CREATE FUNCTION sessions_begin_idle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -56,7 +56,12 @@ impl World {
     }
 
     pub async fn without_repositories(settings: &[(&str, &str)]) -> Self {
-        Box::pin(Self::make(settings)).await
+        Self::of_provider("local", settings).await
+    }
+
+    /// The same with sessions of this provider: `local` or `docker`.
+    pub async fn of_provider(provider: &str, settings: &[(&str, &str)]) -> Self {
+        Box::pin(Self::make(Ground::of_provider(provider), settings)).await
     }
 
     /// With a server that goes wrong by these rules; servers that come later do not.
@@ -66,9 +71,8 @@ impl World {
         world
     }
 
-    async fn make(settings: &[(&str, &str)]) -> Self {
+    async fn make(ground: Ground, settings: &[(&str, &str)]) -> Self {
         let permit = AT_ONCE.acquire().await.unwrap();
-        let ground = Ground::prepare();
         let dir = ground.dir.clone();
         let db = Db::new(cluster::database().await);
         let config_dir = dir.join("config");

@@ -112,6 +112,11 @@ impl ClientError {
         matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::NOT_FOUND)
     }
 
+    /// It is there, and not as it would have to be.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::CONFLICT)
+    }
+
     /// It is there, and another's.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::FORBIDDEN)

@@ -8,7 +8,10 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
-use super::{port, session_id};
+use super::{
+    port::{self, Shown},
+    session_id,
+};
 use crate::{
     Context, browser,
     client::{Client, Patience},
@@ -38,48 +41,56 @@ impl Open {
             return self.linked(context, &client, link, session, port).await;
         }
         let session = session_id(&self.session)?;
-        let session = match client.session(&context.ui, session, Patience::Ask).await {
-            // Another's, who may have shared it.
-            Err(error) if error.is_forbidden() => {
-                return port::open(context, &client, session, None, self.print).await.map_err(|_| error.into());
+        if self.print {
+            return self.direct(context, &client, session).await;
+        }
+        match port::show(context, &client, session, None, false).await {
+            Ok(shown) => {
+                self.tell(context, session, &shown);
+                Ok(())
             }
-            answer => answer?,
-        };
+            // It has no host of its own, or cannot be opened now: that is seen better as it is shown.
+            Err(error) if error.is_conflict() => self.direct(context, &client, session).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// In the caller's name, if the session knows it; else as whoever has the link.
+    async fn linked(&self, context: &Context, client: &Client, link: &str, session: SessionId, port: Option<u16>) -> Result<(), CliError> {
+        match port::show(context, client, session, port, self.print).await {
+            Ok(shown) => self.tell(context, session, &shown),
+            Err(error) if error.is_forbidden() || error.is_not_found() => {
+                let wanted = !self.print && context.env.get("CI").is_none();
+                if !(wanted && browser::open(link, &context.env).await) {
+                    return Err(error.into());
+                }
+                let opencode_url = link.split(".alpine/").next().unwrap_or(link).to_owned();
+                context.ui.answer(&Opened { session_id: session, opencode_url, browser_opened: true });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn tell(&self, context: &Context, session_id: SessionId, shown: &Shown) {
+        context.ui.answer(&Opened { session_id, opencode_url: shown.app_url.clone(), browser_opened: shown.browser_opened });
+        shown.tell_by_hand(context);
+    }
+
+    /// At the address that the session shows, which lets nobody in by itself where it is a host's.
+    async fn direct(&self, context: &Context, client: &Client, session: SessionId) -> Result<(), CliError> {
+        let session = client.session(&context.ui, session, Patience::Ask).await?;
         let ready = session.state.known() == Some(SessionState::Ready);
         let Some(opencode_url) = session.opencode_url.filter(|_| ready) else {
             return Err(CliError::NotReady { session_id: session.session_id, state: session.state });
         };
         let wanted = !self.print && context.env.get("CI").is_none();
-        let way_in = match wanted {
-            true => Some(browser::way_in(&client, &context.ui, session.session_id, &opencode_url).await?),
-            false => None,
-        };
-        let browser_opened = match &way_in {
-            Some(url) => browser::open(url, &context.env).await,
-            None => false,
-        };
-        let once = way_in.filter(|url| *url != opencode_url && !browser_opened);
+        let browser_opened = wanted && browser::open(&opencode_url, &context.env).await;
         context.ui.answer(&Opened { session_id: session.session_id, opencode_url, browser_opened });
-        match once {
-            Some(url) => {
-                context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(&url)))
-            }
-            None if wanted && !browser_opened => context.ui.info("No browser could be opened: open the address yourself."),
-            None => {}
+        if wanted && !browser_opened {
+            context.ui.info("No browser could be opened: open the address yourself.");
         }
         Ok(())
-    }
-}
-
-impl Open {
-    /// In the caller's name, if the session knows it; else as whoever has the link.
-    async fn linked(&self, context: &Context, client: &Client, link: &str, session: SessionId, port: Option<u16>) -> Result<(), CliError> {
-        match port::open(context, client, session, port, self.print).await {
-            Err(CliError::Client(error)) if !self.print && (error.is_forbidden() || error.is_not_found()) => {
-                if browser::open(link, &context.env).await { Ok(()) } else { Err(error.into()) }
-            }
-            answer => answer,
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::session_id;
 use crate::{
     Context, browser,
-    client::Client,
+    client::{Client, ClientError},
     complete,
     error::CliError,
     ui::{Answer, Style, clean},
@@ -37,26 +37,49 @@ pub struct Port {
 impl Port {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
-        open(context, &client, session_id(&self.session)?, Some(self.port.get()), self.print).await
+        let session_id = session_id(&self.session)?;
+        let shown = show(context, &client, session_id, Some(self.port.get()), self.print).await?;
+        let Shown { app_url, browser_opened, .. } = &shown;
+        context.ui.answer(&Opened { session_id, port: self.port.get(), app_url: app_url.clone(), browser_opened: *browser_opened });
+        shown.tell_by_hand(context);
+        Ok(())
+    }
+}
+
+/// One host of a session, which a browser was to show.
+pub(super) struct Shown {
+    pub app_url: String,
+    pub browser_opened: bool,
+    /// What lets a browser in, once, where none was opened.
+    by_hand: Option<String>,
+}
+
+impl Shown {
+    pub fn tell_by_hand(&self, context: &Context) {
+        if let Some(url) = &self.by_hand {
+            context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(url)));
+        }
     }
 }
 
 /// Lets a browser into one host of a session in the caller's name.
-pub(super) async fn open(context: &Context, client: &Client, session: SessionId, port: Option<u16>, print: bool) -> Result<(), CliError> {
+pub(super) async fn show(
+    context: &Context,
+    client: &Client,
+    session: SessionId,
+    port: Option<u16>,
+    print: bool,
+) -> Result<Shown, ClientError> {
     let opened = client.open_session(&context.ui, session, port).await?;
     let wanted = !print && context.env.get("CI").is_none();
     let browser_opened = wanted && browser::open(&opened.url, &context.env).await;
-    context.ui.answer(&Opened { session_id: session, port, app_url: opened.app_url, browser_opened });
-    if wanted && !browser_opened {
-        context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(&opened.url)));
-    }
-    Ok(())
+    Ok(Shown { app_url: opened.app_url, browser_opened, by_hand: (wanted && !browser_opened).then_some(opened.url) })
 }
 
 #[derive(Debug, Serialize)]
 struct Opened {
     session_id: SessionId,
-    port: Option<u16>,
+    port: u16,
     app_url: String,
     browser_opened: bool,
 }
@@ -75,7 +98,7 @@ mod tests {
     #[test]
     fn the_answer_for_scripts_and_for_people() {
         let app_url = "https://ses-1--3000.apps.example.com/".to_owned();
-        let opened = Opened { session_id: session_id(1), port: Some(3000), app_url: app_url.clone(), browser_opened: true };
+        let opened = Opened { session_id: session_id(1), port: 3000, app_url: app_url.clone(), browser_opened: true };
         insta::assert_snapshot!("port_json", json_of(&opened));
         assert_eq!(people_of(&opened), app_url);
     }

@@ -169,7 +169,7 @@ async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<
         return Err(refused(ApiError::Malformed { status: StatusCode::FORBIDDEN, cause }));
     }
     targets.enter(&visitor, app).await.map_err(refused)?;
-    let place = state.limits.visit(app.session, &visitor.caller.tenant, &visitor.caller.id).map_err(refused)?;
+    let place = state.limits.visit(app.session, &visitor.caller.tenant, &visitor.caller.id, visitor.share.is_some()).map_err(refused)?;
     let target = targets.find(&visitor, app).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), app);
     let used = Used::new(Arc::clone(uses), visitor.caller.tenant.clone(), app.session);

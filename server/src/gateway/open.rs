@@ -68,10 +68,16 @@ async fn by_link(gateway: &Gateway, app: App, link: &str, parts: &Parts) -> Resu
     }
     let Inner { state, targets, .. } = &*gateway.0;
     let visitor = visitor(gateway, app, PassKind::Share, link, parts)?;
+    state.limits.page(&visitor.caller.tenant, &visitor.caller.id)?;
     let _place = state.limits.spend().await?;
     targets.enter(&visitor, app).await?;
-    if who::by_cookie(state, app, &parts.headers).is_some_and(|(pass, _)| pass.share().is_none()) {
-        return Ok(to_page());
+    if let Some((pass, principal)) = who::by_cookie(state, app, &parts.headers)
+        && pass.share().is_none()
+    {
+        let caller = principal::Caller { principal, ..visitor.caller.clone() };
+        if targets.enter(&Visitor { caller, share: None, ..visitor }, app).await.is_ok() {
+            return Ok(to_page());
+        }
     }
     let pass = state.ledger.open_pass(app, PassKind::Share, link).ok_or(ApiError::NotLetIn)?;
     let_in(gateway, app, pass.until(state.clock.now() + gateway.0.settings.cookie))

@@ -153,6 +153,10 @@ impl TenantLedger {
             Access::AsAdmin => on_record,
             Access::Denied => row.shared,
         };
+        // A page that somebody had open asks on after its share is over: that is no intruder.
+        if !known && on_record {
+            return Err(Fault::NotOwner.into());
+        }
         if !known {
             self.judge(by, OPEN, id, &row.owner).await?;
         }
@@ -174,6 +178,10 @@ impl TenantLedger {
             Access::Denied if !row.shared => Err(Fault::NotOwner),
             _ => ready(&row.state).and(host.map(|apps| apps.url(app)).ok_or(Fault::NoApp)),
         };
+        // Before the audit log, as everybody who locks both.
+        if verdict.is_ok() {
+            self.use_now(&mut tx, id).await?;
+        }
         if by.access(&row.owner) != Access::Own {
             let outcome = if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied };
             let target = id.to_string();
@@ -198,7 +206,6 @@ impl TenantLedger {
         )
         .execute(&mut *tx)
         .await?;
-        self.use_now(&mut tx, id).await?;
         tx.commit().await?;
         Ok(Code { text, at, expires_at: until })
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     Fault,
-    apps::App,
+    apps::{App, has_own_host},
     pass::Pass,
     principal::{Access, Caller, PrincipalId},
 };
@@ -73,7 +73,8 @@ impl TenantLedger {
             None => "whoever has the link".to_owned(),
             Some(names) => names.iter().map(PrincipalId::as_str).collect::<Vec<_>>().join(", "),
         };
-        let (outcome, reason) = (if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied }, format!("with {whom}"));
+        let (outcome, reason) =
+            (if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied }, format!("{} with {whom}", what(*app)));
         if verdict.is_ok() || caller.access(&found.owner) != Access::Own {
             let target = app.session.to_string();
             let deed = Deed { session: Some(app.session), at: Some(found.at), ..Deed::on(SHARE, outcome, &target) };
@@ -112,19 +113,23 @@ impl TenantLedger {
         row.try_into()
     }
 
-    /// Counted under the session's lock.
+    /// Whether it has a host, and one share more is allowed: counted under the session's lock.
     async fn room(&self, tx: &mut PgTransaction<'_>, app: App) -> Result<Result<(), Fault>, Error> {
-        let used = sqlx::query_scalar!(
-            r#"SELECT count(*) AS "live!" FROM session_shares WHERE tenant_id = $1 AND session_id = $2 AND expires_at > now()"#,
+        let found = sqlx::query!(
+            r#"SELECT opencode_url, (SELECT count(*) FROM session_shares WHERE tenant_id = $1 AND session_id = $2 AND expires_at > now()) AS "live!"
+               FROM sessions WHERE tenant_id = $1 AND session_id = $2"#,
             self.tenant.as_str(),
             app.session.uuid()
         )
         .fetch_one(&mut **tx)
         .await?;
-        Ok(if used < LIVE_MAX { Ok(()) } else { Err(Fault::TooManyShares { used, limit: LIVE_MAX }) })
+        if !found.opencode_url.is_some_and(|url| has_own_host(app.session, &url)) {
+            return Ok(Err(Fault::NoApp));
+        }
+        Ok(if found.live < LIVE_MAX { Ok(()) } else { Err(Fault::TooManyShares { used: found.live, limit: LIVE_MAX }) })
     }
 
-    /// The shares of a session that are good now, newest first.
+    /// The shares of a session that are good now, newest first: none where it is not ready.
     #[tracing::instrument(level = "debug", name = "ledger.list_shares", skip_all, fields(otel.kind = "client", db.system.name = "postgresql", db.operation.name = "list_shares"))]
     pub async fn list_shares(&self, by: &Caller, id: SessionId) -> Result<ShareList, Error> {
         let owner = in_tenant!(
@@ -141,7 +146,9 @@ impl TenantLedger {
                 Row,
                 r#"SELECT share_id AS "share_id!", session_id AS "session_id!", port, principal_ids, created_by AS "created_by!",
                        created_at AS "created_at!", expires_at AS "expires_at!"
-                   FROM session_shares WHERE tenant_id = tenant.id AND session_id = $2 AND expires_at > now() ORDER BY share_id DESC"#
+                   FROM session_shares WHERE tenant_id = tenant.id AND session_id = $2 AND expires_at > now()
+                       AND EXISTS (SELECT FROM sessions WHERE tenant_id = tenant.id AND session_id = $2 AND state = 'ready')
+                   ORDER BY share_id DESC"#
             ),
             self.tenant.as_str(),
             id.uuid()
@@ -206,6 +213,11 @@ impl TenantLedger {
         }
         Ok(ready(&found.state)?)
     }
+}
+
+/// As the audit log has it.
+fn what(app: App) -> String {
+    app.port.map_or_else(|| "its page".to_owned(), |port| format!("port {port}"))
 }
 
 impl TryFrom<Row> for Share {

@@ -41,8 +41,8 @@ impl Ledger {
              UNION ALL
              (SELECT tenant_id, session_id FROM sessions WHERE expires_at <= now() AND state = 'ready' ORDER BY expires_at LIMIT $1)
              UNION ALL
-             (SELECT tenant_id, session_id FROM sessions WHERE $2 AND idle_look_at <= now() AND state = 'ready'
-                AND idle_end(used_at, idle_timeout_seconds) <= now() - make_interval(secs => $3) ORDER BY idle_look_at LIMIT $1)"#,
+             (SELECT tenant_id, session_id FROM sessions WHERE $2 AND idle_look_at <= now() - make_interval(secs => $3) AND state = 'ready'
+                AND idle_look_at = idle_end(used_at, idle_timeout_seconds) ORDER BY idle_look_at LIMIT $1)"#,
             limit,
             idle,
             IDLE_GRACE_SECONDS
@@ -135,12 +135,13 @@ async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid, idle:
     if locked.is_none() {
         return Ok(None);
     }
-    // Somebody may have used it meanwhile.
+    // Somebody may have used it meanwhile; and nobody's ends that was not warned of.
     let row = sqlx::query!(
         r#"SELECT state, persist_attempt, idle_timeout_seconds, clock_timestamp() AS "at!", expires_at <= now() AS expired FROM sessions
            WHERE tenant_id = $1 AND session_id = $2
              AND (sweep_at <= now() AND state IN ('cleanup_failed', 'close_failed') OR expires_at <= now() AND state = 'ready'
-                OR $3 AND idle_end(used_at, idle_timeout_seconds) <= now() - make_interval(secs => $4) AND state = 'ready')
+                OR $3 AND idle_look_at <= now() - make_interval(secs => $4) AND idle_look_at = idle_end(used_at, idle_timeout_seconds)
+                AND state = 'ready')
            FOR UPDATE"#,
         tenant,
         session,

@@ -68,19 +68,19 @@ impl Ledger {
             r#"WITH due AS (
                 SELECT s.tenant_id, s.session_id, l.fence
                 FROM sessions s JOIN leases l USING (tenant_id, session_id)
-                WHERE s.idle_look_at <= now() AND s.state = 'ready' AND idle_end(s.used_at, s.idle_timeout_seconds) > now()
+                WHERE s.idle_look_at <= now() AND s.state = 'ready' AND s.idle_look_at <> idle_end(s.used_at, s.idle_timeout_seconds)
                 ORDER BY s.idle_look_at LIMIT $1
                 FOR UPDATE OF l SKIP LOCKED
             ), session AS (
-                -- Looked at again: it may have been used or stopped meanwhile. After the warning there is its end to look for.
+                -- Looked at again: it may have been used or stopped meanwhile. One that is warned of is looked at next at its end.
                 UPDATE sessions s SET
-                    idle_look_at = CASE WHEN lifetime_warning(idle_end(used_at, idle_timeout_seconds), idle_timeout_seconds) <= now()
-                        THEN idle_end(used_at, idle_timeout_seconds)
-                        ELSE lifetime_warning(idle_end(used_at, idle_timeout_seconds), idle_timeout_seconds) END,
-                    event_seq = CASE WHEN lifetime_warning(idle_end(used_at, idle_timeout_seconds), idle_timeout_seconds) <= now()
+                    used_at = idle_since(used_at, idle_timeout_seconds),
+                    idle_look_at = idle_next(idle_since(used_at, idle_timeout_seconds), idle_timeout_seconds),
+                    event_seq = CASE WHEN idle_next(idle_since(used_at, idle_timeout_seconds), idle_timeout_seconds)
+                            = idle_end(idle_since(used_at, idle_timeout_seconds), idle_timeout_seconds)
                         THEN coalesce(event_seq, transition_seq) + 1 ELSE event_seq END
                 FROM due WHERE s.tenant_id = due.tenant_id AND s.session_id = due.session_id AND s.idle_look_at <= now() AND s.state = 'ready'
-                    AND idle_end(s.used_at, s.idle_timeout_seconds) > now()
+                    AND s.idle_look_at <> idle_end(s.used_at, s.idle_timeout_seconds)
                 RETURNING s.tenant_id, s.session_id, s.event_seq, s.state, s.operation_id, due.fence, s.idle_look_at,
                     s.idle_look_at = idle_end(s.used_at, s.idle_timeout_seconds) AS warned
             ), told AS (

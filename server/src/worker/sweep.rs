@@ -1,7 +1,7 @@
 //! What nobody asks for and must happen all the same: another try at what had failed, and an end to what is
 //! too old to be asked for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,23 +12,32 @@ const SESSIONS: i64 = 50;
 /// Rows a statement: short enough that nobody waits for it.
 const KEYS: i64 = 500;
 const HISTORIES: i64 = 100;
-/// Sweeps in a row that were whole, before nobody's use of a session is taken for granted: uses may not have come to the ledger while this
-/// process, or the database, was away.
-const CALM: u32 = 3;
+/// For so long, and so many sweeps, all has to have been whole before nobody's use of a session is taken for granted: uses may not have come
+/// to the ledger while this process, or the database, was away.
+const CALM: Duration = Duration::from_secs(15);
+const CALM_SWEEPS: u32 = 3;
 
 impl Worker {
     pub(super) async fn sweep(self, stop: CancellationToken) {
-        let mut calm = 0;
+        let (mut calm, mut since) = (0, Instant::now());
         while stop.run_until_cancelled(tokio::time::sleep(self.settings.sweep)).await.is_some() {
             let mut whole = true;
-            for swept in [self.try_again(calm >= CALM).await, self.warn().await, self.forget(&stop).await, self.count().await] {
+            for swept in [
+                self.try_again(calm >= CALM_SWEEPS && since.elapsed() >= CALM).await,
+                self.warn().await,
+                self.forget(&stop).await,
+                self.count().await,
+            ] {
                 whole &= swept.is_ok();
                 match swept {
                     Ok(()) | Err(ledger::Error::Unavailable(_)) => {}
                     Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed"),
                 }
             }
-            calm = if whole { calm.saturating_add(1) } else { 0 };
+            if !whole {
+                (calm, since) = (0, Instant::now());
+            }
+            calm = calm.saturating_add(u32::from(whole));
             if whole {
                 self.metrics.sweep_completed(self.clock.now());
             }

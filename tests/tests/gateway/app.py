@@ -79,7 +79,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.websocket()
         if path == "/serve":
             # Another program's part: it listens on a port of its own choice, and asks for no password.
-            other = Server((os.environ["HOST"], int(self.path.split("=")[1])), Other)
+            said = dict(pair.split("=") for pair in self.path.split("?")[1].split("&"))
+            other = Server((said.get("host", os.environ["HOST"]), int(said["port"])), Other)
             threading.Thread(target=other.serve_forever, daemon=True).start()
             return self.answer(200, b"served")
         if path == "/leave":

@@ -74,7 +74,15 @@ async fn a_session_that_nobody_uses_is_stopped_after_a_warning_that_a_use_takes_
     unused_for(&stage, "50 minutes").await;
     until("it is told anew", LIMIT, || async { (world.db.count(told).await == 2).then_some(()) }).await;
 
+    // An end of which nobody was warned, while nothing could be used say, is told first.
     unused_for(&stage, "61 minutes").await;
+    until("it is told first", LIMIT, || async { (world.db.count(told).await == 3).then_some(()) }).await;
+    let soon = "sessions WHERE state = 'ready' AND idle_look_at BETWEEN now() + interval '13 minutes' AND now() + interval '15 minutes'";
+    assert_eq!(world.db.count(soon).await, 1);
+    world
+        .db
+        .execute("UPDATE sessions SET used_at = used_at - interval '20 minutes', idle_look_at = idle_look_at - interval '20 minutes'")
+        .await;
     world.db.wait_for_state(session, &["stopped"], LIMIT).await;
     world.assert_nothing_left(session);
     let why = "transitions WHERE to_state = 'stopping' AND actor = 'system' AND reason = 'nobody has used it for 1h'";

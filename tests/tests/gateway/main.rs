@@ -4,6 +4,7 @@
 
 mod browser;
 mod codes;
+mod containers;
 mod exchange;
 mod hosts;
 mod idle;

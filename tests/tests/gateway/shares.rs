@@ -195,11 +195,13 @@ async fn the_command_line_shares_shows_and_takes_back() {
     let shared = ran("ann", &["share", session, "--with", "bob,carl", "--expires", "2h", "--json"]).await.ok();
     assert_eq!(shared["with"], json!(["bob", "carl"]));
     let link = text(&shared, "url");
+    let denied = "audit_log WHERE outcome = 'denied'";
     for open in [session, &link] {
-        let opened = ran("bob", &["open", open, "--print", "--json"]).await.ok();
-        assert_eq!(opened["app_url"], format!("{}/", stage.origin()), "{open}");
+        let opened = stage.world.alpine("bob").without("CI").env("BROWSER", "true").args(&["open", open, "--json"]).run().await.ok();
+        assert_eq!(opened["opencode_url"], format!("{}/", stage.origin()), "{open}");
+        assert_eq!((&opened["browser_opened"], stage.world.db.count(denied).await), (&json!(true), 0), "who is named is no intruder");
     }
-    assert_eq!(ran("dora", &["open", session, "--print", "--json"]).await.json()["error_code"], "ERR_SESSION_FORBIDDEN");
+    assert_eq!(ran("dora", &["open", session, "--json"]).await.json()["error_code"], "ERR_SESSION_FORBIDDEN");
     let shares = ran("ann", &["shares", session, "--json"]).await.ok();
     assert_eq!(shares[0]["share_id"], shared["share_id"]);
     ran("ann", &["unshare", session, &text(&shared, "share_id"), "--json"]).await.ok();

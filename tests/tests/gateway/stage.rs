@@ -30,7 +30,12 @@ impl Stage {
     }
 
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let world = Self::world(&[settings, &[("ALPINE_SANDBOX_SERVE", "exec python3 -IS app.py")]].concat()).await;
+        Self::of_provider("local", settings).await
+    }
+
+    pub async fn of_provider(provider: &str, settings: &[(&str, &str)]) -> Self {
+        let settings = [settings, &[("ALPINE_SANDBOX_SERVE", "exec python3 -IS app.py")]].concat();
+        let world = Self::world_of(provider, &settings).await;
         world.git.with_files("org/repo", &[("app.py", include_str!("app.py"))]);
         let up = world.ready("ann").await;
         let session = text(&up, "session_id");
@@ -40,9 +45,13 @@ impl Stage {
 
     /// The domain has the server's port, which is known once there is one.
     pub async fn world(settings: &[(&str, &str)]) -> World {
+        Self::world_of("local", settings).await
+    }
+
+    async fn world_of(provider: &str, settings: &[(&str, &str)]) -> World {
         // Some settings are refused without one.
         let first = [settings, &[("ALPINE_APPS_DOMAIN", "apps.localhost")]].concat();
-        let mut world = World::without_repositories(&first).await;
+        let mut world = World::of_provider(provider, &first).await;
         world.server.kill();
         let domain = format!("apps.localhost:{}", world.server.port);
         world.server.configure("ALPINE_APPS_DOMAIN", Some(domain));

@@ -54,7 +54,7 @@ pub async fn websocket(stage: &Stage, headers: &[(&str, &str)]) -> (TlsStream<Tc
     (stream, String::from_utf8(head).unwrap())
 }
 
-async fn echoes(stream: &mut TlsStream<TcpStream>, text: &str) -> bool {
+pub async fn echoes(stream: &mut TlsStream<TcpStream>, text: &str) -> bool {
     let mut buffer = vec![0; text.len()];
     stream.write_all(text.as_bytes()).await.is_ok() && stream.read_exact(&mut buffer).await.is_ok() && buffer == text.as_bytes()
 }

@@ -144,9 +144,9 @@ impl Limits {
     }
 
     /// A place of a request for what a session serves. It may go on for long, and asks for nothing of ours meanwhile.
-    pub fn visit(&self, session: SessionId, tenant: &TenantId, principal: &PrincipalId) -> Result<VisitPlace, ApiError> {
+    pub fn visit(&self, session: SessionId, tenant: &TenantId, principal: &PrincipalId, guest: bool) -> Result<VisitPlace, ApiError> {
         let principal = self.names.hash_one((tenant.as_str(), principal.as_str()));
-        self.visits.enter(self.names.hash_one(session), principal, self.names.hash_one(tenant.as_str()))
+        self.visits.enter(self.names.hash_one(session), principal, self.names.hash_one(tenant.as_str()), guest)
     }
 
     /// Whether a browser that is let in may ask for one thing more: those who show a token have their rates.

@@ -22,6 +22,8 @@ const OF_ONE: u32 = 256;
 const BY_ONE: u32 = 1024;
 /// However many principals it has.
 const BY_TENANT: u32 = 2048;
+/// Of one session and of one tenant, by guests together: they shut out nobody who has a name.
+const BY_GUESTS: [u32; 2] = [128, 1024];
 /// A page that is opened asks for some hundred things at once, and then for little.
 const PAGE: Rate = Rate::new(200, 2000);
 /// Each takes a file of this process for the way to its sandbox.
@@ -34,6 +36,7 @@ pub struct Visits {
     of_one: Arc<Principals>,
     by_one: Arc<Principals>,
     by_tenant: Arc<Principals>,
+    by_guests: [Arc<Principals>; 2],
     page: Option<Bucket>,
     of_all: Arc<Semaphore>,
     spending: Arc<Semaphore>,
@@ -43,7 +46,7 @@ pub struct Visits {
 /// A request that is under way, until it is dropped.
 #[derive(Debug)]
 pub struct VisitPlace {
-    _turns: [Option<Turn>; 3],
+    _turns: [Option<Turn>; 5],
     _permit: OwnedSemaphorePermit,
     _gauge: InFlight,
 }
@@ -57,6 +60,7 @@ impl Visits {
             of_one,
             by_one,
             by_tenant,
+            by_guests: BY_GUESTS.map(|most| Arc::new(Principals::new(most, "too many requests of guests are under way"))),
             page: Bucket::new(PAGE),
             of_all: Arc::new(Semaphore::new(OF_ALL)),
             spending: Arc::new(Semaphore::new(SPENDING)),
@@ -72,8 +76,12 @@ impl Visits {
         }
     }
 
-    pub fn enter(&self, session: u64, principal: u64, tenant: u64) -> Result<VisitPlace, ApiError> {
-        let turns = [self.of_one.enter(session)?, self.by_one.enter(principal)?, self.by_tenant.enter(tenant)?];
+    pub fn enter(&self, session: u64, principal: u64, tenant: u64, guest: bool) -> Result<VisitPlace, ApiError> {
+        let [of_one, of_all] = &self.by_guests;
+        let guests = if guest { [of_one.enter(session)?, of_all.enter(tenant)?] } else { [None, None] };
+        let [guests_of_one, guests_of_all] = guests;
+        let turns =
+            [guests_of_one, guests_of_all, self.of_one.enter(session)?, self.by_one.enter(principal)?, self.by_tenant.enter(tenant)?];
         let permit = Arc::clone(&self.of_all).try_acquire_owned().map_err(|_| self.shed("app"))?;
         Ok(VisitPlace { _turns: turns, _permit: permit, _gauge: self.metrics.app_request_begins() })
     }
@@ -98,16 +106,28 @@ mod tests {
     #[test]
     fn a_session_that_is_full_takes_nothing_from_another_and_nobody_has_all() {
         let visits = Visits::new(Arc::new(Metrics::new()));
-        let fill = |session, principal| (0..OF_ONE).map(|_| visits.enter(session, principal, principal).unwrap()).collect::<Vec<_>>();
+        let fill =
+            |session, principal| (0..OF_ONE).map(|_| visits.enter(session, principal, principal, false).unwrap()).collect::<Vec<_>>();
         let held = fill(1, 1);
-        assert!(matches!(visits.enter(1, 2, 2), Err(ApiError::Limited { .. })), "whoever asks");
+        assert!(matches!(visits.enter(1, 2, 2, false), Err(ApiError::Limited { .. })), "whoever asks");
         let more = [fill(2, 1), fill(3, 1), fill(4, 1)];
-        assert!(matches!(visits.enter(5, 1, 1), Err(ApiError::Limited { .. })), "in whichever session");
-        assert!(visits.enter(5, 2, 2).is_ok());
-        let of_tenant: Vec<_> = (0..u64::from(OF_ALL as u32)).map_while(|n| visits.enter(10 + n / 256, 10 + n / 256, 9).ok()).collect();
+        assert!(matches!(visits.enter(5, 1, 1, false), Err(ApiError::Limited { .. })), "in whichever session");
+        assert!(visits.enter(5, 2, 2, false).is_ok());
+        let of_tenant: Vec<_> =
+            (0..u64::from(OF_ALL as u32)).map_while(|n| visits.enter(10 + n / 256, 10 + n / 256, 9, false).ok()).collect();
         assert_eq!(of_tenant.len(), 2048, "whoever asks of a tenant that has as many as it may");
         drop((held, more));
-        assert!(visits.enter(1, 1, 1).is_ok());
+        assert!(visits.enter(1, 1, 1, false).is_ok());
+    }
+
+    #[test]
+    fn guests_leave_room_for_those_who_have_a_name() {
+        let visits = Visits::new(Arc::new(Metrics::new()));
+        let held: Vec<_> = (0..1000).map_while(|link| visits.enter(1, 100 + link, 1, true).ok()).collect();
+        assert_eq!(held.len(), 128);
+        assert!(visits.enter(1, 1, 1, false).is_ok());
+        let more: Vec<_> = (0..4096).map_while(|n| visits.enter(2 + n / 128, 100 + n, 1, true).ok()).collect();
+        assert_eq!((held.len() + more.len(), visits.enter(1, 1, 1, false).is_ok()), (1024, true));
     }
 
     #[tokio::test]
@@ -115,6 +135,6 @@ mod tests {
         let visits = Visits::new(Arc::new(Metrics::new()));
         let (_one, _two) = (visits.spend(Duration::ZERO).await.unwrap(), visits.spend(Duration::ZERO).await.unwrap());
         assert!(matches!(visits.spend(Duration::from_millis(10)).await, Err(ApiError::Busy)));
-        assert!(visits.enter(1, 1, 1).is_ok(), "and nobody else does");
+        assert!(visits.enter(1, 1, 1, false).is_ok(), "and nobody else does");
     }
 }

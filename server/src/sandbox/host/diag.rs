@@ -63,7 +63,8 @@ fn read(mut bytes: &[u8], port: u16, found: &mut Vec<(IpAddr, u32)>) -> io::Resu
             return Err(io::ErrorKind::Interrupted.into());
         }
         match kind {
-            DONE => return Ok(false),
+            // Also how it ends where it cannot go on.
+            DONE => return whole(field(message, HEAD).map(i32::from_ne_bytes)?),
             ERROR => return Err(io::Error::from_raw_os_error(-i32::from_ne_bytes(field(message, HEAD)?))),
             BY_FAMILY => found.extend(listener(message, port)?),
             _ => {}
@@ -71,6 +72,10 @@ fn read(mut bytes: &[u8], port: u16, found: &mut Vec<(IpAddr, u32)>) -> io::Resu
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(true)
+}
+
+fn whole(end: i32) -> io::Result<bool> {
+    if end < 0 { Err(io::Error::from_raw_os_error(-end)) } else { Ok(false) }
 }
 
 fn listener(message: &[u8], port: u16) -> io::Result<Option<(IpAddr, u32)>> {
@@ -103,6 +108,17 @@ mod tests {
         assert!(read(&whole, 80, &mut found).is_err(), "a question is too short for an answer of its own");
         for end in 1..QUESTION {
             assert!(read(&whole[..end], 80, &mut Vec::new()).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_is_none() {
+        for (end, good) in [(0_i32, true), (-2, false)] {
+            let mut bytes = [0; HEAD + 4];
+            bytes[..4].copy_from_slice(&20_u32.to_ne_bytes());
+            bytes[4..6].copy_from_slice(&DONE.to_ne_bytes());
+            bytes[HEAD..].copy_from_slice(&end.to_ne_bytes());
+            assert_eq!(read(&bytes, 80, &mut Vec::new()).is_ok_and(|more| !more), good, "{end}");
         }
     }
 

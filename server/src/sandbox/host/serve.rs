@@ -18,6 +18,7 @@ use super::{
 };
 use crate::sandbox::{Command, Endpoint, HeldSocket, Listener, ProviderError};
 
+const SOCKETS: &str = "looking at who listens";
 /// Bytes of its log.
 const SHOWN: usize = 600;
 
@@ -109,7 +110,7 @@ fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, program: &mut dy
 /// Where the served program itself accepts connections: every socket that does there is held by one of its processes, and none by a stranger.
 pub(super) fn listener(inner: &Inner, meta: &Meta, served: &Served) -> Result<Option<Listener>, ProviderError> {
     let seed = served.seeds().find(|seed| seed.alive().unwrap_or_default()).unwrap_or(served.process);
-    let sockets = sockets::listening_on(seed.pid, &served.host, served.port);
+    let sockets = sockets::listening_on(seed.pid, &served.host, served.port).map_err(io(SOCKETS))?;
     if sockets.is_empty() {
         return Ok(None);
     }
@@ -122,10 +123,9 @@ pub(super) fn listener(inner: &Inner, meta: &Meta, served: &Served) -> Result<Op
 /// The same of any process of the session, on a port of its own choice and at the address at which it is reached from here.
 pub(super) fn listener_on(inner: &Inner, meta: &Meta, served: &Served, port: u16) -> Result<Option<Listener>, ProviderError> {
     let all = inner.table_of(meta.label.session)?.of(inner.owner_of(meta), &Which::All).map_err(io(READING))?;
-    // Whose network it is: the program's, as long as there is one.
-    let seed = served.seeds().find(|seed| seed.alive().unwrap_or_default()).or_else(|| all.first().map(|process| process.id));
-    let Some(seed) = seed else { return Ok(None) };
-    let sockets = sockets::listening_on(seed.pid, &served.host, port);
+    // Whose network it is, and whose address.
+    let Some(seed) = served.seeds().find(|seed| seed.alive().unwrap_or_default()) else { return Ok(None) };
+    let sockets = sockets::listening_on(seed.pid, &served.host, port).map_err(io(SOCKETS))?;
     Ok(held_by(&all, &sockets, Endpoint { host: served.host.clone(), port }))
 }
 
@@ -141,7 +141,7 @@ pub(super) fn is_still(listener: &Listener) -> bool {
     let Listener { endpoint, held } = listener;
     // Of the network that the program is in; one that is gone shows nothing.
     let Some(first) = held.first() else { return false };
-    let now = sockets::listening_on(first.pid, &endpoint.host, endpoint.port);
+    let Ok(now) = sockets::listening_on(first.pid, &endpoint.host, endpoint.port) else { return false };
     let there = |held: &HeldSocket| {
         let process = Started { pid: held.pid, start: held.start };
         fs::read_link(&held.descriptor).is_ok_and(|target| target == held.socket) && process.alive().unwrap_or_default()

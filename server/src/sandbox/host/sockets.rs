@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs, io,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
 };
@@ -18,11 +18,11 @@ const LISTEN: &str = "0A";
 
 /// The sockets that accept connections to this address and port, as the links of /proc/pid/fd name them, in the network that a
 /// process is in: a container's is not the host's.
-pub(super) fn listening_on(pid: i32, address: &str, port: u16) -> HashSet<PathBuf> {
+pub(super) fn listening_on(pid: i32, address: &str, port: u16) -> io::Result<HashSet<PathBuf>> {
     let address = address.parse().unwrap_or(Ipv4Addr::LOCALHOST);
     // Where the kernel does not say, or may not be asked, its tables do.
     let asked = is_in_own_network(pid).then(|| asked(address, port).ok()).flatten();
-    asked.unwrap_or_else(|| in_tables(pid, address, port))
+    asked.map_or_else(|| in_tables(pid, address, port), Ok)
 }
 
 fn is_in_own_network(pid: i32) -> bool {
@@ -30,7 +30,7 @@ fn is_in_own_network(pid: i32) -> bool {
     network("self").is_some_and(|own| network(&pid.to_string()) == Some(own))
 }
 
-fn asked(address: Ipv4Addr, port: u16) -> std::io::Result<HashSet<PathBuf>> {
+fn asked(address: Ipv4Addr, port: u16) -> io::Result<HashSet<PathBuf>> {
     let reached = |bound: IpAddr| bound.is_unspecified() || bound.to_canonical() == IpAddr::V4(address);
     let listening = diag::listening(port)?.into_iter().filter(|(bound, _)| reached(*bound));
     Ok(listening.map(|(_, inode)| link(&inode.to_string())).collect())
@@ -40,16 +40,20 @@ fn link(inode: &str) -> PathBuf {
     PathBuf::from(format!("socket:[{inode}]"))
 }
 
-fn in_tables(pid: i32, address: Ipv4Addr, port: u16) -> HashSet<PathBuf> {
+fn in_tables(pid: i32, address: Ipv4Addr, port: u16) -> io::Result<HashSet<PathBuf>> {
     let own = address.octets().iter().rev().map(|octet| format!("{octet:02X}")).collect::<String>();
     let mapped = format!("{MAPPED}{own}");
     let mut found = HashSet::new();
     for (file, reached) in [("tcp", [ANY_V4, &own]), ("tcp6", [ANY_V6, &mapped])] {
-        // No IPv6, no such file.
-        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
+        let table = match fs::read_to_string(format!("/proc/{pid}/net/{file}")) {
+            Ok(table) => table,
+            // No IPv6, no such file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
         found.extend(table.lines().skip(1).filter_map(|line| socket(line, port, &reached)));
     }
-    found
+    Ok(found)
 }
 
 fn socket(line: &str, port: u16, reached: &[&str]) -> Option<PathBuf> {
@@ -72,8 +76,8 @@ mod tests {
     fn only_listening_sockets_on_the_port_count() {
         let own = i32::try_from(std::process::id()).unwrap();
         let ways: [fn(i32, u16) -> HashSet<PathBuf>; 3] = [
-            |pid, port| listening_on(pid, "127.0.0.1", port),
-            |pid, port| in_tables(pid, Ipv4Addr::LOCALHOST, port),
+            |pid, port| listening_on(pid, "127.0.0.1", port).unwrap(),
+            |pid, port| in_tables(pid, Ipv4Addr::LOCALHOST, port).unwrap(),
             |_, port| asked(Ipv4Addr::LOCALHOST, port).unwrap(),
         ];
         for (listening, address) in ways.into_iter().flat_map(|way| ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"].map(|address| (way, address))) {
@@ -104,7 +108,7 @@ mod tests {
         let port = first.local_addr().unwrap().port();
         let more: Vec<TcpListener> = (0..200).map(|_| shared(Some(port))).collect();
         assert_eq!(asked(Ipv4Addr::LOCALHOST, port).unwrap().len(), 201, "in more than one message");
-        assert_eq!(in_tables(i32::try_from(std::process::id()).unwrap(), Ipv4Addr::LOCALHOST, port).len(), 1 + more.len());
+        assert_eq!(in_tables(i32::try_from(std::process::id()).unwrap(), Ipv4Addr::LOCALHOST, port).unwrap().len(), 1 + more.len());
     }
 
     fn shared(port: Option<u16>) -> TcpListener {
