@@ -1,5 +1,6 @@
 //! Examples, made from the types of the contract: one that is not of its form does not compile.
 
+mod apps;
 mod problems;
 
 use alpine_api as api;
@@ -106,30 +107,6 @@ fn session() -> api::Session {
         last_error: None,
         next_step: NEXT_STEP.into(),
     }
-}
-
-fn opened() -> api::OpenedSession {
-    let url = format!("https://ses-{}.apps.example.com/.alpine/open?code=0123456789abcdef.AAAA", uuid(1).simple());
-    let app_url = format!("https://ses-{}.apps.example.com/", uuid(1).simple());
-    api::OpenedSession { session_id: session_id(), url, app_url, expires_at: at(69) }
-}
-
-fn share() -> api::Share {
-    api::Share {
-        share_id: api::ShareId::from_uuid(uuid(4)),
-        session_id: session_id(),
-        port: Some(3000),
-        with: vec!["bob".into()],
-        public: false,
-        created_by: "ann".into(),
-        created_at: at(60),
-        expires_at: at(86_460),
-    }
-}
-
-fn created_share() -> api::CreatedShare {
-    let url = format!("https://ses-{}--3000.apps.example.com/.alpine/open?share=0123456789abcdef.AAAA", uuid(1).simple());
-    api::CreatedShare { url, about: share() }
 }
 
 fn session_page() -> api::SessionPage {
@@ -380,9 +357,6 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
             warnings: vec!["it was ready there: it is ended here".into()],
         })),
         ("listAudit", ..) => one(value(api::AuditPage { entries: vec![audit_entry()], next_after: 1 })),
-        ("openSession", ..) => one(value(opened())),
-        ("createShare", ..) => one(value(created_share())),
-        ("listShares", ..) => one(value(api::ShareList { shares: vec![share()] })),
         ("listClasses", ..) => one(value(api::ClassList { classes: vec![class()] })),
         ("whoAmI", ..) => one(value(api::WhoAmI {
             tenant: "acme".into(),
@@ -403,7 +377,7 @@ fn answered(operation_id: &str, status: &str, media: &str) -> Vec<(&'static str,
                 resource: None,
             }],
         })),
-        _ => Vec::new(),
+        _ => apps::answered(operation_id).map(one).unwrap_or_default(),
     }
 }
 
