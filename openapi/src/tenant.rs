@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-/// The most that a tenant, and each of its principals, may have at once. `null`: no limit.
+/// The most that a tenant, and each of its principals, may have at once, and for how long. `null`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantQuotas {
@@ -30,6 +30,14 @@ pub struct TenantQuotas {
     #[serde(default)]
     #[schema(minimum = 0)]
     pub max_cpu_millis: Option<i32>,
+    /// The longest that a session may be ready, beside what its class and the server say.
+    #[serde(default)]
+    #[schema(minimum = 60, maximum = 31_536_000)]
+    pub max_lifetime_seconds: Option<i32>,
+    /// The longest that it may be ready without a use, likewise.
+    #[serde(default)]
+    #[schema(minimum = 60, maximum = 31_536_000)]
+    pub max_idle_seconds: Option<i32>,
 }
 
 /// What a tenant uses at this moment; counted, not kept.
@@ -111,6 +119,12 @@ pub struct UpdateTenant {
     #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i32>, minimum = 0, required = false)]
     pub max_cpu_millis: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 60, maximum = 31_536_000, required = false)]
+    pub max_lifetime_seconds: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 60, maximum = 31_536_000, required = false)]
+    pub max_idle_seconds: Option<Option<i32>>,
     /// Kept in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 500, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]

@@ -116,3 +116,110 @@ async fn a_lifetime_is_part_of_what_makes_two_requests_the_same() {
     let ready: DateTime<Utc> = text(&shown, "ready_at").parse().unwrap();
     assert_eq!(expires(&shown) - ready, TimeDelta::hours(1), "what is set as the most is the bound of all");
 }
+
+/// Of the tenant `dev`, as an operator sets them.
+async fn bound(world: &World, bounds: Value) -> Reply {
+    let olga = world.api_of("house", "olga", &["alpine.operator"]);
+    olga.send(Method::PATCH, "/v1/tenants/dev", &bounds).await
+}
+
+async fn ask(world: &World, tenant: &str, key: &str, more: Value) -> Reply {
+    let mut body = json!({ "repo_url": alpine_tests::REPO, "branch": "main", "public": true });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let api = world.api_of(tenant, "ann", &[]);
+    alpine_tests::api::send(api.request(Method::POST, "/v1/sessions").header("idempotency-key", key).json(&body)).await
+}
+
+/// Its lifetime and its idle timeout.
+async fn given(world: &World, accepted: &Reply) -> [Option<i32>; 2] {
+    let key = accepted.expect(202)["session_id"].as_str().unwrap().trim_start_matches("ses_").to_owned();
+    let of = |column: &str| format!("SELECT {column} FROM sessions WHERE replace(session_id::text, '-', '') = '{key}'");
+    [world.db.one(&of("max_lifetime_seconds")).await, world.db.one(&of("idle_timeout_seconds")).await]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_may_have_bounds_what_is_asked_for_and_cuts_what_is_not() {
+    let world = World::with(&[("ALPINE_ROLE", "api"), ("ALPINE_APPS_DOMAIN", "apps.localhost")]).await;
+    let first = ask(&world, "dev", "before", json!({ "max_lifetime_seconds": 7200 })).await;
+    assert_eq!(given(&world, &first).await, [Some(7200), None], "a tenant that is seen for the first time has no bound");
+    let free = ask(&world, "dev", "free", json!({})).await;
+    assert_eq!(given(&world, &free).await, [None, None]);
+
+    let set = bound(&world, json!({ "max_lifetime_seconds": 3600, "max_idle_seconds": 600 })).await;
+    assert_eq!(set.expect(200)["quotas"]["max_idle_seconds"], 600, "{}", set.text);
+    let before = world.db.count("sessions").await;
+    for (more, cause) in [
+        (json!({ "max_lifetime_seconds": 3601 }), "a lifetime is at most 3600 seconds here"),
+        (json!({ "idle_timeout_seconds": 601 }), "an idle timeout is at most 600 seconds here"),
+    ] {
+        let refused = ask(&world, "dev", "more", more).await;
+        let body = refused.expect(422);
+        assert_eq!((text(body, "error_code"), text(body, "cause")), ("ERR_INVALID_REQUEST".into(), cause.into()));
+    }
+    assert_eq!((world.db.count("sessions").await, world.db.count("idempotency_keys WHERE key = 'more'").await), (before, 0));
+    let most = ask(&world, "dev", "most", json!({ "max_lifetime_seconds": 3600, "idle_timeout_seconds": 600 })).await;
+    assert_eq!(given(&world, &most).await, [Some(3600), Some(600)]);
+    let less = ask(&world, "dev", "less", json!({ "max_lifetime_seconds": 60 })).await;
+    assert_eq!(given(&world, &less).await, [Some(60), Some(600)], "each by itself");
+    assert_eq!(given(&world, &ask(&world, "dev", "none", json!({})).await).await, [Some(3600), Some(600)], "without an end");
+
+    // A key that has its answer answers, and what was accepted keeps what it had.
+    let again = ask(&world, "dev", "before", json!({ "max_lifetime_seconds": 7200 })).await;
+    assert_eq!(again.body["session_id"], first.body["session_id"]);
+    assert_eq!((given(&world, &first).await, given(&world, &free).await), ([Some(7200), None], [None, None]));
+    let other = ask(&world, "other", "k", json!({ "max_lifetime_seconds": 7200 })).await;
+    assert_eq!(given(&world, &other).await, [Some(7200), None], "it is nobody else's");
+    assert_eq!(given(&world, &ask(&world, "other", "none", json!({})).await).await, [None, None]);
+
+    bound(&world, json!({ "max_lifetime_seconds": null, "max_idle_seconds": null })).await.expect(200);
+    assert_eq!(given(&world, &ask(&world, "dev", "k2", json!({ "max_lifetime_seconds": 7200 })).await).await, [Some(7200), None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_the_server_gives_and_what_the_tenant_may_have_the_shorter_counts() {
+    let server = [("ALPINE_ROLE", "api"), ("ALPINE_SESSION_LIFETIME_SECONDS", "1800"), ("ALPINE_SESSION_LIFETIME_MAX_SECONDS", "7200")];
+    let world = World::with(&server).await;
+    let olga = world.api_of("house", "olga", &["alpine.operator"]);
+    let made = json!({ "tenant_id": "dev", "quotas": { "max_lifetime_seconds": 600 } });
+    olga.send(Method::POST, "/v1/tenants", &made).await.expect(201);
+    olga.send(Method::POST, "/v1/tenants", &made).await.expect(200);
+    let listed = olga.get("/v1/tenants").await.expect(200)["tenants"].as_array().unwrap().clone();
+    let dev = listed.iter().find(|tenant| tenant["tenant_id"] == "dev").unwrap();
+    assert_eq!((&dev["quotas"]["max_lifetime_seconds"], &dev["quotas"]["max_idle_seconds"]), (&json!(600), &Value::Null));
+    assert_eq!(given(&world, &ask(&world, "dev", "cut", json!({})).await).await, [Some(600), None], "the standard is cut");
+    bound(&world, json!({ "max_lifetime_seconds": 86_400 })).await.expect(200);
+    assert_eq!(given(&world, &ask(&world, "dev", "standard", json!({})).await).await, [Some(1800), None], "and not made longer");
+    let refused = ask(&world, "dev", "more", json!({ "max_lifetime_seconds": 7201 })).await;
+    assert_eq!(text(refused.expect(422), "cause"), "a lifetime is at most 7200 seconds here", "the server's is less");
+
+    for bad in [json!({ "max_lifetime_seconds": 59 }), json!({ "max_lifetime_seconds": 31_536_001 }), json!({ "max_idle_seconds": 59 })] {
+        bound(&world, bad).await.expect(422);
+    }
+    let unseen = bound(&world, json!({ "max_idle_seconds": 600 })).await;
+    assert!(text(unseen.expect(422), "cause").contains("ALPINE_APPS_DOMAIN"), "{}", unseen.text);
+    let admin = world.api_of("dev", "root", &["alpine.admin"]);
+    admin.send(Method::PATCH, "/v1/tenants/dev", &json!({ "max_lifetime_seconds": null })).await.expect(403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_extended_within_what_its_tenant_may_have_now() {
+    let world = World::start().await;
+    let bounded = world.up("ann", alpine_tests::REPO, "main", &["--max-lifetime", "2h"]).run().await.ok();
+    let session = text(&bounded, "session_id");
+    let before = expires(&world.status("ann", &session).await.ok());
+    bound(&world, json!({ "max_lifetime_seconds": 10_800 })).await.expect(200);
+    let refused = extend(&world, "ann", &session, json!({ "lifetime_seconds": 10_801 })).await;
+    assert_eq!(text(refused.expect(422), "cause"), "a lifetime is at most 10800 seconds here");
+    let longer = extend(&world, "ann", &session, json!({ "lifetime_seconds": 10_800 })).await;
+    assert!(expires(longer.expect(200)) - before > TimeDelta::minutes(55), "{}", longer.text);
+
+    bound(&world, json!({ "max_lifetime_seconds": 600 })).await.expect(200);
+    let own = extend(&world, "ann", &session, json!({})).await;
+    assert_eq!(expires(own.expect(200)), expires(&longer.body), "it keeps what it had, and has no more");
+    world.db.execute("UPDATE sessions SET expires_at = now() + interval '1 minute'").await;
+    let cut = extend(&world, "ann", &session, json!({})).await;
+    assert!(expires(cut.expect(200)) - Utc::now() <= TimeDelta::minutes(10), "its own two hours are cut: {}", cut.text);
+    bound(&world, json!({ "max_lifetime_seconds": null })).await.expect(200);
+    let free = extend(&world, "ann", &session, json!({ "lifetime_seconds": 86_400 })).await;
+    assert!(expires(free.expect(200)) - Utc::now() > TimeDelta::hours(23), "{}", free.text);
+}

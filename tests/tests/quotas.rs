@@ -102,7 +102,7 @@ async fn a_tenant_that_is_seen_for_the_first_time_gets_the_default_quotas_and_ke
     let world = World::with(&settings).await;
     let olga = operator(&world);
     assert_eq!(rush(&world, "acme").await.0, 3);
-    let expected = json!({ "max_active_sessions": 3, "max_active_sessions_per_principal": 2, "max_operations": 9, "max_operations_per_principal": 8, "max_memory_mb": null, "max_cpu_millis": null });
+    let expected = json!({ "max_active_sessions": 3, "max_active_sessions_per_principal": 2, "max_operations": 9, "max_operations_per_principal": 8, "max_memory_mb": null, "max_cpu_millis": null, "max_lifetime_seconds": null, "max_idle_seconds": null });
     assert_eq!(olga.get("/v1/tenants/acme").await.expect(200)["quotas"], expected);
     // What an operator has set is not set back by the next `up`.
     let change = json!({ "max_active_sessions": 4, "max_active_sessions_per_principal": null });

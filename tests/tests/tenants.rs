@@ -11,7 +11,7 @@ use alpine_tests::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const NO_LIMITS: &str = r#"{"max_active_sessions":null,"max_active_sessions_per_principal":null,"max_operations":null,"max_operations_per_principal":null,"max_memory_mb":null,"max_cpu_millis":null}"#;
+const NO_LIMITS: &str = r#"{"max_active_sessions":null,"max_active_sessions_per_principal":null,"max_operations":null,"max_operations_per_principal":null,"max_memory_mb":null,"max_cpu_millis":null,"max_lifetime_seconds":null,"max_idle_seconds":null}"#;
 
 async fn world() -> World {
     World::with(&[("ALPINE_ROLE", "api")]).await
@@ -170,7 +170,7 @@ async fn an_admin_shares_out_what_the_tenant_has_and_takes_no_more() {
     let quotas = operator(&world).get("/v1/tenants/acme").await.expect(200)["quotas"].clone();
     let expected = json!({
         "max_active_sessions": 5, "max_active_sessions_per_principal": 2, "max_operations": null, "max_operations_per_principal": 1,
-        "max_memory_mb": null, "max_cpu_millis": null,
+        "max_memory_mb": null, "max_cpu_millis": null, "max_lifetime_seconds": null, "max_idle_seconds": null,
     });
     assert_eq!(quotas, expected);
     let expected = [

@@ -42,7 +42,8 @@ pub fn may_see(by: &Principal, tenant: &TenantId) -> Result<(), Fault> {
 /// Admins share out what their tenant has; how much that is, operators say.
 pub fn may_change(by: &Principal, tenant: &TenantId, change: &UpdateTenant) -> Result<(), Fault> {
     let whole = [change.max_active_sessions, change.max_operations, change.max_memory_mb, change.max_cpu_millis];
-    let of_the_whole = whole.iter().any(Option::is_some);
+    let bounds = [change.max_lifetime_seconds, change.max_idle_seconds];
+    let of_the_whole = whole.iter().chain(&bounds).any(Option::is_some);
     match may_see(by, tenant) {
         // The role that would do: an admin could not change it either.
         Ok(()) | Err(Fault::RoleMissing(_)) if of_the_whole => needs_operator(by),
@@ -69,6 +70,8 @@ pub fn changed(now: Quotas, change: &UpdateTenant) -> (Quotas, String) {
         max_operations_per_principal: change.max_operations_per_principal.unwrap_or(now.max_operations_per_principal),
         max_memory_mb: change.max_memory_mb.unwrap_or(now.max_memory_mb),
         max_cpu_millis: change.max_cpu_millis.unwrap_or(now.max_cpu_millis),
+        max_lifetime_seconds: change.max_lifetime_seconds.unwrap_or(now.max_lifetime_seconds),
+        max_idle_seconds: change.max_idle_seconds.unwrap_or(now.max_idle_seconds),
     };
     let said = [
         ("max_active_sessions", now.max_active_sessions, next.max_active_sessions),
@@ -77,6 +80,8 @@ pub fn changed(now: Quotas, change: &UpdateTenant) -> (Quotas, String) {
         ("max_operations_per_principal", now.max_operations_per_principal, next.max_operations_per_principal),
         ("max_memory_mb", now.max_memory_mb, next.max_memory_mb),
         ("max_cpu_millis", now.max_cpu_millis, next.max_cpu_millis),
+        ("max_lifetime_seconds", now.max_lifetime_seconds, next.max_lifetime_seconds),
+        ("max_idle_seconds", now.max_idle_seconds, next.max_idle_seconds),
     ]
     .into_iter()
     .filter(|(_, before, after)| before != after)
@@ -125,6 +130,8 @@ mod tests {
             UpdateTenant { max_active_sessions: Some(None), ..share.clone() },
             UpdateTenant { max_memory_mb: Some(None), ..share.clone() },
             UpdateTenant { max_cpu_millis: Some(None), ..share.clone() },
+            UpdateTenant { max_lifetime_seconds: Some(None), ..share.clone() },
+            UpdateTenant { max_idle_seconds: Some(Some(60)), ..share.clone() },
         ] {
             assert_eq!(may_change(&member(true, false), &tenant("acme"), &more), Err(Fault::RoleMissing(OPERATOR)));
             assert_eq!(may_change(&member(false, false), &tenant("acme"), &more), Err(Fault::RoleMissing(OPERATOR)));

@@ -122,6 +122,8 @@ mod tests {
         "max_operations",
         "max_memory_mb",
         "max_cpu_millis",
+        "max_lifetime_seconds",
+        "max_idle_seconds",
         "target: Option<String>",
         "owner: Option<String>",
         "reason: Option<String>",

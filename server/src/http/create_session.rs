@@ -113,7 +113,7 @@ fn new_up(rules: Rules<'_>, principal: Principal, key: IdempotencyKey, body: UpS
 }
 
 /// Within what anybody may ask of any server.
-fn checked_idle(asked: Option<i32>) -> Result<Option<i32>, ApiError> {
+pub(super) fn checked_idle(asked: Option<i32>) -> Result<Option<i32>, ApiError> {
     match asked {
         Some(seconds) if !(60..=31_536_000).contains(&seconds) => Err(ApiError::value("an idle timeout is from 60 to 31536000 seconds")),
         asked => Ok(asked),

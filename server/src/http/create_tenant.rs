@@ -9,7 +9,7 @@ use super::{
     limits::Ticket,
     openapi::CreateTenantRefusals,
     reason,
-    update_tenant::not_negative,
+    update_tenant::{bounds, not_negative},
 };
 use crate::{domain::principal::TenantId, ledger::Made};
 
@@ -41,6 +41,7 @@ pub async fn create_tenant(
         quotas.max_memory_mb,
         quotas.max_cpu_millis,
     ])?;
+    bounds(&state, quotas.max_lifetime_seconds, quotas.max_idle_seconds)?;
     let new = CreateTenant { reason: reason::checked(body.reason)?, ..body };
     let ledger = state.ledger.tenant(&tenant);
     Ok(match ticket.see_through(async move { ledger.create(&caller, &new).await }).await?? {

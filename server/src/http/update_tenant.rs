@@ -5,6 +5,8 @@ use axum::{Json, extract::State};
 
 use super::{
     ApiError, AppState,
+    create_session::checked_idle,
+    extend_session,
     extract::{ApiJson, Caller, TenantPath},
     limits::Ticket,
     openapi::UpdateTenantRefusals,
@@ -30,6 +32,7 @@ pub async fn update_tenant(
     let sessions = [body.max_active_sessions, body.max_active_sessions_per_principal];
     let operations = [body.max_operations, body.max_operations_per_principal];
     not_negative([sessions, operations, [body.max_memory_mb, body.max_cpu_millis]].as_flattened().iter().copied().map(Option::flatten))?;
+    bounds(&state, body.max_lifetime_seconds.flatten(), body.max_idle_seconds.flatten())?;
     let change = UpdateTenant { reason: reason::checked(body.reason)?, ..body };
     let ledger = state.ledger.tenant(&tenant);
     Ok(Json(ticket.see_through(async move { ledger.update(&caller, &change).await }).await??))
@@ -37,4 +40,13 @@ pub async fn update_tenant(
 
 pub(super) fn not_negative(limits: impl IntoIterator<Item = Option<i32>>) -> Result<(), ApiError> {
     if limits.into_iter().flatten().all(|most| most >= 0) { Ok(()) } else { Err(ApiError::value("a limit must not be negative")) }
+}
+
+/// What nobody can ask for is no bound either, and where uses are not seen a session that is used would be stopped.
+pub(super) fn bounds(state: &AppState, lifetime: Option<i32>, idle: Option<i32>) -> Result<(), ApiError> {
+    extend_session::checked(lifetime)?;
+    match checked_idle(idle)? {
+        Some(_) if state.apps.is_none() => Err(ApiError::value("an idle timeout needs hosts of sessions (ALPINE_APPS_DOMAIN)")),
+        _ => Ok(()),
+    }
 }

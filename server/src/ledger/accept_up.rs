@@ -10,6 +10,7 @@ use crate::domain::{
     Fault,
     class::{ClassSize, Grant},
     idempotency::{self, Earlier, IdempotencyKey, Replay, UpOptions},
+    lifetime::TooLong,
     operation::Phase,
     principal::Principal,
     repo::{Branch, RepoUrl, Scheme},
@@ -46,8 +47,26 @@ enum Inserted {
     /// When: the database's time, which everything that was written with it carries.
     Up(DateTime<Utc>),
     KeyTaken,
+    /// More was asked for than the tenant may have; the key may be taken all the same.
+    Beyond(Bound),
     /// Nothing opens the repository; the key may be taken all the same.
     NoCredential,
+}
+
+/// Of a tenant, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Lifetime(i32),
+    Idle(i32),
+}
+
+impl From<Bound> for Fault {
+    fn from(bound: Bound) -> Self {
+        match bound {
+            Bound::Lifetime(most) => TooLong(most).into(),
+            Bound::Idle(most) => Self::IdleTooLong { most },
+        }
+    }
 }
 
 /// That there is no credential for a repository.
@@ -79,6 +98,7 @@ impl TenantLedger {
             // swept just now and is free again. Its operation answers whatever has become of credentials.
             match (self.first(&up).await?, inserted) {
                 (Some((row, stored)), _) => return replayed(row.try_into()?, stored, &fingerprint),
+                (None, Inserted::Beyond(bound)) => return Err(Fault::from(bound).into()),
                 (None, Inserted::NoCredential) => return Err(missing(up.repo_url.scheme()).into()),
                 (None, _) => {}
             }
@@ -105,12 +125,17 @@ impl TenantLedger {
                 SELECT tenant.id, $21 OR $15::bytea IS NOT NULL OR EXISTS (
                     SELECT FROM stored_credentials c
                     WHERE c.tenant_id = tenant.id AND coalesce(c.principal_id, '') IN ($2, '') AND c.host = $22 AND c.kind = $23
-                ) AS opens
-                FROM set_config('alpine.tenant', $1, true) AS tenant (id)
+                ) AS opens,
+                bound.lifetime, bound.idle,
+                CASE WHEN bound.lifetime < $33::int THEN bound.lifetime END AS beyond_lifetime,
+                CASE WHEN bound.idle < $34::int THEN bound.idle END AS beyond_idle
+                FROM set_config('alpine.tenant', $1, true) AS tenant (id) LEFT JOIN LATERAL (
+                    SELECT t.max_lifetime_seconds AS lifetime, t.max_idle_seconds AS idle FROM tenants t WHERE t.tenant_id = tenant.id OFFSET 0
+                ) AS bound ON true
             ), key AS (
                 INSERT INTO idempotency_keys (tenant_id, principal_id, action, key, fingerprint, operation_id)
                 -- All that follows needs this row, and this row the tenant (see `scope`).
-                SELECT asked.id, $2, 'up', $3, $4, $5 FROM asked WHERE asked.opens
+                SELECT asked.id, $2, 'up', $3, $4, $5 FROM asked WHERE asked.opens AND num_nonnulls(asked.beyond_lifetime, asked.beyond_idle) = 0
                 ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO NOTHING
                 RETURNING 1
             ), tenant AS (
@@ -123,7 +148,9 @@ impl TenantLedger {
             ), session AS (
                 INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, max_lifetime_seconds,
                     most_lifetime_seconds, class, memory_mb, cpu_millis, disk_mb, image, idle_timeout_seconds)
-                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5, $25, $26, $27, $28, $29, $30, $31, $32 FROM key
+                -- What was not asked for is cut to what the tenant may have.
+                SELECT $1, $6, $2, $7, $8, $9, 'requested', $5, least($25, asked.lifetime), $26, $27, $28, $29, $30, $31,
+                    least($32, asked.idle) FROM key, asked
             ), operation AS (
                 INSERT INTO operations (tenant_id, operation_id, session_id, kind, phase, phase_schema, actor, traceparent, deadline_at)
                 SELECT $1, $5, $6, 'up', $10, $24, $2, $11, now() + make_interval(secs => $12) FROM key
@@ -134,7 +161,7 @@ impl TenantLedger {
                 INSERT INTO transitions (tenant_id, session_id, seq, to_state, actor, reason, operation_id, fence)
                 SELECT $1, $6, 1, 'requested', $2, 'up accepted', $5, 0 FROM key
             )
-            SELECT opens AS "opens!", (SELECT count(*) FROM key) AS "inserted!", now() AS "at!" FROM asked"#,
+            SELECT opens AS "opens!", (SELECT count(*) FROM key) AS "inserted!", now() AS "at!", beyond_lifetime, beyond_idle FROM asked"#,
             self.tenant.as_str(),
             up.principal.id.as_str(),
             up.key.as_str(),
@@ -167,13 +194,17 @@ impl TenantLedger {
             grant.size.disk_mb,
             grant.size.image,
             grant.idle_timeout,
+            up.options.lifetime,
+            up.options.idle_timeout,
         )
         .fetch_one(self.statements())
         .await?;
-        Ok(match (row.inserted, row.opens) {
-            (1, _) => Inserted::Up(row.at),
-            (_, true) => Inserted::KeyTaken,
-            (_, false) => Inserted::NoCredential,
+        let beyond = row.beyond_lifetime.map(Bound::Lifetime).or(row.beyond_idle.map(Bound::Idle));
+        Ok(match (row.inserted, beyond, row.opens) {
+            (1, ..) => Inserted::Up(row.at),
+            (_, Some(bound), _) => Inserted::Beyond(bound),
+            (_, None, true) => Inserted::KeyTaken,
+            (_, None, false) => Inserted::NoCredential,
         })
     }
 

@@ -21,7 +21,8 @@ impl TenantLedger {
         let verdict: Result<Option<i32>, Fault> = match (access, found.state) {
             (Access::Denied, _) => Err(Fault::NotOwner),
             (_, SessionState::Ready) => {
-                let extended = found.max_lifetime.map(|own| classes.extended(asked, own, found.most_lifetime));
+                let most = found.most_lifetime.into_iter().chain(found.tenant_lifetime).min();
+                let extended = found.max_lifetime.map(|own| classes.extended(asked, own, most));
                 extended.transpose().map_err(Fault::from)
             }
             (_, state) => Err(Fault::NotReady { state }),

@@ -17,6 +17,8 @@ pub(super) struct Locked {
     pub operation: OperationId,
     /// The longest that it may be extended by.
     pub most_lifetime: Option<i32>,
+    /// That of its tenant, which counts now.
+    pub tenant_lifetime: Option<i32>,
     /// In seconds; `None`: without an end.
     pub max_lifetime: Option<i32>,
     /// The database's time once it was locked: the transaction's own is older if it had to wait, and what it waited for would seem to
@@ -34,7 +36,8 @@ impl TenantLedger {
             .await?
             .ok_or(Fault::SessionNotFound)?;
         let row = sqlx::query!(
-            r#"SELECT principal_id, state, persist_attempt, operation_id, max_lifetime_seconds, most_lifetime_seconds, clock_timestamp() AS "at!"
+            r#"SELECT principal_id, state, persist_attempt, operation_id, max_lifetime_seconds, most_lifetime_seconds, clock_timestamp() AS "at!",
+                   (SELECT t.max_lifetime_seconds FROM tenants t WHERE t.tenant_id = $1) AS tenant_lifetime
                FROM sessions WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE"#,
             tenant,
             id
@@ -47,6 +50,7 @@ impl TenantLedger {
             persist_attempt: row.persist_attempt,
             operation: OperationId::from_uuid(row.operation_id),
             most_lifetime: row.most_lifetime_seconds,
+            tenant_lifetime: row.tenant_lifetime,
             max_lifetime: row.max_lifetime_seconds,
             at: row.at,
         })

@@ -50,6 +50,8 @@ pub fn statement(principal: &str, key: &str, operation: &str, session: &str) -> 
         "NULL::int",
         "NULL::text",
         "NULL::int",
+        "NULL::int",
+        "NULL::int",
     ];
     pgbench::statement(&["INTO idempotency_keys", "INTO leases", "INTO transitions"], &parameters)
 }

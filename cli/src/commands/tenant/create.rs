@@ -3,7 +3,7 @@
 use alpine_api::{CreateTenant, TenantQuotas};
 use clap::Args;
 
-use super::{Limit, Limits, Shown, tenant_id};
+use super::{Bound, Limit, Limits, Shown, tenant_id};
 use crate::{Context, error::CliError};
 
 /// Make a tenant (operators)
@@ -25,6 +25,7 @@ impl Create {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
         let given = |limit: Option<Limit>| limit.and_then(|Limit(most)| most);
+        let bound = |bound: Option<Bound>| bound.and_then(|Bound(most)| most);
         let quotas = TenantQuotas {
             max_active_sessions: given(self.limits.max_sessions),
             max_active_sessions_per_principal: given(self.limits.max_sessions_per_principal),
@@ -32,6 +33,8 @@ impl Create {
             max_operations_per_principal: given(self.limits.max_operations_per_principal),
             max_memory_mb: given(self.limits.max_memory_mb),
             max_cpu_millis: given(self.limits.max_cpu_millis),
+            max_lifetime_seconds: bound(self.limits.max_lifetime),
+            max_idle_seconds: bound(self.limits.max_idle_timeout),
         };
         let body = CreateTenant { tenant_id: self.tenant.clone(), quotas, reason: self.reason.clone() };
         context.ui.answer(&Shown(client.create_tenant(&context.ui, &body).await?));

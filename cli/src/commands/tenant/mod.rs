@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::lifetime;
 use crate::{
     Context,
     error::CliError,
@@ -60,6 +61,18 @@ impl FromStr for Limit {
     }
 }
 
+/// A time in seconds, or `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bound(Option<i32>);
+
+impl FromStr for Bound {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        if text == "none" { Ok(Self(None)) } else { lifetime::parse(text).map(|most| Self(Some(most))) }
+    }
+}
+
 /// The limits as options.
 #[derive(Debug, Clone, Copy, Args)]
 struct Limits {
@@ -81,6 +94,12 @@ struct Limits {
     /// CPUs likewise, in thousandths
     #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
     max_cpu_millis: Option<Limit>,
+    /// The longest lifetime of a session, as in 90m, 8h or 2d
+    #[arg(long, value_name = "TIME|none", allow_hyphen_values = true)]
+    max_lifetime: Option<Bound>,
+    /// The longest idle timeout, likewise
+    #[arg(long, value_name = "TIME|none", allow_hyphen_values = true)]
+    max_idle_timeout: Option<Bound>,
 }
 
 /// `.` and `..` mean something else in an address, whatever is done to them.
@@ -97,6 +116,7 @@ impl Answer for Shown {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
         let alpine_api::Tenant { tenant_id, created_at, quotas, usage } = &self.0;
         let sized = |used: i64, limit: Option<i32>| (used > 0 || limit.is_some()).then(|| of(used, limit));
+        let longest = |limit: Option<i32>| limit.map(|most| format!("at most {}", lifetime::shown(most)));
         let rows = [
             ("tenant", Some(tenant_id.clone())),
             ("created", Some(time(*created_at))),
@@ -106,6 +126,8 @@ impl Answer for Shown {
             ("  for each principal", Some(most(quotas.max_operations_per_principal))),
             ("memory in MB", sized(usage.memory_mb, quotas.max_memory_mb)),
             ("CPUs in thousandths", sized(usage.cpu_millis, quotas.max_cpu_millis)),
+            ("lifetime", longest(quotas.max_lifetime_seconds)),
+            ("idle timeout", longest(quotas.max_idle_seconds)),
         ];
         fields(&rows, style)
     }
@@ -136,6 +158,7 @@ mod tests {
                 max_active_sessions: Some(10),
                 max_operations_per_principal: Some(2),
                 max_memory_mb: Some(65_536),
+                max_lifetime_seconds: Some(28_800),
                 ..TenantQuotas::default()
             },
             usage: TenantUsage { active_sessions: 3, operations: 1, memory_mb: 9216, cpu_millis: 0 },
@@ -154,6 +177,14 @@ mod tests {
         assert_eq!("0".parse(), Ok(Limit(Some(0))));
         for bad in ["", "-1", "x", "None", "2147483648", "1.5"] {
             assert!(bad.parse::<Limit>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_a_time_or_none() {
+        assert_eq!(["none".parse(), "8h".parse(), "90m".parse()], [Ok(Bound(None)), Ok(Bound(Some(28_800))), Ok(Bound(Some(5_400)))]);
+        for bad in ["", "0", "-8h", "59s", "8", "None"] {
+            assert!(bad.parse::<Bound>().is_err(), "{bad}");
         }
     }
 }

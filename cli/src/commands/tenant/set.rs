@@ -3,7 +3,7 @@
 use alpine_api::UpdateTenant;
 use clap::Args;
 
-use super::{Limit, Limits, Shown, tenant_id};
+use super::{Bound, Limit, Limits, Shown, tenant_id};
 use crate::{Context, error::CliError};
 
 /// Change a tenant's limits
@@ -27,13 +27,16 @@ impl Set {
         let limits = self.limits;
         let sessions = [limits.max_sessions, limits.max_sessions_per_principal];
         let operations = [limits.max_operations, limits.max_operations_per_principal];
-        if [sessions, operations, [limits.max_memory_mb, limits.max_cpu_millis]].as_flattened().iter().all(Option::is_none) {
+        let bounds = [limits.max_lifetime, limits.max_idle_timeout];
+        let counts = [sessions, operations, [limits.max_memory_mb, limits.max_cpu_millis]];
+        if counts.as_flattened().iter().all(Option::is_none) && bounds.iter().all(Option::is_none) {
             return Err(CliError::Usage {
                 cause: "a limit is required".to_owned(),
                 next_step: "give at least one, for example --max-sessions 10; run alpine tenant set --help".to_owned(),
             });
         }
         let stated = |limit: Option<Limit>| limit.map(|Limit(most)| most);
+        let bound = |bound: Option<Bound>| bound.map(|Bound(most)| most);
         let body = UpdateTenant {
             max_active_sessions: stated(limits.max_sessions),
             max_active_sessions_per_principal: stated(limits.max_sessions_per_principal),
@@ -41,6 +44,8 @@ impl Set {
             max_operations_per_principal: stated(limits.max_operations_per_principal),
             max_memory_mb: stated(limits.max_memory_mb),
             max_cpu_millis: stated(limits.max_cpu_millis),
+            max_lifetime_seconds: bound(limits.max_lifetime),
+            max_idle_seconds: bound(limits.max_idle_timeout),
             reason: self.reason.clone(),
         };
         context.ui.answer(&Shown(client.update_tenant(&context.ui, &self.tenant, &body).await?));
