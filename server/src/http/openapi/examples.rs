@@ -337,7 +337,10 @@ fn sent(operation: &str) -> Vec<(&'static str, Value)> {
             ("with_whoever_has_the_link", json!({ "public": true, "expires_in": 3600 })),
         ],
         "importSession" => vec![("a_ready_one", imported_session())],
-        "updateTenant" => vec![("more", json!({ "max_active_sessions": 400, "max_operations": null, "max_lifetime_seconds": 28_800, "reason": "they asked for more" }))],
+        "updateTenant" => vec![(
+            "more",
+            json!({ "max_active_sessions": 400, "max_operations": null, "max_lifetime_seconds": 28_800, "reason": "they asked for more" }),
+        )],
         _ => Vec::new(),
     }
 }
