@@ -35,7 +35,7 @@ pub async fn let_in(stage: &mut Stage) {
     stage.ask(client.get(at("/")).bearer_auth(&stage.jwt)).await.expect(200);
     for wrong in [
         client.get(&redeem),
-        client.get(at(&format!("/{code}"))).bearer_auth(&stage.jwt),
+        client.get(at(&format!("/{code}"))),
         client.get(at(&format!("/.alpine/open/{code}"))),
         client.post(at("/")).header("cookie", &cookie),
         client.get(at("/")).header("cookie", format!("{cookie}x")),
@@ -43,6 +43,21 @@ pub async fn let_in(stage: &mut Stage) {
         stage.ask(wrong).await;
     }
     stage.kinds.add("a cookie of a session's host", value.as_bytes());
+
+    let shares = format!("/v1/sessions/{session}/shares");
+    let shared = send(stage.ann().request(Method::POST, &shares).json(&serde_json::json!({ "public": true }))).await;
+    let url = text(shared.expect(201), "url");
+    let link = url.split_once("share=").unwrap().1;
+    stage.kinds.add("a link that was shared", link.split_once('.').unwrap().1.as_bytes());
+    stage.keep("an answer of the server", &format!("{:?} {}", shared.headers, shared.text.replace(link, "")));
+    let followed = at(&format!("/.alpine/open?share={link}"));
+    let guest = send(client.get(&followed)).await;
+    let guest = guest.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().split_once('.').unwrap().1.to_owned();
+    stage.kinds.add("a guest's cookie", guest.as_bytes());
+    for wrong in [client.post(&followed), client.get(format!("{followed}x")), client.get(at(&format!("/{link}")))] {
+        stage.ask(wrong).await;
+    }
+    stage.ask(stage.ann().request(Method::GET, &shares)).await.expect(200);
 }
 
 fn know_the_password(stage: &mut Stage, session: &str) {

@@ -28,7 +28,7 @@ async fn every_route_of_the_document_under_v1_refuses_a_caller_without_a_token()
             assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         }
     }
-    assert_eq!(v1, 24);
+    assert_eq!(v1, 27);
 }
 
 #[tokio::test]
