@@ -117,7 +117,11 @@ impl ClientError {
         matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::CONFLICT)
     }
 
-    /// It is there, and another's.
+    /// It is there, and another's, who has not shared it.
+    pub fn is_anothers(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code().known() == Some(ErrorCode::SessionForbidden))
+    }
+
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::FORBIDDEN)
     }

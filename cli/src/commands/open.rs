@@ -41,7 +41,7 @@ impl Open {
             return self.linked(context, &client, link, session, port).await;
         }
         let session = session_id(&self.session)?;
-        if self.print {
+        if !self.wants_browser(context) {
             return self.direct(context, &client, session).await;
         }
         match port::show(context, &client, session, None, false).await {
@@ -49,8 +49,11 @@ impl Open {
                 self.tell(context, session, &shown);
                 Ok(())
             }
-            // It has no host of its own, or cannot be opened now: that is seen better as it is shown.
-            Err(error) if error.is_conflict() => self.direct(context, &client, session).await,
+            Err(error) if error.is_anothers() => Err(error.into()),
+            // It has no host of its own, or cannot be opened so: what can be done is seen better as it is shown.
+            Err(error) if error.is_conflict() || error.is_forbidden() || error.is_not_found() => {
+                self.direct(context, &client, session).await
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -60,8 +63,7 @@ impl Open {
         match port::show(context, client, session, port, self.print).await {
             Ok(shown) => self.tell(context, session, &shown),
             Err(error) if error.is_forbidden() || error.is_not_found() => {
-                let wanted = !self.print && context.env.get("CI").is_none();
-                if !(wanted && browser::open(link, &context.env).await) {
+                if !(self.wants_browser(context) && browser::open(link, &context.env).await) {
                     return Err(error.into());
                 }
                 let opencode_url = link.split(".alpine/").next().unwrap_or(link).to_owned();
@@ -72,6 +74,10 @@ impl Open {
         Ok(())
     }
 
+    fn wants_browser(&self, context: &Context) -> bool {
+        !self.print && context.env.get("CI").is_none()
+    }
+
     fn tell(&self, context: &Context, session_id: SessionId, shown: &Shown) {
         context.ui.answer(&Opened { session_id, opencode_url: shown.app_url.clone(), browser_opened: shown.browser_opened });
         shown.tell_by_hand(context);
@@ -79,12 +85,20 @@ impl Open {
 
     /// At the address that the session shows, which lets nobody in by itself where it is a host's.
     async fn direct(&self, context: &Context, client: &Client, session: SessionId) -> Result<(), CliError> {
-        let session = client.session(&context.ui, session, Patience::Ask).await?;
+        let session = match client.session(&context.ui, session, Patience::Ask).await {
+            // It may be shared with who asks.
+            Err(error) if error.is_anothers() => {
+                let shown = port::show(context, client, session, None, true).await.map_err(|_| error)?;
+                self.tell(context, session, &shown);
+                return Ok(());
+            }
+            answer => answer?,
+        };
         let ready = session.state.known() == Some(SessionState::Ready);
         let Some(opencode_url) = session.opencode_url.filter(|_| ready) else {
             return Err(CliError::NotReady { session_id: session.session_id, state: session.state });
         };
-        let wanted = !self.print && context.env.get("CI").is_none();
+        let wanted = self.wants_browser(context);
         let browser_opened = wanted && browser::open(&opencode_url, &context.env).await;
         context.ui.answer(&Opened { session_id: session.session_id, opencode_url, browser_opened });
         if wanted && !browser_opened {

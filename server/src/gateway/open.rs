@@ -10,6 +10,7 @@ use url::form_urlencoded;
 
 use super::{
     Gateway, Inner, Refused,
+    target::is_verdict,
     who::{self, COOKIE_NAME, Visitor},
 };
 use crate::{
@@ -75,8 +76,10 @@ async fn by_link(gateway: &Gateway, app: App, link: &str, parts: &Parts) -> Resu
         && pass.share().is_none()
     {
         let caller = principal::Caller { principal, ..visitor.caller.clone() };
-        if targets.enter(&Visitor { caller, share: None, ..visitor }, app).await.is_ok() {
-            return Ok(to_page());
+        match targets.enter(&Visitor { caller, share: None, ..visitor }, app).await {
+            Ok(()) => return Ok(to_page()),
+            Err(error) if is_verdict(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     let pass = state.ledger.open_pass(app, PassKind::Share, link).ok_or(ApiError::NotLetIn)?;

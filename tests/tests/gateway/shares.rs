@@ -201,6 +201,8 @@ async fn the_command_line_shares_shows_and_takes_back() {
         assert_eq!(opened["opencode_url"], format!("{}/", stage.origin()), "{open}");
         assert_eq!((&opened["browser_opened"], stage.world.db.count(denied).await), (&json!(true), 0), "who is named is no intruder");
     }
+    let printed = ran("bob", &["open", session, "--print", "--json"]).await.ok();
+    assert_eq!((&printed["opencode_url"], &printed["browser_opened"]), (&json!(format!("{}/", stage.origin())), &json!(false)));
     assert_eq!(ran("dora", &["open", session, "--json"]).await.json()["error_code"], "ERR_SESSION_FORBIDDEN");
     let shares = ran("ann", &["shares", session, "--json"]).await.ok();
     assert_eq!(shares[0]["share_id"], shared["share_id"]);

@@ -17,9 +17,10 @@ const MAPPED: &str = "0000000000000000FFFF0000";
 const LISTEN: &str = "0A";
 
 /// The sockets that accept connections to this address and port, as the links of /proc/pid/fd name them, in the network that a
-/// process is in: a container's is not the host's.
+/// process is in: a container's is not the host's. A loopback address is one of this process's own network, in whichever the other is.
 pub(super) fn listening_on(pid: i32, address: &str, port: u16) -> io::Result<HashSet<PathBuf>> {
-    let address = address.parse().unwrap_or(Ipv4Addr::LOCALHOST);
+    let address: Ipv4Addr = address.parse().unwrap_or(Ipv4Addr::LOCALHOST);
+    let pid = if address.is_loopback() { std::process::id().cast_signed() } else { pid };
     // Where the kernel does not say, or may not be asked, its tables do.
     let asked = is_in_own_network(pid).then(|| asked(address, port).ok()).flatten();
     asked.map_or_else(|| in_tables(pid, address, port), Ok)
