@@ -12,7 +12,7 @@ use crate::{SessionId, ShareId};
 pub struct CreateShare {
     /// Principals of the session's tenant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(max_items = 32, examples(json!(["bob"])))]
+    #[schema(max_items = 32)]
     pub with: Vec<String>,
     /// With whoever has the link, wherever they come from.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
