@@ -83,7 +83,8 @@ fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     examples::add_problems(components, refused);
     super::absent::never_null(&mut document);
     // Without a body they are asked for with the defaults.
-    for path in ["/v1/sessions/{session_id}/down", "/v1/sessions/{session_id}/extend"] {
+    for last in ["down", "extend", "open"] {
+        let path = &format!("/v1/sessions/{{session_id}}/{last}");
         let operation = document.paths.paths.get_mut(path).and_then(|path| path.post.as_mut());
         if let Some(RefOr::T(body)) = operation.and_then(|operation| operation.request_body.as_mut()) {
             body.required = Some(Required::False);
