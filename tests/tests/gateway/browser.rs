@@ -9,7 +9,7 @@ use alpine_tests::{REPO, World, bins, cli::text, tools};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::stage::Stage;
+use super::stage::{NETWORK, Stage};
 
 /// opencode for sessions, found where tests/run.sh has put it.
 #[expect(clippy::disallowed_methods, reason = "the path that programs are found in")]
@@ -35,6 +35,7 @@ async fn another_page(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_alpine_open_lets_in_uses_opencode_for_a_minute_and_no_other_page_does() {
+    let _still = NETWORK.lock().await;
     let world = with_opencode().await;
     let up = world.up("ann", REPO, "main", &[]).limit(Duration::from_secs(300)).run().await.ok();
     let session = text(&up, "session_id");

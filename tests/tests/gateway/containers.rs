@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{
-    stage::Stage,
+    stage::{NETWORK, Stage},
     streams::{echoes, events, websocket},
 };
 
@@ -24,6 +24,7 @@ async fn stage() -> Option<Stage> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_is_reached_by_its_own_host_and_so_are_its_ports() {
+    let _alone = NETWORK.lock().await;
     let Some(stage) = stage().await else { return };
     let page = send(stage.as_ann(Method::GET, "/")).await;
     assert_eq!((page.status.as_u16(), page.text.as_str()), (200, "<html>the session's page</html>"));
@@ -59,6 +60,7 @@ async fn a_container_is_reached_by_its_own_host_and_so_are_its_ports() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_container_reaches_no_other_by_any_of_its_ports() {
+    let _alone = NETWORK.lock().await;
     let Some(stage) = stage().await else { return };
     send(stage.as_ann(Method::GET, "/serve?port=3000")).await.expect(200);
     let neighbour = stage.another("ann").await;

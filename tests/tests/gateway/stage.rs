@@ -16,6 +16,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+/// Chromium gives up its connections whenever an interface of the machine comes or goes, as Docker's do.
+pub static NETWORK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 pub const COOKIE: &str = "__Host-alpine-session";
 
 pub struct Stage {
