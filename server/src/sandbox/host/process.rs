@@ -38,7 +38,8 @@ impl Started {
     /// What cannot be read (too many open files, say) is not dead for that. What is on its way out is: it runs none of its program
     /// again, and has no environment by which a session's processes could be told.
     pub fn alive(self) -> io::Result<bool> {
-        Ok(Process::read(self.pid)?.is_some_and(|process| process.id == self && !process.exiting))
+        let stat = read(self.pid, "stat")?;
+        Ok(stat.as_deref().and_then(Stat::parse).is_some_and(|stat| stat.start == self.start && !stat.is_exiting()))
     }
 
     pub fn signal(self, signal: Signal) {
@@ -53,6 +54,53 @@ impl Started {
             }
             _ => {}
         }
+    }
+}
+
+/// `None` for one that is gone. Its name need not be UTF-8.
+fn read(pid: i32, what: &str) -> io::Result<Option<String>> {
+    match fs::read(format!("/proc/{pid}/{what}")) {
+        Err(error) if is_gone(&error) => Ok(None),
+        read => read.map(|bytes| Some(String::from_utf8_lossy(&bytes).into_owned())),
+    }
+}
+
+/// What one file says of a process.
+struct Stat<'a> {
+    name: &'a str,
+    parent: i32,
+    sid: i32,
+    flags: u64,
+    threads: u64,
+    start: u64,
+    first_ended: bool,
+}
+
+impl<'a> Stat<'a> {
+    /// `None` for a zombie.
+    fn parse(stat: &'a str) -> Option<Self> {
+        // The name, in parentheses, may hold anything.
+        let (name, fields) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        let threads = fields.get(17)?.parse().ok()?;
+        // Its first thread may have ended, and others run on.
+        let first_ended = matches!(*fields.first()?, "Z" | "X" | "x");
+        if first_ended && threads <= 1 {
+            return None;
+        }
+        Some(Self {
+            name,
+            parent: fields.get(1)?.parse().ok()?,
+            sid: fields.get(3)?.parse().ok()?,
+            flags: fields.get(6)?.parse().ok()?,
+            threads,
+            start: fields.get(19)?.parse().ok()?,
+            first_ended,
+        })
+    }
+
+    const fn is_exiting(&self) -> bool {
+        self.flags & EXITING != 0 && self.threads <= 1
     }
 }
 
@@ -81,38 +129,25 @@ pub(super) struct Process {
 impl Process {
     /// `None` for one that is gone or a zombie.
     pub fn read(pid: i32) -> io::Result<Option<Self>> {
-        let read = |what: &str| match fs::read(format!("/proc/{pid}/{what}")) {
-            Err(error) if is_gone(&error) => Ok(None),
-            read => read.map(Some),
-        };
-        let (Some(stat), Some(status)) = (read("stat")?, read("status")?) else { return Ok(None) };
-        // Its name need not be UTF-8.
-        Ok(Self::parse(pid, &String::from_utf8_lossy(&stat), &String::from_utf8_lossy(&status)))
+        let (Some(stat), Some(status)) = (read(pid, "stat")?, read(pid, "status")?) else { return Ok(None) };
+        Ok(Self::parse(pid, &stat, &status))
     }
 
     fn parse(pid: i32, stat: &str, status: &str) -> Option<Self> {
-        // The name, in parentheses, may hold anything.
-        let (name, fields) = stat.rsplit_once(')')?;
-        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        let of = Stat::parse(stat)?;
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace);
         let namespaces: Vec<&str> = line("NSpid:").map(Iterator::collect).unwrap_or_default();
-        let (flags, threads) = (fields.get(6)?.parse::<u64>().ok()?, fields.get(17)?.parse().ok()?);
-        // Its first thread may have ended, and others run on.
-        let first_ended = matches!(*fields.first()?, "Z" | "X" | "x");
-        if first_ended && threads <= 1 {
-            return None;
-        }
         Some(Self {
-            id: Started { pid, start: fields.get(19)?.parse().ok()? },
-            parent: fields.get(1)?.parse().ok()?,
-            sid: fields.get(3)?.parse().ok()?,
-            threads,
+            id: Started { pid, start: of.start },
+            parent: of.parent,
+            sid: of.sid,
+            threads: of.threads,
             uid: line("Uid:")?.next()?.parse().ok()?,
             init: namespaces.len() > 1 && namespaces.last() == Some(&"1"),
-            keeper: name.ends_with("(bwrap"),
-            first_ended,
-            kernel: flags & KERNEL_THREAD != 0,
-            exiting: flags & EXITING != 0 && threads <= 1,
+            keeper: of.name.ends_with("(bwrap"),
+            first_ended: of.first_ended,
+            kernel: of.flags & KERNEL_THREAD != 0,
+            exiting: of.is_exiting(),
         })
     }
 
