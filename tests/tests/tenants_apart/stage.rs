@@ -66,7 +66,7 @@ impl Stage {
 
     /// What of the south is found nowhere but there.
     pub fn canaries(&self) -> Vec<String> {
-        let ids = ["session_id", "token_id", "credential_id", "share_id"].map(|parameter| self.south.id(parameter));
+        let ids = ["session_id", "token_id", "credential_id"].map(|parameter| self.south.id(parameter));
         let named = ["south/canary-repo", "south-canary-token", "south-canary.example", "south canary reason"].map(str::to_owned);
         ids.into_iter().chain(named).collect()
     }
