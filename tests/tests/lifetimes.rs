@@ -199,6 +199,9 @@ async fn of_what_the_server_gives_and_what_the_tenant_may_have_the_shorter_count
     assert!(text(unseen.expect(422), "cause").contains("ALPINE_APPS_DOMAIN"), "{}", unseen.text);
     let admin = world.api_of("dev", "root", &["alpine.admin"]);
     admin.send(Method::PATCH, "/v1/tenants/dev", &json!({ "max_lifetime_seconds": null })).await.expect(403);
+    // From when sessions had hosts here.
+    world.db.execute("UPDATE tenants SET max_idle_seconds = 600").await;
+    assert_eq!(given(&world, &ask(&world, "dev", "unseen", json!({})).await).await, [Some(1800), None], "nobody sees that it is used");
 }
 
 #[tokio::test(flavor = "multi_thread")]

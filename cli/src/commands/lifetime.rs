@@ -1,5 +1,7 @@
 //! A lifetime as people write it.
 
+use alpine_api::LIFETIME_SECONDS;
+
 /// Seconds of `90m`, `8h` or `2d`.
 pub fn parse(text: &str) -> Result<i32, &'static str> {
     const FORM: &str = "a number and a unit are needed, as in 90m, 8h or 2d";
@@ -13,24 +15,19 @@ pub fn parse(text: &str) -> Result<i32, &'static str> {
         _ => return Err(FORM),
     };
     let seconds = number.parse::<i32>().ok().and_then(|number| number.checked_mul(unit)).ok_or(FORM)?;
-    if (60..=31_536_000).contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 365d") }
-}
-
-/// The same, in the largest unit that it is a whole number of.
-pub fn shown(seconds: i32) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    let fits = units.into_iter().find(|(unit, _)| seconds % unit == 0);
-    fits.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+    if LIFETIME_SECONDS.contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 365d") }
 }
 
 #[cfg(test)]
 mod tests {
+    use alpine_api::lifetime_shown;
+
     use super::*;
 
     #[test]
     fn what_is_shown_is_what_can_be_written() {
         for (seconds, text) in [(86_400, "1d"), (28_800, "8h"), (90_000, "25h"), (5_400, "90m"), (61, "61s")] {
-            assert_eq!((shown(seconds).as_str(), parse(text)), (text, Ok(seconds)));
+            assert_eq!((lifetime_shown(seconds).as_str(), parse(text)), (text, Ok(seconds)));
         }
     }
 

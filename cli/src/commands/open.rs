@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use alpine_api::{SessionId, SessionState};
+use alpine_api::{App, SessionId, SessionState};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -37,14 +37,14 @@ pub struct Open {
 impl Open {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
-        if let Some((link, (session, port))) = self.session.to_str().and_then(|link| Some((link, browser::app_of(link)?))) {
-            return self.linked(context, &client, link, session, port).await;
+        if let Some((link, app)) = self.session.to_str().and_then(|link| Some((link, App::at(link)?))) {
+            return self.linked(context, &client, link, app).await;
         }
         let session = session_id(&self.session)?;
         if !self.wants_browser(context) {
             return self.direct(context, &client, session).await;
         }
-        match port::show(context, &client, session, None, false).await {
+        match port::show(context, &client, App::of(session), true).await {
             Ok(shown) => {
                 self.tell(context, session, &shown);
                 Ok(())
@@ -59,15 +59,16 @@ impl Open {
     }
 
     /// In the caller's name, if the session knows it; else as whoever has the link.
-    async fn linked(&self, context: &Context, client: &Client, link: &str, session: SessionId, port: Option<u16>) -> Result<(), CliError> {
-        match port::show(context, client, session, port, self.print).await {
-            Ok(shown) => self.tell(context, session, &shown),
+    async fn linked(&self, context: &Context, client: &Client, link: &str, app: App) -> Result<(), CliError> {
+        let wanted = self.wants_browser(context);
+        match port::show(context, client, app, wanted).await {
+            Ok(shown) => self.tell(context, app.session, &shown),
             Err(error) if error.is_forbidden() || error.is_not_found() => {
-                if !(self.wants_browser(context) && browser::open(link, &context.env).await) {
+                if !(wanted && browser::open(link, &context.env).await) {
                     return Err(error.into());
                 }
                 let opencode_url = link.split(".alpine/").next().unwrap_or(link).to_owned();
-                context.ui.answer(&Opened { session_id: session, opencode_url, browser_opened: true });
+                context.ui.answer(&Opened { session_id: app.session, opencode_url, browser_opened: true });
             }
             Err(error) => return Err(error.into()),
         }
@@ -75,7 +76,7 @@ impl Open {
     }
 
     fn wants_browser(&self, context: &Context) -> bool {
-        !self.print && context.env.get("CI").is_none()
+        browser::is_wanted(self.print, &context.env)
     }
 
     fn tell(&self, context: &Context, session_id: SessionId, shown: &Shown) {
@@ -88,7 +89,7 @@ impl Open {
         let session = match client.session(&context.ui, session, Patience::Ask).await {
             // It may be shared with who asks.
             Err(error) if error.is_anothers() => {
-                let shown = port::show(context, client, session, None, true).await.map_err(|_| error)?;
+                let shown = port::show(context, client, App::of(session), false).await.map_err(|_| error)?;
                 self.tell(context, session, &shown);
                 return Ok(());
             }

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, num::NonZeroU16};
 
-use alpine_api::SessionId;
+use alpine_api::{App, SessionId};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -38,7 +38,8 @@ impl Port {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
         let session_id = session_id(&self.session)?;
-        let shown = show(context, &client, session_id, Some(self.port.get()), self.print).await?;
+        let app = App { session: session_id, port: Some(self.port) };
+        let shown = show(context, &client, app, browser::is_wanted(self.print, &context.env)).await?;
         let Shown { app_url, browser_opened, .. } = &shown;
         context.ui.answer(&Opened { session_id, port: self.port.get(), app_url: app_url.clone(), browser_opened: *browser_opened });
         shown.tell_by_hand(context);
@@ -62,16 +63,9 @@ impl Shown {
     }
 }
 
-/// Lets a browser into one host of a session in the caller's name.
-pub(super) async fn show(
-    context: &Context,
-    client: &Client,
-    session: SessionId,
-    port: Option<u16>,
-    print: bool,
-) -> Result<Shown, ClientError> {
-    let opened = client.open_session(&context.ui, session, port).await?;
-    let wanted = !print && context.env.get("CI").is_none();
+/// Lets a browser, if one is wanted, into one host of a session in the caller's name.
+pub(super) async fn show(context: &Context, client: &Client, app: App, wanted: bool) -> Result<Shown, ClientError> {
+    let opened = client.open_session(&context.ui, app).await?;
     let browser_opened = wanted && browser::open(&opened.url, &context.env).await;
     Ok(Shown { app_url: opened.app_url, browser_opened, by_hand: (wanted && !browser_opened).then_some(opened.url) })
 }

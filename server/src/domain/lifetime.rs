@@ -30,14 +30,6 @@ impl EndPolicy {
     }
 }
 
-/// In the largest unit that it is a whole number of.
-#[must_use]
-pub fn shown(seconds: i32) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    let fits = units.into_iter().find(|(unit, _)| seconds % unit == 0);
-    fits.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
-}
-
 impl LifetimePolicy {
     fn within(self, all: Self) -> Self {
         Self { standard: self.standard.or(all.standard), most: self.most.into_iter().chain(all.most).min() }
@@ -77,11 +69,6 @@ mod tests {
         assert_eq!(bound.of_new(Some(601)), Err(TooLong(600)));
         assert_eq!(policy(None, Some(600)).of_new(None), Ok(Some(600)), "without a standard it is the most");
         assert_eq!(policy(Some(900), Some(600)).of_new(None), Ok(Some(600)));
-    }
-
-    #[test]
-    fn a_time_is_shown_as_people_write_it() {
-        assert_eq!([86_400, 90_000, 5_400, 61].map(shown), ["1d", "25h", "90m", "61s"]);
     }
 
     #[test]
