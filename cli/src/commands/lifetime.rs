@@ -2,8 +2,13 @@
 
 use alpine_api::LIFETIME_SECONDS;
 
-/// Seconds of `90m`, `8h` or `2d`.
+/// Seconds of `90m`, `8h` or `2d`, within what may be asked for.
 pub fn parse(text: &str) -> Result<i32, &'static str> {
+    let seconds = seconds(text)?;
+    if LIFETIME_SECONDS.contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 365d") }
+}
+
+pub(super) fn seconds(text: &str) -> Result<i32, &'static str> {
     const FORM: &str = "a number and a unit are needed, as in 90m, 8h or 2d";
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or(FORM)?;
     let (number, unit) = text.split_at(at);
@@ -14,8 +19,7 @@ pub fn parse(text: &str) -> Result<i32, &'static str> {
         "d" => 86_400,
         _ => return Err(FORM),
     };
-    let seconds = number.parse::<i32>().ok().and_then(|number| number.checked_mul(unit)).ok_or(FORM)?;
-    if LIFETIME_SECONDS.contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 365d") }
+    number.parse::<i32>().ok().and_then(|number| number.checked_mul(unit)).ok_or(FORM)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! How long a session may be ready, at most and without being used. In seconds, as the ledger keeps it.
 
+use alpine_api::lifetime_shown;
+
 /// What an operator has set of one of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LifetimePolicy {
@@ -11,7 +13,7 @@ pub struct LifetimePolicy {
 
 /// More than may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a lifetime is at most {0} seconds here")]
+#[error("a lifetime is at most {} here", lifetime_shown(*.0))]
 pub struct TooLong(pub i32);
 
 /// What ends a session that nobody stops.
