@@ -16,7 +16,7 @@ const STEP: &str = "install";
 pub(super) const READ: &str = "set -e; test ! -e .alpine.toml || head -c 65536 .alpine.toml | tr -d '\\000'; printf '\\000'; ls -1A";
 
 /// What the caller does before the next try.
-pub(super) const MEND: &str = "mend what the cause says (alpine logs <session-id> has all that was written)";
+pub(super) const MEND: &str = "mend what the cause says";
 const MEND_PROJECT: &str = "mend the repository's .alpine.toml";
 
 impl Engine {
