@@ -99,9 +99,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = self.asked > 1
             return None if self.asked > 1 else self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
         if path == "/line/more":
-            # And an answer that nobody has asked for.
+            # And more than it has said.
             self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
-            return self.answer(200, b"and more")
+            return self.wfile.write(b"and more\r\n")
         if path == "/slow":
             time.sleep(3)
             return self.answer(200, b"slow")

@@ -63,7 +63,7 @@ async fn a_connection_that_the_program_gives_up_costs_nobody_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_program_says_unasked_is_nobodys_answer() {
+async fn what_a_program_says_beyond_its_answer_is_in_no_other() {
     let stage = Stage::set().await;
     for _ in 0..10 {
         let (more, _) = line(stage.as_ann(Method::GET, "/line/more")).await;
