@@ -17,7 +17,7 @@ use std::{
 };
 
 use alpine_api::SessionId;
-use bollard::models::{ContainerInspectResponse, SystemInfoCgroupDriverEnum};
+use bollard::models::{ContainerInspectResponse, SystemInfo, SystemInfoCgroupDriverEnum};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -74,6 +74,9 @@ impl Containers {
         }
         let api = runtime.block_on(Api::connect(&settings.socket))?;
         let info = runtime.block_on(api.ask("asking what it is", api.info()))?;
+        if let Some(warning) = restart_warning(&info) {
+            tracing::warn!("{warning}");
+        }
         check_visible(&settings.visible, root)?;
         let firewall = Firewall::new(&settings)?;
         // Docker's own would tell a session the names of all others, and ask servers that sessions may not reach.
@@ -232,7 +235,26 @@ const GUEST_LOG: &str = "/run/alpine/served.log";
 /// Between two looks at what Docker is about to have done.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What a restart of Docker, as with each new version of it, does to what runs.
+fn restart_warning(info: &SystemInfo) -> Option<&'static str> {
+    (info.live_restore_enabled == Some(false)).then_some(
+        r#"a restart of Docker ends all sessions: set "live-restore": true in /etc/docker/daemon.json, and systemctl reload docker"#,
+    )
+}
+
 /// The bridge's name on the host: at most 15 bytes.
 fn bridge(network: &str) -> String {
     network.replace("alpine-", "alp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_docker_that_does_not_keep_its_containers_is_warned_of() {
+        let warned = |live_restore_enabled| restart_warning(&SystemInfo { live_restore_enabled, ..SystemInfo::default() }).is_some();
+        assert!(warned(Some(false)) && !warned(Some(true)));
+        assert!(!warned(None), "it does not say so");
+    }
 }
