@@ -198,6 +198,8 @@ fn usage(error: &clap::Error, help: &str) -> CliError {
             None => "unknown command".to_owned(),
         },
         ErrorKind::MissingSubcommand => "a command is required".to_owned(),
+        // Where one of two would do, the parser names the first alone.
+        ErrorKind::MissingRequiredArgument if arg.starts_with("--with ") => format!("{arg} or --public is required"),
         ErrorKind::MissingRequiredArgument => format!("{arg} is required"),
         ErrorKind::InvalidValue if named(ContextKind::InvalidValue).is_none() => {
             format!("{arg} needs a value")
@@ -210,7 +212,10 @@ fn usage(error: &clap::Error, help: &str) -> CliError {
             Some(why) => format!("invalid value for {arg}: {why}"),
             None => format!("invalid value for {arg}"),
         },
-        ErrorKind::ArgumentConflict => format!("{arg} was given more than once or against another option"),
+        ErrorKind::ArgumentConflict => match named(ContextKind::PriorArg).filter(|prior| *prior != arg) {
+            Some(prior) => format!("{arg} and {prior} cannot be given together"),
+            None => format!("{arg} was given more than once or against another option"),
+        },
         ErrorKind::InvalidUtf8 => "an argument is not valid UTF-8".to_owned(),
         _ => "the arguments are not valid".to_owned(),
     };

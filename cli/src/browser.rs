@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use alpine_api::SessionId;
+use alpine_api::{App, SessionId};
 use tokio::process::Command;
 use url::Url;
 
@@ -20,26 +20,13 @@ const OPENER: &str = "xdg-open";
 
 /// Where a browser is sent to see a session: its URL, or what lets it in there once, where the session has a host of its own.
 pub async fn way_in(client: &Client, ui: &Ui, session: SessionId, opencode_url: &str) -> Result<String, ClientError> {
-    if has_own_host(session, opencode_url) { Ok(client.open_session(ui, session, None).await?.url) } else { Ok(opencode_url.to_owned()) }
+    let app = App::of(session);
+    if App::at(opencode_url) == Some(app) { Ok(client.open_session(ui, app).await?.url) } else { Ok(opencode_url.to_owned()) }
 }
 
-/// The first label of its host is the session's id, with a hyphen where the id has what no host's name may hold.
-pub fn has_own_host(session: SessionId, opencode_url: &str) -> bool {
-    let label = session.to_string().replace('_', "-");
-    let url = Url::parse(opencode_url).ok().filter(|url| url.scheme() == "https");
-    url.is_some_and(|url| url.host_str().is_some_and(|host| host.split_once('.').is_some_and(|(first, _)| first == label)))
-}
-
-/// Which session a link leads to, and which of its ports.
-pub fn app_of(link: &str) -> Option<(SessionId, Option<u16>)> {
-    let url = Url::parse(link).ok().filter(|url| url.scheme() == "https")?;
-    let label = url.host_str()?.split_once('.')?.0.strip_prefix("ses-")?;
-    let (digits, port) = label.split_once("--").map_or((label, None), |(digits, port)| (digits, Some(port)));
-    let port = match port {
-        Some(port) => Some(port.parse().ok()?),
-        None => None,
-    };
-    Some((format!("ses_{digits}").parse().ok()?, port))
+/// Not by scripts, nor where it is only to be printed.
+pub fn is_wanted(print: bool, env: &Environment) -> bool {
+    !print && env.get("CI").is_none()
 }
 
 /// Whether a browser took the page. The address came over the network: only web addresses are handed on.
@@ -82,35 +69,6 @@ mod tests {
         assert_eq!(line("xdg-open"), Some(("xdg-open".into(), url.into())));
         assert_eq!(line("firefox --new-tab %s:w3m"), Some(("firefox".into(), format!("--new-tab {url}"))));
         assert_eq!(line(" : "), None);
-    }
-
-    #[test]
-    fn a_session_with_a_host_of_its_own_is_told_by_it() {
-        let session = crate::testing::session_id(1);
-        let label = session.to_string().replace('_', "-");
-        assert!(has_own_host(session, &format!("https://{label}.apps.example.com/")));
-        assert!(has_own_host(session, &format!("https://{label}.apps.localhost:8443/")));
-        for other in [
-            "http://127.0.0.1:40123/".to_owned(),
-            format!("http://{label}.apps.example.com/"),
-            format!("https://{label}/"),
-            format!("https://example.com/{label}.apps/"),
-            "https://ses-0.apps.example.com/".to_owned(),
-        ] {
-            assert!(!has_own_host(session, &other), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_link_says_which_session_and_which_port() {
-        let session = crate::testing::session_id(1);
-        let label = session.to_string().replace('_', "-");
-        let link = |label: &str| app_of(&format!("https://{label}.apps.localhost:8443/.alpine/open?share=x.y"));
-        assert_eq!((link(&label), link(&format!("{label}--3000"))), (Some((session, None)), Some((session, Some(3000)))));
-        for other in ["x", "ses-0", &format!("{label}--"), &format!("{label}--65536"), &format!("x.{label}")] {
-            assert_eq!(link(other), None, "{other}");
-        }
-        assert_eq!(app_of(&session.to_string()), None);
     }
 
     #[tokio::test]

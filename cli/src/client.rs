@@ -10,10 +10,10 @@ mod tenants;
 mod tokens;
 mod trace;
 
-use std::time::Duration;
+use std::{num::NonZeroU16, time::Duration};
 
 use alpine_api::{
-    ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OpenSession, OpenedSession, OperationId, ProtectedResource, SessionId,
+    App, ClassList, DownSession, ExtendSession, IDEMPOTENCY_KEY, OpenSession, OpenedSession, OperationId, ProtectedResource, SessionId,
     UpSession,
 };
 use backon::{ExponentialBuilder, Retryable};
@@ -123,8 +123,8 @@ impl Client {
     }
 
     /// An address that lets a browser in. One whose answer is lost is nobody's, and ends by itself.
-    pub async fn open_session(&self, ui: &Ui, id: SessionId, port: Option<u16>) -> Result<OpenedSession, ClientError> {
-        let (path, body) = (format!("v1/sessions/{id}/open"), OpenSession { port });
+    pub async fn open_session(&self, ui: &Ui, app: App) -> Result<OpenedSession, ClientError> {
+        let (path, body) = (format!("v1/sessions/{}/open", app.session), OpenSession { port: app.port.map(NonZeroU16::get) });
         self.call(ui, Patience::Ask, || self.request(Method::POST, &path, None).json(&body)).await
     }
 

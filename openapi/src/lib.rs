@@ -5,6 +5,7 @@
 //! and the server's handlers and committed beside this crate as `alpine.v1.json`.
 
 mod access_token;
+mod app;
 mod audit;
 mod branch;
 mod class;
@@ -13,6 +14,7 @@ mod error_code;
 mod event;
 mod ids;
 mod import;
+mod lifetime;
 mod loopback;
 mod operation;
 mod problem;
@@ -28,6 +30,7 @@ mod uncredential;
 mod whoami;
 
 pub use access_token::{CreateToken, CreatedToken, Token, TokenPage};
+pub use app::{App, AppError};
 pub use audit::{AuditEntry, AuditOutcome, AuditPage};
 pub use branch::{Branch, BranchError};
 pub use class::{Class, ClassList};
@@ -39,6 +42,7 @@ pub use import::{
     IMPORT_MAX_BYTES, IMPORT_MAX_KEYS, IMPORT_MAX_OPERATIONS, IMPORT_MAX_TRANSITIONS, ImportOutcome, ImportSession, Imported,
     ImportedFailure, ImportedKey, ImportedOperation, ImportedSession, ImportedTransition,
 };
+pub use lifetime::{LIFETIME_SECONDS, lifetime_shown};
 pub use loopback::is_loopback;
 pub use operation::{Operation, OperationKind, OperationStatus};
 pub use problem::{Failure, Problem};

@@ -10,7 +10,7 @@ mod restored;
 mod sandboxes;
 mod telemetry;
 
-use std::{net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Authenticator, Issuer},
     clock::SystemClock,
-    config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, ProviderArg, RoleArg, RotateArgs, ServeArgs, Surroundings},
+    config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
     domain::{apps::AppsDomain, class::Classes, operation::Deadlines, tenant::TenantPolicy},
     gateway::Gateway,
@@ -113,14 +113,7 @@ pub async fn serve(args: ServeArgs, surroundings: Surroundings) -> Result<(), Ap
 fn work(args: &ServeArgs, surroundings: &Surroundings, classes: &Classes) -> Result<Work, AppError> {
     let data_dir = args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(surroundings));
     assemble::make_data_dir(&data_dir)?;
-    let serve_command = match (&args.common.sandbox.sandbox_serve, args.common.sandbox.provider) {
-        (Some(command), _) => command.clone(),
-        // The image's own.
-        (None, ProviderArg::Docker) => assemble::opencode_command(Path::new("opencode")),
-        (None, ProviderArg::Local) => {
-            assemble::opencode_command(&dev::tools::in_path(&surroundings.path, "opencode").ok_or(AppError::NoOpencode)?)
-        }
-    };
+    let serve_command = sandboxes::serve_command(&args.common.sandbox, || dev::tools::in_path(&surroundings.path, "opencode"))?;
     let ground = Ground { common: &args.common, data_dir: &data_dir, surroundings, classes, allow_file: false };
     Ok(Work {
         sandboxes: Sandboxes::new(ground, &serve_command)?,
@@ -131,6 +124,8 @@ fn work(args: &ServeArgs, surroundings: &Surroundings, classes: &Classes) -> Res
 pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppError> {
     let stop = Stop::on_signals().map_err(AppError::Runtime)?;
     let guard = crate::telemetry::init(&telemetry::settings(&args.common.telemetry)?)?;
+    // Before anything is fetched or started for it.
+    sandboxes::check(&args.common)?;
     let settings = dev::DevSettings {
         data_dir: args.data_dir.clone().unwrap_or_else(|| assemble::default_data_dir(&surroundings)),
         hidden: &crate::sandbox::host::HIDDEN,
@@ -139,7 +134,7 @@ pub async fn dev(args: DevArgs, surroundings: Surroundings) -> Result<(), AppErr
         apps: args.common.apps.apps_domain.as_ref().map(AppsDomain::wildcard),
         cli_config_dir: args.cli_config_dir.clone().map_or_else(|| assemble::cli_config_dir(&surroundings), Ok)?,
         path: surroundings.path.clone(),
-        need_opencode: args.common.sandbox.sandbox_serve.is_none(),
+        need_opencode: sandboxes::needs_opencode(&args.common.sandbox),
     };
     let environment = tokio::select! {
         prepared = dev::prepare(settings) => prepared?,
@@ -180,8 +175,7 @@ async fn flush(guard: crate::telemetry::Guard) {
 
 fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEnvironment) -> Result<Plan, AppError> {
     let data_dir = environment.data_dir.path();
-    let own = args.common.sandbox.sandbox_serve.clone();
-    let serve_command = own.or_else(|| environment.opencode.as_deref().map(assemble::opencode_command)).ok_or(AppError::NoOpencode)?;
+    let serve_command = sandboxes::serve_command(&args.common.sandbox, || environment.opencode.clone())?;
     let classes = classes::read(&args.common)?;
     Ok(Plan {
         role: RoleArg::All,

@@ -258,7 +258,7 @@ pub struct GitArgs {
     /// A CA that git trusts besides the system's (PEM).
     #[arg(long, env = "ALPINE_GIT_CA_FILE")]
     pub git_ca_file: Option<PathBuf>,
-    /// Hosts that may be at private addresses, comma-separated.
+    /// Hosts that may be at private addresses, comma-separated. With ALPINE_PROVIDER=docker their addresses have to be in ALPINE_DOCKER_ALLOW too.
     #[arg(long, env = "ALPINE_GIT_ALLOW_HOSTS", value_delimiter = ',')]
     pub git_allow_hosts: Vec<String>,
     /// If set, no repositories but of these hosts are taken, comma-separated; `*.example.com` is all below it.

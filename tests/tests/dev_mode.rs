@@ -32,6 +32,10 @@ struct Machine {
     programs: Option<PathBuf>,
     /// Sessions have hosts of their own.
     apps: bool,
+    /// Other settings.
+    settings: Vec<(&'static str, String)>,
+    /// Without a command of ours, what serves a workspace is opencode.
+    opencode: bool,
     child: Option<Child>,
 }
 
@@ -43,7 +47,7 @@ impl Machine {
             base::open_for_passage(&dir.join(name));
         }
         GitRepo::create(&dir.join("git/org/repo.git")).commit("main", &[("README.md", "offline\n")]);
-        Self { dir, port: base::free_port(), programs: None, apps: false, child: None }
+        Self { dir, port: base::free_port(), programs: None, apps: false, settings: Vec::new(), opencode: false, child: None }
     }
 
     /// The same machine for a user without any right.
@@ -87,7 +91,10 @@ impl Machine {
         }
         command.args(["dev", "--data-dir"]).arg(self.data()).args(["--listen", &format!("127.0.0.1:{}", self.port)]);
         command.env("ALPINE_CONFIG_DIR", self.dir.join("config")).env("HOME", self.dir.join("home"));
-        command.env("ALPINE_SANDBOX_SERVE", LIGHT_SERVE);
+        if !self.opencode {
+            command.env("ALPINE_SANDBOX_SERVE", LIGHT_SERVE);
+        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.env("ALPINE_GIT_REWRITE", format!("https://sample.test/=file://{}/", self.dir.join("git").display()));
         if self.apps {
             command.env("ALPINE_APPS_DOMAIN", format!("apps.localhost:{}", self.port));
@@ -259,6 +266,35 @@ async fn a_port_in_use_is_said_with_what_to_do_next() {
     let machine = Machine::new();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", machine.port)).unwrap();
     assert_clear(&machine.refused().await, &machine.port.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_without_an_image_are_said_before_anything_is_fetched_or_started() {
+    let mut machine = Machine::new();
+    machine.opencode = true;
+    machine.settings.push(("ALPINE_PROVIDER", "docker".to_owned()));
+    assert_clear(&machine.refused().await, "ALPINE_DOCKER_IMAGE is not set");
+    assert!(!machine.data().exists(), "{:?}", sandboxes::files(&machine.data()));
+}
+
+/// PostgreSQL is looked for after opencode.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_in_containers_need_no_opencode_of_this_machine() {
+    let mut machine = Machine::new();
+    machine.opencode = true;
+    let (programs, none) = (machine.dir.join("only-git"), machine.dir.join("no-postgres"));
+    std::fs::create_dir(&programs).unwrap();
+    let git = Command::new("sh").args(["-c", "command -v git"]).output().unwrap();
+    std::os::unix::fs::symlink(String::from_utf8(git.stdout).unwrap().trim(), programs.join("git")).unwrap();
+    machine.settings = vec![
+        ("PATH", programs.display().to_string()),
+        ("ALPINE_PROVIDER", "docker".to_owned()),
+        ("ALPINE_DOCKER_IMAGE", "any".to_owned()),
+        ("ALPINE_POSTGRES_BIN", none.display().to_string()),
+    ];
+    assert_clear(&machine.refused().await, &none.display().to_string());
+    machine.settings.retain(|(name, _)| *name != "ALPINE_PROVIDER");
+    assert_clear(&machine.refused().await, "opencode");
 }
 
 #[tokio::test(flavor = "multi_thread")]

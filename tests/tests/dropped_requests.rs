@@ -42,6 +42,7 @@ fn up(key: &str) -> NewUp {
         repo_token: None,
         options: Default::default(),
         admitted: Ok(Default::default()),
+        sees_uses: false,
         traceparent: None,
     }
 }

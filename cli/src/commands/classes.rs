@@ -1,11 +1,10 @@
 //! `alpine classes`: what a session can be made in.
 
-use alpine_api::{Class, ClassList};
+use alpine_api::{Class, ClassList, lifetime_shown};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
-use super::lifetime;
 use crate::{
     Context,
     error::CliError,
@@ -40,8 +39,8 @@ impl Answer for Shown {
                 or_dash(class.cpu_millis.map(|millis| (f64::from(millis) / 1000.0).to_string())),
                 or_dash(class.memory_mb.map(size)),
                 or_dash(class.disk_mb.map(size)),
-                or_dash(class.lifetime_seconds.map(lifetime::shown)),
-                or_dash(class.idle_seconds.map(lifetime::shown)),
+                or_dash(class.lifetime_seconds.map(lifetime_shown)),
+                or_dash(class.idle_seconds.map(lifetime_shown)),
                 or_dash(class.image.clone()),
                 or_dash(class.description.clone()),
             ]

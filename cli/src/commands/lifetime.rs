@@ -1,7 +1,14 @@
 //! A lifetime as people write it.
 
-/// Seconds of `90m`, `8h` or `2d`.
+use alpine_api::LIFETIME_SECONDS;
+
+/// Seconds of `90m`, `8h` or `2d`, within what may be asked for.
 pub fn parse(text: &str) -> Result<i32, &'static str> {
+    let seconds = seconds(text)?;
+    if LIFETIME_SECONDS.contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 365d") }
+}
+
+pub(super) fn seconds(text: &str) -> Result<i32, &'static str> {
     const FORM: &str = "a number and a unit are needed, as in 90m, 8h or 2d";
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or(FORM)?;
     let (number, unit) = text.split_at(at);
@@ -12,25 +19,19 @@ pub fn parse(text: &str) -> Result<i32, &'static str> {
         "d" => 86_400,
         _ => return Err(FORM),
     };
-    let seconds = number.parse::<i32>().ok().and_then(|number| number.checked_mul(unit)).ok_or(FORM)?;
-    if (60..=31_536_000).contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 365d") }
-}
-
-/// The same, in the largest unit that it is a whole number of.
-pub fn shown(seconds: i32) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    let fits = units.into_iter().find(|(unit, _)| seconds % unit == 0);
-    fits.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+    number.parse::<i32>().ok().and_then(|number| number.checked_mul(unit)).ok_or(FORM)
 }
 
 #[cfg(test)]
 mod tests {
+    use alpine_api::lifetime_shown;
+
     use super::*;
 
     #[test]
     fn what_is_shown_is_what_can_be_written() {
         for (seconds, text) in [(86_400, "1d"), (28_800, "8h"), (90_000, "25h"), (5_400, "90m"), (61, "61s")] {
-            assert_eq!((shown(seconds).as_str(), parse(text)), (text, Ok(seconds)));
+            assert_eq!((lifetime_shown(seconds).as_str(), parse(text)), (text, Ok(seconds)));
         }
     }
 

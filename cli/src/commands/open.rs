@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use alpine_api::{SessionId, SessionState};
+use alpine_api::{App, SessionId, SessionState};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -29,7 +29,7 @@ pub struct Open {
     /// The session, or a link to what it serves
     #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::ready_sessions))]
     session: OsString,
-    /// Only print the URL
+    /// Open no browser: print an address that lets one in, once and within a minute
     #[arg(long)]
     print: bool,
 }
@@ -37,14 +37,14 @@ pub struct Open {
 impl Open {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
-        if let Some((link, (session, port))) = self.session.to_str().and_then(|link| Some((link, browser::app_of(link)?))) {
-            return self.linked(context, &client, link, session, port).await;
+        if let Some((link, app)) = self.session.to_str().and_then(|link| Some((link, App::at(link)?))) {
+            return self.linked(context, &client, link, app).await;
         }
         let session = session_id(&self.session)?;
-        if !self.wants_browser(context) {
+        if !self.print && !self.wants_browser(context) {
             return self.direct(context, &client, session).await;
         }
-        match port::show(context, &client, session, None, false).await {
+        match port::show(context, &client, App::of(session), self.wants_browser(context)).await {
             Ok(shown) => {
                 self.tell(context, session, &shown);
                 Ok(())
@@ -58,16 +58,15 @@ impl Open {
         }
     }
 
-    /// In the caller's name, if the session knows it; else as whoever has the link.
-    async fn linked(&self, context: &Context, client: &Client, link: &str, session: SessionId, port: Option<u16>) -> Result<(), CliError> {
-        match port::show(context, client, session, port, self.print).await {
-            Ok(shown) => self.tell(context, session, &shown),
+    /// In the caller's name, if the session knows it; else as whoever has the link, if that lets them in.
+    async fn linked(&self, context: &Context, client: &Client, link: &str, app: App) -> Result<(), CliError> {
+        let wanted = self.wants_browser(context);
+        match port::show(context, client, app, wanted).await {
+            Ok(shown) => self.tell(context, app.session, &shown),
             Err(error) if error.is_forbidden() || error.is_not_found() => {
-                if !(self.wants_browser(context) && browser::open(link, &context.env).await) {
-                    return Err(error.into());
-                }
-                let opencode_url = link.split(".alpine/").next().unwrap_or(link).to_owned();
-                context.ui.answer(&Opened { session_id: session, opencode_url, browser_opened: true });
+                let browser_opened = wanted && browser::open(link, &context.env).await;
+                let app_url = link.split(".alpine/").next().unwrap_or(link).to_owned();
+                self.tell(context, app.session, &Shown { app_url, browser_opened, way_in: (!browser_opened).then(|| link.to_owned()) });
             }
             Err(error) => return Err(error.into()),
         }
@@ -75,12 +74,15 @@ impl Open {
     }
 
     fn wants_browser(&self, context: &Context) -> bool {
-        !self.print && context.env.get("CI").is_none()
+        browser::is_wanted(self.print, &context.env)
     }
 
     fn tell(&self, context: &Context, session_id: SessionId, shown: &Shown) {
-        context.ui.answer(&Opened { session_id, opencode_url: shown.app_url.clone(), browser_opened: shown.browser_opened });
-        shown.tell_by_hand(context);
+        let way_in = shown.way_in.clone().filter(|_| self.print);
+        context.ui.answer(&Opened { session_id, opencode_url: shown.app_url.clone(), way_in, browser_opened: shown.browser_opened });
+        if !self.print {
+            shown.tell_by_hand(context);
+        }
     }
 
     /// At the address that the session shows, which lets nobody in by itself where it is a host's.
@@ -88,7 +90,7 @@ impl Open {
         let session = match client.session(&context.ui, session, Patience::Ask).await {
             // It may be shared with who asks.
             Err(error) if error.is_anothers() => {
-                let shown = port::show(context, client, session, None, true).await.map_err(|_| error)?;
+                let shown = port::show(context, client, App::of(session), false).await.map_err(|_| error)?;
                 self.tell(context, session, &shown);
                 return Ok(());
             }
@@ -100,7 +102,7 @@ impl Open {
         };
         let wanted = self.wants_browser(context);
         let browser_opened = wanted && browser::open(&opencode_url, &context.env).await;
-        context.ui.answer(&Opened { session_id: session.session_id, opencode_url, browser_opened });
+        context.ui.answer(&Opened { session_id: session.session_id, opencode_url, way_in: None, browser_opened });
         if wanted && !browser_opened {
             context.ui.info("No browser could be opened: open the address yourself.");
         }
@@ -112,12 +114,14 @@ impl Open {
 struct Opened {
     session_id: SessionId,
     opencode_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    way_in: Option<String>,
     browser_opened: bool,
 }
 
 impl Answer for Opened {
     fn for_people(&self, _: Style, _: DateTime<Utc>) -> String {
-        clean(&self.opencode_url)
+        clean(self.way_in.as_ref().unwrap_or(&self.opencode_url))
     }
 }
 
@@ -129,7 +133,7 @@ mod tests {
     #[test]
     fn the_answer_for_scripts_and_for_people() {
         let url = operation().opencode_url.unwrap();
-        let opened = Opened { session_id: session_id(1), opencode_url: url.clone(), browser_opened: true };
+        let opened = Opened { session_id: session_id(1), opencode_url: url.clone(), way_in: None, browser_opened: true };
         insta::assert_snapshot!("open_json", json_of(&opened));
         assert_eq!(people_of(&opened), url);
     }

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, num::NonZeroU16};
 
-use alpine_api::SessionId;
+use alpine_api::{App, SessionId};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -27,21 +27,28 @@ pub struct Port {
     #[arg(value_name = "session-id", add = ArgValueCompleter::new(complete::ready_sessions))]
     session: OsString,
     /// Where it listens
-    #[arg(value_name = "PORT")]
+    #[arg(value_name = "PORT", value_parser = number)]
     port: NonZeroU16,
-    /// Only print the URL
+    /// Open no browser: print an address that lets one in, once and within a minute
     #[arg(long)]
     print: bool,
+}
+
+pub(super) fn number(text: &str) -> Result<NonZeroU16, &'static str> {
+    text.parse().map_err(|_| "a port is a number from 1 to 65535")
 }
 
 impl Port {
     pub async fn run(&self, context: &Context) -> Result<(), CliError> {
         let client = context.client()?;
         let session_id = session_id(&self.session)?;
-        let shown = show(context, &client, session_id, Some(self.port.get()), self.print).await?;
-        let Shown { app_url, browser_opened, .. } = &shown;
-        context.ui.answer(&Opened { session_id, port: self.port.get(), app_url: app_url.clone(), browser_opened: *browser_opened });
-        shown.tell_by_hand(context);
+        let app = App { session: session_id, port: Some(self.port) };
+        let shown = show(context, &client, app, browser::is_wanted(self.print, &context.env)).await?;
+        let (app_url, way_in) = (shown.app_url.clone(), shown.way_in.clone().filter(|_| self.print));
+        context.ui.answer(&Opened { session_id, port: self.port.get(), app_url, way_in, browser_opened: shown.browser_opened });
+        if !self.print {
+            shown.tell_by_hand(context);
+        }
         Ok(())
     }
 }
@@ -51,29 +58,22 @@ pub(super) struct Shown {
     pub app_url: String,
     pub browser_opened: bool,
     /// What lets a browser in, once, where none was opened.
-    by_hand: Option<String>,
+    pub way_in: Option<String>,
 }
 
 impl Shown {
     pub fn tell_by_hand(&self, context: &Context) {
-        if let Some(url) = &self.by_hand {
+        if let Some(url) = &self.way_in {
             context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(url)));
         }
     }
 }
 
-/// Lets a browser into one host of a session in the caller's name.
-pub(super) async fn show(
-    context: &Context,
-    client: &Client,
-    session: SessionId,
-    port: Option<u16>,
-    print: bool,
-) -> Result<Shown, ClientError> {
-    let opened = client.open_session(&context.ui, session, port).await?;
-    let wanted = !print && context.env.get("CI").is_none();
+/// Lets a browser, if one is wanted, into one host of a session in the caller's name.
+pub(super) async fn show(context: &Context, client: &Client, app: App, wanted: bool) -> Result<Shown, ClientError> {
+    let opened = client.open_session(&context.ui, app).await?;
     let browser_opened = wanted && browser::open(&opened.url, &context.env).await;
-    Ok(Shown { app_url: opened.app_url, browser_opened, by_hand: (wanted && !browser_opened).then_some(opened.url) })
+    Ok(Shown { app_url: opened.app_url, browser_opened, way_in: (!browser_opened).then_some(opened.url) })
 }
 
 #[derive(Debug, Serialize)]
@@ -81,12 +81,14 @@ struct Opened {
     session_id: SessionId,
     port: u16,
     app_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    way_in: Option<String>,
     browser_opened: bool,
 }
 
 impl Answer for Opened {
     fn for_people(&self, _: Style, _: DateTime<Utc>) -> String {
-        clean(&self.app_url)
+        clean(self.way_in.as_ref().unwrap_or(&self.app_url))
     }
 }
 
@@ -98,8 +100,19 @@ mod tests {
     #[test]
     fn the_answer_for_scripts_and_for_people() {
         let app_url = "https://ses-1--3000.apps.example.com/".to_owned();
-        let opened = Opened { session_id: session_id(1), port: 3000, app_url: app_url.clone(), browser_opened: true };
+        let opened = Opened { session_id: session_id(1), port: 3000, app_url: app_url.clone(), way_in: None, browser_opened: true };
         insta::assert_snapshot!("port_json", json_of(&opened));
         assert_eq!(people_of(&opened), app_url);
+        let printed = Opened { way_in: Some(format!("{app_url}.alpine/open?code=x.y")), browser_opened: false, ..opened };
+        insta::assert_snapshot!("port_print_json", json_of(&printed));
+        assert_eq!(people_of(&printed), printed.way_in.unwrap());
+    }
+
+    #[test]
+    fn a_port_is_a_number_of_one() {
+        assert_eq!([number("1"), number("65535")], [NonZeroU16::MIN, NonZeroU16::MAX].map(Ok));
+        for bad in ["0", "65536", "-1", "x", ""] {
+            assert_eq!(number(bad), Err("a port is a number from 1 to 65535"), "{bad}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
-use super::{lifetime, session_id};
+use super::{lifetime, port, session_id};
 use crate::{
     Context, complete,
     error::CliError,
@@ -34,7 +34,7 @@ pub struct Share {
     #[arg(long)]
     public: bool,
     /// What listens on this port, in place of the session's page
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port::number)]
     port: Option<NonZeroU16>,
     /// For how long, as in 90m, 8h or 2d; 30d at most
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = end)]
@@ -42,7 +42,8 @@ pub struct Share {
 }
 
 fn end(text: &str) -> Result<i32, &'static str> {
-    lifetime::parse(text).and_then(|seconds| if seconds <= MONTH { Ok(seconds) } else { Err("it has to be from 1m to 30d") })
+    let seconds = lifetime::seconds(text)?;
+    if (60..=MONTH).contains(&seconds) { Ok(seconds) } else { Err("it has to be from 1m to 30d") }
 }
 
 impl Share {

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use alpine_api::{Branch, BranchError, OperationId, RepoUrl, RepoUrlError, SessionId, SessionState, UpSession};
+use alpine_api::{App, Branch, BranchError, OperationId, RepoUrl, RepoUrlError, SessionId, SessionState, UpSession};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
@@ -147,7 +147,7 @@ impl Ready {
 
 impl Answer for Ready {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
-        let own_host = self.opencode_url.as_deref().is_some_and(|url| browser::has_own_host(self.session_id, url));
+        let own_host = self.opencode_url.as_deref().and_then(App::at) == Some(App::of(self.session_id));
         let rows = [
             ("session", Some(self.session_id.to_string())),
             ("state", Some(self.state.to_string())),

@@ -58,7 +58,7 @@ impl Background {
     /// Has it written down which sessions are used, to the very end.
     pub fn keep_uses(&mut self, gateway: Gateway) -> Gateway {
         let (keeping, stop) = (gateway.clone(), self.stop.clone());
-        self.tasks.spawn(async move { keeping.keep_uses(stop).await });
+        self.tasks.spawn(async move { keeping.keep(stop).await });
         gateway
     }
 

@@ -35,6 +35,20 @@ pub(super) fn check(common: &CommonArgs) -> Result<(), AppError> {
     if common.sandbox.provider == ProviderArg::Docker { image(common).map(drop) } else { Ok(()) }
 }
 
+/// Whether this host's opencode serves workspaces: in containers it is the image's.
+pub(super) fn needs_opencode(sandbox: &SandboxArgs) -> bool {
+    sandbox.sandbox_serve.is_none() && sandbox.provider == ProviderArg::Local
+}
+
+/// The shell command that serves a workspace; `own` finds this host's opencode, where that is needed.
+pub(super) fn serve_command(sandbox: &SandboxArgs, own: impl FnOnce() -> Option<PathBuf>) -> Result<String, AppError> {
+    match &sandbox.sandbox_serve {
+        Some(command) => Ok(command.clone()),
+        None if needs_opencode(sandbox) => Ok(assemble::opencode_command(&own().ok_or(AppError::NoOpencode)?)),
+        None => Ok(assemble::opencode_command(Path::new("opencode"))),
+    }
+}
+
 impl Sandboxes {
     pub fn new(ground: Ground<'_>, serve_command: &str) -> Result<Self, AppError> {
         match ground.common.sandbox.provider {
@@ -138,5 +152,32 @@ fn limits(args: &SandboxArgs) -> Limits {
         files: args.sandbox_files,
         disk_reserve: args.sandbox_disk_reserve_mb * MB,
         ..Limits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn sandbox(args: &[&str]) -> SandboxArgs {
+        let command = SandboxArgs::augment_args(Command::new("test")).mut_args(|arg| arg.env(None));
+        SandboxArgs::from_arg_matches(&command.get_matches_from([&["test"], args].concat())).unwrap()
+    }
+
+    #[test]
+    fn a_container_is_served_by_its_images_opencode_and_a_process_by_this_hosts() {
+        let own = || Some(PathBuf::from("/data/tools/opencode"));
+        let (local, docker) = (sandbox(&[]), sandbox(&["--provider", "docker"]));
+        assert!(needs_opencode(&local) && !needs_opencode(&docker));
+        assert!(serve_command(&local, own).unwrap().starts_with("'/data/tools/opencode' "));
+        assert!(serve_command(&docker, own).unwrap().starts_with("'opencode' "));
+        assert!(matches!(serve_command(&local, || None), Err(AppError::NoOpencode)));
+        for provider in ["local", "docker"] {
+            let said = sandbox(&["--provider", provider, "--sandbox-serve", "serve-it"]);
+            assert!(!needs_opencode(&said));
+            assert_eq!(serve_command(&said, || None).unwrap(), "serve-it");
+        }
     }
 }

@@ -79,7 +79,7 @@ pub struct DockerArgs {
     /// The image that sessions run in.
     #[arg(long, env = "ALPINE_DOCKER_IMAGE")]
     pub docker_image: Option<String>,
-    /// Addresses that sessions may reach although they are not of the public Internet, as `10.0.0.0/8` or `10.1.2.3:443`, comma-separated.
+    /// Addresses that sessions may reach although they are not of the public Internet, as `10.0.0.0/8` or `10.1.2.3:443`, comma-separated. A private git host has to be in ALPINE_GIT_ALLOW_HOSTS too.
     #[arg(long, env = "ALPINE_DOCKER_ALLOW", value_delimiter = ',')]
     pub docker_allow: Vec<Allowed>,
     /// Name servers that sessions may ask, comma-separated; unset: this host's.

@@ -1,8 +1,8 @@
 //! The names under which sessions are served: one host a session below one domain.
 
-use std::{fmt, num::NonZeroU16, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use alpine_api::SessionId;
+pub use alpine_api::App;
 
 /// With this name and, in the environment of what is served, this variable's value opencode lets the gateway in, and nobody else.
 pub const USER: &str = "opencode";
@@ -11,28 +11,8 @@ pub const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
 /// On a session's host, without its first `/`: where a code is changed for a cookie. What begins so is never the session's own.
 pub const OPEN_PATH: &str = ".alpine/open";
 
-/// Of an id, `ses_`; an underscore cannot stand in a host's name.
-const ID: &str = "ses_";
-const LABEL: &str = "ses-";
-/// Between a session's label and a port.
-const PORT: &str = "--";
-/// A label with a port, and its dot, before the domain.
-const HOST_MAX: usize = 253 - LABEL.len() - 33 - PORT.len() - 5;
-
-/// What one host serves: a session's own program, or what listens on another of the session's ports. Each is an origin of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct App {
-    pub session: SessionId,
-    pub port: Option<NonZeroU16>,
-}
-
-impl App {
-    /// A session's own program.
-    #[must_use]
-    pub const fn of(session: SessionId) -> Self {
-        Self { session, port: None }
-    }
-}
+/// A label and its dot come before it.
+const DOMAIN_MAX: usize = 253 - App::MAX_BYTES - 1;
 
 /// The domain below which each session has a host, and the port if it is not 443: `apps.example.com`, `apps.localhost:8443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +48,7 @@ impl FromStr for AppsDomain {
         };
         let labels: Vec<&str> = domain.split('.').collect();
         let numeric = labels.last().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-        if labels.len() < 2 || numeric || domain.len() > HOST_MAX || !labels.into_iter().all(label) || port == Some(0) {
+        if labels.len() < 2 || numeric || domain.len() > DOMAIN_MAX || !labels.into_iter().all(label) || port == Some(0) {
             return Err(BadDomain);
         }
         Ok(Self { domain: domain.to_ascii_lowercase(), port: port.filter(|port| *port != 443) })
@@ -92,8 +72,7 @@ impl AppsDomain {
     /// Where it is served.
     #[must_use]
     pub fn url(&self, app: App) -> String {
-        let port = app.port.map(|port| format!("{PORT}{port}")).unwrap_or_default();
-        format!("https://{}{port}.{self}/", label(app.session))
+        format!("https://{app}.{self}/")
     }
 
     /// What this host is, by its name without a port; `None`: it is not of this domain.
@@ -105,34 +84,16 @@ impl AppsDomain {
         if below.is_empty() {
             return Some(Named::Nothing);
         }
-        Some(app(below.strip_suffix('.')?).map_or(Named::Nothing, Named::App))
+        Some(below.strip_suffix('.')?.parse().map_or(Named::Nothing, Named::App))
     }
-}
-
-/// Of a host's first label. A port has one spelling.
-fn app(label: &str) -> Option<App> {
-    let rest = label.strip_prefix(LABEL)?;
-    let (digits, port) = rest.split_once(PORT).map_or((rest, None), |(digits, port)| (digits, Some(port)));
-    let port = match port {
-        Some(text) => Some(text.parse::<NonZeroU16>().ok().filter(|port| port.to_string() == text)?),
-        None => None,
-    };
-    Some(App { session: format!("{ID}{digits}").parse().ok()?, port })
-}
-
-/// Whether this URL of a session is that of a host of its own, below whichever domain.
-#[must_use]
-pub fn has_own_host(session: SessionId, opencode_url: &str) -> bool {
-    let first = opencode_url.strip_prefix("https://").and_then(|rest| rest.split_once('.')).map(|(first, _)| first);
-    first == Some(label(session).as_str())
-}
-
-fn label(session: SessionId) -> String {
-    session.to_string().replacen(ID, LABEL, 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
+    use alpine_api::SessionId;
+
     use super::*;
 
     #[test]
@@ -176,22 +137,20 @@ mod tests {
         let url = domain.url(App::of(session));
         let host = url.strip_prefix("https://").and_then(|rest| rest.strip_suffix(":8443/")).unwrap();
         assert_eq!(domain.named(host), Some(Named::App(App::of(session))));
-        assert!(has_own_host(session, &url) && !has_own_host(SessionId::generate(), &url));
-        assert!(!has_own_host(session, "http://127.0.0.1:40123/"));
+        assert_eq!(App::at(&url), Some(App::of(session)));
         assert_eq!(domain.named(&format!("{}.", host.to_uppercase())), Some(Named::App(App::of(session))), "names have no case");
         for port in [1, 3000, 65_535] {
             let app = App { session, port: NonZeroU16::new(port) };
             let url = domain.url(app);
-            assert_eq!(url, format!("https://{}--{port}.apps.example.com:8443/", label(session)));
+            assert_eq!(url, format!("https://{}--{port}.apps.example.com:8443/", App::of(session)));
             assert_eq!(domain.named(url.strip_prefix("https://").unwrap().strip_suffix(":8443/").unwrap()), Some(Named::App(app)));
-            assert!(!has_own_host(session, &url), "a port is not where the session itself is");
         }
     }
 
     #[test]
     fn whatever_else_is_of_the_domain_is_nobodys_and_what_is_not_is_not() {
         let domain: AppsDomain = "apps.example.com".parse().unwrap();
-        let own = label(SessionId::generate());
+        let own = App::of(SessionId::generate());
         for nothing in
             ["apps.example.com", "x.apps.example.com", ".apps.example.com", &format!("x.{own}.apps.example.com"), "ses-.apps.example.com"]
         {

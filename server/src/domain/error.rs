@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::lifetime::TooLong;
-use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, Scope, SessionId, SessionState};
+use alpine_api::{Branch, BranchError, ErrorCode, Failure, OperationId, RepoUrlError, Scope, SessionId, SessionState, lifetime_shown};
 
 /// Why the domain refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +95,7 @@ pub enum Fault {
     ShareNamed,
     #[error(transparent)]
     TooLong(TooLong),
-    #[error("an idle timeout is at most {most} seconds here")]
+    #[error("an idle timeout is at most {} here", lifetime_shown(*most))]
     IdleTooLong { most: i32 },
     /// Sessions have no hosts of their own.
     #[error("nobody can tell here whether a session is used")]
@@ -203,12 +203,15 @@ impl Fault {
             Self::TooManyShares { .. } => "take one back with alpine unshare; alpine shares <session-id> shows them",
             Self::ShareOver => "ask whoever shared the session for another",
             Self::ShareNamed => "open it with alpine open and this link in quotes",
-            Self::NoApp => "open the address that alpine status <session-id> shows",
+            Self::NoApp => {
+                "open the address that alpine status <session-id> shows; ports and shares are of sessions that began with hosts of their own \
+                 (ask an operator for ALPINE_APPS_DOMAIN)"
+            }
             Self::NotReady { .. } | Self::NotOpen { .. } | Self::IllegalTransition { .. } => "run alpine status <session-id>",
             Self::NoSuchClass { .. } => "choose one that alpine classes shows, or leave it out",
             Self::IdleTooLong { .. } => "ask for a shorter one, or leave it out",
             Self::UsesUnseen => "leave the idle timeout out, or ask an operator for hosts of sessions (ALPINE_APPS_DOMAIN)",
-            Self::TooLong(_) => "ask for a shorter one, or extend the session later with alpine extend",
+            Self::TooLong(_) => "ask for a shorter one; alpine extend gives the session as much again later",
         };
         next.into()
     }
@@ -304,12 +307,12 @@ pub mod failure {
         }
     }
 
-    /// The record could not be stored, or was not proved to be. The code says which way.
+    /// The record could not be stored, or was not proved to be, or what it was stored for could not be removed. The code says which way.
     #[must_use]
-    pub fn not_persisted(code: ErrorCode, cause: &str) -> Failure {
+    pub fn not_persisted(code: ErrorCode, step: &str, cause: &str) -> Failure {
         Failure {
             error_code: code,
-            cause: format!("persist: {cause}"),
+            cause: format!("{step}: {cause}"),
             next_step: "run alpine down <session-id> --retry-persist".into(),
             retryable: true,
         }

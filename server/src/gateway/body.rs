@@ -3,6 +3,7 @@
 use std::{
     future::pending,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,9 +12,17 @@ use axum::body::Bytes;
 use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, sleep_until},
+};
 
-use super::{Gateway, uses::Used, who::Visitor};
+use super::{
+    Gateway,
+    kept::{Kept, Line, Owner},
+    uses::Used,
+    who::Visitor,
+};
 use crate::domain::{apps::App, principal::Via};
 
 /// How often it is looked whether an exchange that goes on may. A session that is over mostly ends it before: nothing serves it any more.
@@ -84,6 +93,16 @@ impl Ends {
     }
 }
 
+/// A connection that is kept for the same visitor's next exchange, if the answer comes to its end.
+#[derive(Debug)]
+pub struct Back {
+    pub lines: Arc<Kept>,
+    pub owner: Owner,
+    pub line: Line,
+    /// Tells whoever watches the exchange that it is over.
+    pub _over: oneshot::Sender<()>,
+}
+
 /// A session's answer, as far as it may be read.
 pub struct Guarded {
     inner: Incoming,
@@ -92,6 +111,7 @@ pub struct Guarded {
     is_stream: bool,
     used: Used,
     ended: bool,
+    back: Option<Back>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,9 +123,20 @@ pub enum Broken {
 }
 
 impl Guarded {
-    pub fn new(inner: Incoming, ends: Ends, is_stream: bool, used: Used) -> Self {
+    pub fn new(inner: Incoming, ends: Ends, is_stream: bool, used: Used, back: Option<Back>) -> Self {
         let over: BoxFuture<'static, ()> = if is_stream { Box::pin(ends.stream()) } else { Box::pin(ends.credential()) };
-        Self { inner, over, is_stream, used, ended: false }
+        Self { inner, over, is_stream, used, ended: false, back }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(Back { lines, owner, line, .. }) = self.back.take()
+            && !self.ended
+            && self.inner.is_end_stream()
+        {
+            lines.put(owner, line);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod body;
 mod headers;
+mod kept;
 mod open;
 mod proxy;
 mod target;
@@ -26,6 +27,7 @@ use tower::{ServiceExt as _, service_fn};
 
 use self::{
     body::Ends,
+    kept::{Kept, Owner},
     proxy::Exchange,
     target::Targets,
     uses::{Used, Uses},
@@ -40,6 +42,7 @@ use crate::{
     sandbox::Provider,
 };
 
+const SWEEP: Duration = Duration::from_secs(1);
 /// On every request of a browser for such a script, and on no other.
 const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 
@@ -60,6 +63,7 @@ struct Inner {
     state: AppState,
     targets: Targets,
     uses: Arc<Uses>,
+    lines: Arc<Kept>,
 }
 
 impl Gateway {
@@ -67,7 +71,7 @@ impl Gateway {
     #[must_use]
     pub fn new(settings: Settings, state: AppState, provider: Option<Arc<dyn Provider>>) -> Self {
         let targets = Targets::new(state.clone(), provider);
-        Self(Arc::new(Inner { settings, state, targets, uses: Arc::default() }))
+        Self(Arc::new(Inner { settings, state, targets, uses: Arc::default(), lines: Arc::default() }))
     }
 
     /// `api`, and the hosts of sessions before it.
@@ -89,9 +93,15 @@ impl Gateway {
         Router::new().fallback_service(service_fn(by_host))
     }
 
-    /// Have it written down which sessions are used, until `stop`.
-    pub async fn keep_uses(&self, stop: CancellationToken) {
-        self.0.uses.keep(&self.0.state.ledger, stop).await;
+    /// Have it written down which sessions are used, and connections closed that nobody uses, until `stop`.
+    pub async fn keep(&self, stop: CancellationToken) {
+        let Inner { uses, lines, state, .. } = &*self.0;
+        let sweep = async {
+            while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+                lines.sweep();
+            }
+        };
+        tokio::join!(sweep, uses.keep(&state.ledger, stop.clone()));
     }
 
     fn named(&self, request: &Request) -> ForHost {
@@ -155,7 +165,7 @@ fn is_ours(path: &str) -> bool {
 
 /// In this order: who asks, whether there is such a session for them, and only then where it is.
 async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<Response, Refused> {
-    let Inner { state, targets, uses, .. } = &*gateway.0;
+    let Inner { state, targets, uses, lines, .. } = &*gateway.0;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err((who::NOBODY, ApiError::Bare(StatusCode::METHOD_NOT_ALLOWED)));
     }
@@ -172,8 +182,13 @@ async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<
     let place = state.limits.visit(app.session, &visitor.caller.tenant, &visitor.caller.id, visitor.share.is_some()).map_err(refused)?;
     let target = targets.find(&visitor, app).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), app);
+    let by = &visitor.caller;
+    let owner = Owner { app, tenant: by.tenant.clone(), principal: by.id.clone(), share: visitor.share };
     let used = Used::new(Arc::clone(uses), visitor.caller.tenant.clone(), app.session);
-    let response = Exchange::new(target, ends, place, used).run(Request::from_parts(parts, body)).await.map_err(refused)?;
+    let response = Exchange::new(target, ends, place, used, (Arc::clone(lines), owner))
+        .run(Request::from_parts(parts, body))
+        .await
+        .map_err(refused)?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     state.metrics.app_request(visitor.credential, if upgraded { "upgraded" } else { "proxied" });
     Ok(response)

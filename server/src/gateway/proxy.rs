@@ -1,6 +1,7 @@
-//! One request, handed to a session's program on a connection of its own: what is wrong with one exchange is no other's.
+//! One request, handed to a session's program. What asks for something and no more may go on with a connection that the same visitor's last
+//! exchange has left in order; everything else has one of its own, so that what is wrong with it is no other's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -19,12 +20,13 @@ use hyper::{
     upgrade::{OnUpgrade, on},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{io::copy_bidirectional, net::TcpStream};
+use tokio::{io::copy_bidirectional, net::TcpStream, sync::oneshot, time::timeout};
 use tracing::Instrument as _;
 
 use super::{
-    body::{Ends, Guarded},
+    body::{Back, Ends, Guarded},
     headers,
+    kept::{Kept, Line, Owner},
     target::Target,
     uses::Used,
     watched::{Client, Frames, Upload},
@@ -34,6 +36,8 @@ use crate::http::{ApiError, Foreign, VisitPlace, authority};
 /// Of an answer's head.
 const HEAD: usize = 64 * 1024;
 const HEADERS: usize = 200;
+/// A connection that was left in order has nothing more to say.
+const READY: Duration = Duration::from_millis(100);
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const NO_ANSWER: ApiError = ApiError::Unreached("the session's server does not answer");
 
@@ -44,11 +48,13 @@ pub struct Exchange {
     /// Given back when neither way has anything more to say.
     place: Arc<VisitPlace>,
     used: Used,
+    lines: Arc<Kept>,
+    owner: Owner,
 }
 
 impl Exchange {
-    pub fn new(target: Target, ends: Ends, place: VisitPlace, used: Used) -> Self {
-        Self { target, ends, place: Arc::new(place), used }
+    pub fn new(target: Target, ends: Ends, place: VisitPlace, used: Used, (lines, owner): (Arc<Kept>, Owner)) -> Self {
+        Self { target, ends, place: Arc::new(place), used, lines, owner }
     }
 
     pub async fn run(mut self, mut request: Request) -> Result<Response, ApiError> {
@@ -57,26 +63,59 @@ impl Exchange {
         if request.method() != Method::GET {
             self.used.now();
         }
-        let request = self.prepared(request, upgrade.is_some())?;
-        let stream = self.target.connect().await?;
-        let mut sender = self.spoken(stream).await?;
-        let ends = self.ends.clone();
-        // However long the program thinks about it.
-        let answer = tokio::select! {
-            biased;
-            () = ends.credential() => return Err(ApiError::NotLetIn),
-            answer = sender.send_request(request) => answer.map_err(unanswered)?,
+        // What may be asked twice: the program may give a connection up at the moment at which it is used again.
+        let harmless = matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_end_stream();
+        let (answer, line) = if upgrade.is_none() && harmless {
+            let (answer, line) = self.on_a_line(self.prepared(request, None)?).await?;
+            (answer, Some(line))
+        } else {
+            // The other side closes first, and keeps what the kernel keeps of it.
+            let then = if upgrade.is_some() { "upgrade" } else { "close" };
+            let request = self.prepared(request, Some(HeaderValue::from_static(then)))?;
+            let mut sender = self.spoken(self.target.connect().await?).await?;
+            (self.asked(&mut sender, request).await?.map_err(unanswered)?, None)
         };
         match (answer.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if is_websocket(answer.headers()) => Ok(self.switched(client, answer)),
             // Nobody asked for that, or not for this.
             (StatusCode::SWITCHING_PROTOCOLS, _) => Err(NO_ANSWER),
-            _ => Ok(self.answered(answer)),
+            _ => Ok(self.answered(answer, line)),
         }
     }
 
+    /// However long the program thinks about it.
+    async fn asked(
+        &self,
+        sender: &mut http1::SendRequest<Body>,
+        request: Request,
+    ) -> Result<Result<Answer<Incoming>, hyper::Error>, ApiError> {
+        let ends = self.ends.clone();
+        tokio::select! {
+            biased;
+            () = ends.credential() => Err(ApiError::NotLetIn),
+            answer = sender.send_request(request) => Ok(answer),
+        }
+    }
+
+    /// On one that was left, or a new one where that is good no more.
+    async fn on_a_line(&self, request: Request) -> Result<(Answer<Incoming>, Line), ApiError> {
+        let (parts, _) = request.into_parts();
+        let request = || Request::from_parts(parts.clone(), Body::empty());
+        if let Some(mut line) = self.lines.take(&self.owner)
+            && matches!(timeout(READY, line.sender.ready()).await, Ok(Ok(())))
+            && let Ok(answer) = self.asked(&mut line.sender, request()).await?
+        {
+            return Ok((answer, line));
+        }
+        let (sender, connection) = handshake(self.target.connect().await?).await?;
+        let connection = tokio::spawn(async move { connection.await.unwrap_or_else(|error| ended(&error)) }.in_current_span());
+        let mut line = Line { sender, connection: connection.abort_handle() };
+        let answer = self.asked(&mut line.sender, request()).await?.map_err(unanswered)?;
+        Ok((answer, line))
+    }
+
     /// As the session sees it.
-    fn prepared(&self, request: Request, upgrade: bool) -> Result<Request, ApiError> {
+    fn prepared(&self, request: Request, connection: Option<HeaderValue>) -> Result<Request, ApiError> {
         let host = authority(request.uri(), request.headers()).and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let host = host.ok_or(ApiError::Bare(StatusCode::BAD_REQUEST))?;
         let (mut parts, body) = request.into_parts();
@@ -85,10 +124,11 @@ impl Exchange {
         parts.version = Version::HTTP_11;
         parts.uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
         headers::request(&mut parts.headers, &host, self.target.authorization.clone(), self.ends.by_cookie());
-        // The other side closes first, and keeps what the kernel keeps of it.
-        parts.headers.insert(CONNECTION, HeaderValue::from_static(if upgrade { "upgrade" } else { "close" }));
-        if upgrade {
-            parts.headers.insert(UPGRADE, WEBSOCKET);
+        if let Some(connection) = connection {
+            if connection == "upgrade" {
+                parts.headers.insert(UPGRADE, WEBSOCKET);
+            }
+            parts.headers.insert(CONNECTION, connection);
         }
         // What is empty stays known to be.
         let body = if body.is_end_stream() { body } else { Body::new(Upload { inner: body, used: self.used.clone() }) };
@@ -97,16 +137,12 @@ impl Exchange {
 
     /// HTTP on a connection of this exchange's own, which ends with the credential whether anybody reads or not.
     async fn spoken(&self, stream: TcpStream) -> Result<http1::SendRequest<Body>, ApiError> {
-        let mut client = http1::Builder::new();
-        client.max_buf_size(HEAD).max_headers(HEADERS);
-        let (sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(unanswered)?;
+        let (sender, connection) = handshake(stream).await?;
         let (ends, place) = (self.ends.clone(), Arc::clone(&self.place));
         let connection = async move {
             let _place = place;
             tokio::select! {
-                ended = connection.with_upgrades() => if let Err(error) = ended {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "a connection to a session ended");
-                },
+                end = connection.with_upgrades() => end.unwrap_or_else(|error| ended(&error)),
                 () = ends.credential() => {}
             }
         };
@@ -114,7 +150,22 @@ impl Exchange {
         Ok(sender)
     }
 
-    fn answered(mut self, answer: Answer<Incoming>) -> Response {
+    /// What is had on a kept connection ends with the credential too, whether anybody reads or not.
+    fn watched(&self, line: Line) -> Back {
+        let (over, is_over) = oneshot::channel::<()>();
+        let (ends, place, connection) = (self.ends.clone(), Arc::clone(&self.place), line.connection.clone());
+        let watch = async move {
+            let _place = place;
+            tokio::select! {
+                _ = is_over => {}
+                () = ends.credential() => connection.abort(),
+            }
+        };
+        tokio::spawn(watch.in_current_span());
+        Back { lines: Arc::clone(&self.lines), owner: self.owner.clone(), line, _over: over }
+    }
+
+    fn answered(mut self, answer: Answer<Incoming>, line: Option<Line>) -> Response {
         let (mut parts, body) = answer.into_parts();
         headers::response(&mut parts.headers);
         let is_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
@@ -123,7 +174,8 @@ impl Exchange {
         } else {
             self.used.now();
         }
-        let mut response = Response::from_parts(parts, Body::new(Guarded::new(body, self.ends, is_stream, self.used)));
+        let back = line.map(|line| self.watched(line));
+        let mut response = Response::from_parts(parts, Body::new(Guarded::new(body, self.ends, is_stream, self.used, back)));
         response.extensions_mut().insert(Foreign);
         response
     }
@@ -155,6 +207,16 @@ impl Exchange {
         response.extensions_mut().insert(Foreign);
         response
     }
+}
+
+async fn handshake(stream: TcpStream) -> Result<(http1::SendRequest<Body>, http1::Connection<TokioIo<TcpStream>, Body>), ApiError> {
+    let mut client = http1::Builder::new();
+    client.max_buf_size(HEAD).max_headers(HEADERS);
+    client.handshake(TokioIo::new(stream)).await.map_err(unanswered)
+}
+
+fn ended(error: &hyper::Error) {
+    tracing::debug!(error = error as &dyn std::error::Error, "a connection to a session ended");
 }
 
 fn unanswered(error: hyper::Error) -> ApiError {

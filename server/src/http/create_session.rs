@@ -5,11 +5,11 @@ use axum::{extract::State, response::Response};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    ApiError, AppState, extend_session,
+    ApiError, AppState,
     extract::{ApiJson, Caller, Key, Prefer, Wait},
     limits::Ticket,
     openapi::UpRefusals,
-    wait,
+    seconds, wait,
 };
 use crate::{
     domain::{
@@ -99,8 +99,8 @@ fn new_up(rules: Rules<'_>, principal: Principal, key: IdempotencyKey, body: UpS
         return Err(Fault::PlainHttp.into());
     }
     let options = UpOptions {
-        lifetime: extend_session::checked(body.max_lifetime_seconds)?,
-        idle_timeout: checked_idle(body.idle_timeout_seconds)?,
+        lifetime: seconds::lifetime(body.max_lifetime_seconds)?,
+        idle_timeout: seconds::idle(body.idle_timeout_seconds)?,
         class: body.class,
     };
     let grant = |_| rules.classes.grant(&principal.tenant, &options);
@@ -109,15 +109,8 @@ fn new_up(rules: Rules<'_>, principal: Principal, key: IdempotencyKey, body: UpS
     // A token that will not be used is not kept.
     let repo_token = token.filter(|_| !body.public && repo_url.scheme() == Scheme::Https);
     let traceparent = telemetry::current_traceparent();
-    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, options, admitted, traceparent })
-}
-
-/// Within what anybody may ask of any server.
-pub(super) fn checked_idle(asked: Option<i32>) -> Result<Option<i32>, ApiError> {
-    match asked {
-        Some(seconds) if !(60..=31_536_000).contains(&seconds) => Err(ApiError::value("an idle timeout is from 60 to 31536000 seconds")),
-        asked => Ok(asked),
-    }
+    let sees_uses = rules.sees_uses;
+    Ok(NewUp { principal, key, repo_url, branch, public: body.public, repo_token, options, admitted, sees_uses, traceparent })
 }
 
 /// A blank token is none.

@@ -10,6 +10,7 @@ use super::{
     extract::{ApiJsonOrDefault, Caller, SessionPath},
     limits::Ticket,
     openapi::ExtendRefusals,
+    seconds,
 };
 
 /// Keep a session for longer
@@ -29,15 +30,7 @@ pub async fn extend_session(
     ticket: Ticket,
     ApiJsonOrDefault(body): ApiJsonOrDefault<ExtendSession>,
 ) -> Result<Json<Session>, ApiError> {
-    let asked = checked(body.lifetime_seconds)?;
+    let asked = seconds::lifetime(body.lifetime_seconds)?;
     let (ledger, classes) = (state.ledger.tenant(&caller.tenant), Arc::clone(&state.classes));
     Ok(Json(ticket.see_through(async move { ledger.extend(&caller, session, asked, &classes).await }).await??))
-}
-
-/// Within what anybody may ask of any server.
-pub(super) fn checked(asked: Option<i32>) -> Result<Option<i32>, ApiError> {
-    match asked {
-        Some(seconds) if !(60..=31_536_000).contains(&seconds) => Err(ApiError::value("a lifetime is from 60 to 31536000 seconds")),
-        asked => Ok(asked),
-    }
 }

@@ -40,6 +40,7 @@ mod reason;
 mod remove_credential;
 mod remove_share;
 mod revoke_token;
+mod seconds;
 mod serve;
 mod set_credential;
 mod state;

@@ -5,12 +5,10 @@ use axum::{Json, extract::State};
 
 use super::{
     ApiError, AppState,
-    create_session::checked_idle,
-    extend_session,
     extract::{ApiJson, Caller, TenantPath},
     limits::Ticket,
     openapi::UpdateTenantRefusals,
-    reason,
+    reason, seconds,
 };
 
 /// Change a tenant's limits
@@ -44,8 +42,8 @@ pub(super) fn not_negative(limits: impl IntoIterator<Item = Option<i32>>) -> Res
 
 /// What nobody can ask for is no bound either, and where uses are not seen a session that is used would be stopped.
 pub(super) fn bounds(state: &AppState, lifetime: Option<i32>, idle: Option<i32>) -> Result<(), ApiError> {
-    extend_session::checked(lifetime)?;
-    match checked_idle(idle)? {
+    seconds::lifetime(lifetime)?;
+    match seconds::idle(idle)? {
         Some(_) if state.apps.is_none() => Err(ApiError::value("an idle timeout needs hosts of sessions (ALPINE_APPS_DOMAIN)")),
         _ => Ok(()),
     }

@@ -29,6 +29,8 @@ pub struct NewUp {
     /// What it would get. What the operator does not allow is refused unless the key has its answer already: that stays, whatever has
     /// been allowed since.
     pub admitted: Result<Grant, Fault>,
+    /// Whether it is seen here that a session is used: else nobody's idle timeout counts, whatever the tenant's bound.
+    pub sees_uses: bool,
     pub traceparent: Option<String>,
 }
 
@@ -130,7 +132,8 @@ impl TenantLedger {
                 CASE WHEN bound.lifetime < $33::int THEN bound.lifetime END AS beyond_lifetime,
                 CASE WHEN bound.idle < $34::int THEN bound.idle END AS beyond_idle
                 FROM set_config('alpine.tenant', $1, true) AS tenant (id) LEFT JOIN LATERAL (
-                    SELECT t.max_lifetime_seconds AS lifetime, t.max_idle_seconds AS idle FROM tenants t WHERE t.tenant_id = tenant.id OFFSET 0
+                    SELECT t.max_lifetime_seconds AS lifetime, CASE WHEN $35 THEN t.max_idle_seconds END AS idle
+                    FROM tenants t WHERE t.tenant_id = tenant.id OFFSET 0
                 ) AS bound ON true
             ), key AS (
                 INSERT INTO idempotency_keys (tenant_id, principal_id, action, key, fingerprint, operation_id)
@@ -196,6 +199,7 @@ impl TenantLedger {
             grant.idle_timeout,
             up.options.lifetime,
             up.options.idle_timeout,
+            up.sees_uses,
         )
         .fetch_one(self.statements())
         .await?;

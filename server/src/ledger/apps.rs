@@ -17,7 +17,7 @@ use super::{
 use crate::domain::{
     Fault,
     access_token::NoRandomness,
-    apps::{App, AppsDomain, has_own_host},
+    apps::{App, AppsDomain},
     pass::{CODE_GOOD_FOR, Pass},
     principal::{Access, Caller, TenantId},
 };
@@ -173,7 +173,7 @@ impl TenantLedger {
             .await?
             .ok_or(Fault::SessionNotFound)?;
         // It began with a host of its own; the domain may have changed since.
-        let host = apps.filter(|_| row.opencode_url.as_deref().is_some_and(|url| has_own_host(id, url)));
+        let host = apps.filter(|_| row.opencode_url.as_deref().and_then(App::at) == Some(App::of(id)));
         let verdict = match by.access(&row.owner) {
             Access::Denied if !row.shared => Err(Fault::NotOwner),
             _ => ready(&row.state).and(host.map(|apps| apps.url(app)).ok_or(Fault::NoApp)),
@@ -185,7 +185,8 @@ impl TenantLedger {
         if by.access(&row.owner) != Access::Own {
             let outcome = if verdict.is_ok() { AuditOutcome::Done } else { AuditOutcome::Denied };
             let target = id.to_string();
-            let deed = Deed { session: Some(id), ..Deed::on(OPEN, outcome, &target).of(Some(&row.owner)) };
+            let port = app.port.map(|_| what(app));
+            let deed = Deed { session: Some(id), reason: port.as_deref(), ..Deed::on(OPEN, outcome, &target).of(Some(&row.owner)) };
             self.record_deed(&mut *tx, by, &deed).await?;
         }
         let at = match verdict {
@@ -229,6 +230,11 @@ impl TenantLedger {
         tx.commit().await?;
         Ok(spent.rows_affected() == 1)
     }
+}
+
+/// As the audit log has it.
+pub(super) fn what(app: App) -> String {
+    app.port.map_or_else(|| "its page".to_owned(), |port| format!("port {port}"))
 }
 
 pub(super) fn ready(state: &str) -> Result<(), Fault> {

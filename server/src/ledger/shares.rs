@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::{
     Error, Ledger, TenantLedger,
-    apps::{port, ready},
+    apps::{port, ready, what},
     audit::Deed,
     scope::in_tenant,
     seal::PassKind,
 };
 use crate::domain::{
     Fault,
-    apps::{App, has_own_host},
+    apps::App,
     pass::Pass,
     principal::{Access, Caller, PrincipalId},
 };
@@ -123,7 +123,7 @@ impl TenantLedger {
         )
         .fetch_one(&mut **tx)
         .await?;
-        if !found.opencode_url.is_some_and(|url| has_own_host(app.session, &url)) {
+        if found.opencode_url.as_deref().and_then(App::at) != Some(App::of(app.session)) {
             return Ok(Err(Fault::NoApp));
         }
         Ok(if found.live < LIVE_MAX { Ok(()) } else { Err(Fault::TooManyShares { used: found.live, limit: LIVE_MAX }) })
@@ -213,11 +213,6 @@ impl TenantLedger {
         }
         Ok(ready(&found.state)?)
     }
-}
-
-/// As the audit log has it.
-fn what(app: App) -> String {
-    app.port.map_or_else(|| "its page".to_owned(), |port| format!("port {port}"))
 }
 
 impl TryFrom<Row> for Share {

@@ -1,14 +1,13 @@
 //! What nobody asks for and must happen all the same: another try at a clean-up or a close that failed, and the end of a session
 //! whose lifetime is over or that nobody uses.
 
-use alpine_api::{OperationKind, SessionId, SessionState};
+use alpine_api::{OperationKind, SessionId, SessionState, lifetime_shown};
 use chrono::{DateTime, Utc};
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use super::{Error, Ledger, accept_down::Begin, views};
 use crate::domain::{
-    lifetime,
     operation::Phase,
     principal::{SYSTEM_ACTOR, TenantId},
 };
@@ -158,7 +157,7 @@ async fn lock_due(tx: &mut PgTransaction<'_>, tenant: &str, session: Uuid, idle:
             persist_attempt: row.persist_attempt,
             at: row.at,
             end: match row.idle_timeout_seconds.filter(|_| row.expired != Some(true)) {
-                Some(timeout) => format!("nobody has used it for {}", lifetime::shown(timeout)),
+                Some(timeout) => format!("nobody has used it for {}", lifetime_shown(timeout)),
                 None => LIFETIME_OVER.to_owned(),
             },
         })

@@ -15,6 +15,10 @@ const STEP: &str = "install";
 /// What a repository says of itself: `.alpine.toml`, and the names of the files at its top. A NUL ends the first part; TOML has none.
 pub(super) const READ: &str = "set -e; test ! -e .alpine.toml || head -c 65536 .alpine.toml | tr -d '\\000'; printf '\\000'; ls -1A";
 
+/// What the caller does before the next try.
+pub(super) const MEND: &str = "mend what the cause says";
+const MEND_PROJECT: &str = "mend the repository's .alpine.toml";
+
 impl Engine {
     pub(super) async fn install(&self, job: &Job) -> Result<Done, PhaseError> {
         let handle = Self::handle(job)?;
@@ -30,7 +34,7 @@ impl Engine {
         }
         // A registry that stumbles looks the same as a broken lock file; only the deadline tells them apart,
         // so a failed install is final and the caller decides.
-        Err(PhaseError::permanent(STEP, format!("the command of {source} failed ({}): {}", ran.outcome(), ran.tail(None))))
+        Err(PhaseError::permanent(STEP, format!("the command of {source} failed ({}): {}", ran.outcome(), ran.tail(None))).first(MEND))
     }
 
     /// The repository's `.alpine.toml`, if it has one, and the names of the files at its top.
@@ -43,12 +47,12 @@ impl Engine {
             }
         };
         let (project, listing) = text.split_once('\0').unwrap_or((text, ""));
-        let project: Project =
-            toml::from_str(project).map_err(|error| PhaseError::permanent(step, format!(".alpine.toml: {}", error.message())))?;
+        let bad = |cause: String| PhaseError::permanent(step, cause).first(MEND_PROJECT);
+        let project: Project = toml::from_str(project).map_err(|error| bad(format!(".alpine.toml: {}", error.message())))?;
         if let Some(port) = project.port {
             let provider = self.provider.name();
             let cause = format!(".alpine.toml asks for port {port}; provider `{provider}` gives each session its own: serve on $PORT");
-            return Err(PhaseError::permanent(step, cause));
+            return Err(bad(cause));
         }
         Ok((project, listing.to_owned()))
     }

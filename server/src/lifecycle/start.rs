@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use secrecy::SecretString;
 use tracing::Instrument as _;
 
-use super::{Done, Engine, PhaseError, redact::printable, remote::git_span, sync::is_at};
+use super::{Done, Engine, PhaseError, install::MEND, redact::printable, remote::git_span, sync::is_at};
 use crate::{
     domain::{
         apps::{App, PASSWORD},
@@ -127,7 +127,8 @@ impl Engine {
                             return Err(PhaseError::permanent(STEP, why));
                         }
                         let said = self.said(handle, password).await;
-                        return Err(PhaseError::permanent(STEP, format!("the server process ended before it answered: {said}")));
+                        let cause = format!("the server process ended before it answered: {said}");
+                        return Err(PhaseError::permanent(STEP, cause).first(MEND));
                     }
                 }
             }
@@ -167,7 +168,7 @@ impl Engine {
             (Ok(Status::Serving { listening: true, .. }), None) => format!("the session URL did not answer within {seconds} s"),
             _ => format!("the server did not listen on its port within {seconds} s"),
         };
-        PhaseError::permanent(STEP, format!("{cause}: {}", self.said(handle, password).await))
+        PhaseError::permanent(STEP, format!("{cause}: {}", self.said(handle, password).await)).first(MEND)
     }
 
     async fn said(&self, handle: &Handle, password: Option<&SecretString>) -> String {

@@ -222,7 +222,8 @@ pub trait Provider: Send + Sync + std::fmt::Debug {
     /// Remove it, by session id: a sandbox whose handle was never recorded must be found too.
     async fn destroy(&self, session: SessionId, fence: i64) -> Result<(), ProviderError>;
 
-    /// Why the provider ended everything of a sandbox by itself, if it did: which limit it reached.
+    /// Why the provider ended everything of a sandbox by itself, if it did: which limit it reached. Where what was served has ended
+    /// and the kernel has killed for want of memory since it began, that.
     async fn ended(&self, session: SessionId) -> Option<String>;
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError>;

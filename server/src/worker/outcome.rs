@@ -54,7 +54,7 @@ pub fn failed(job: &Job, error: &PhaseError) -> Step {
         Phase::Stop => unstopped(failure::not_stopped(&cause)),
         Phase::Persist => match error {
             PhaseError::Unstorable { code, .. } => {
-                ended(SessionState::PersistFailed, Phase::Persist, failure::not_persisted(*code, &cause))
+                ended(SessionState::PersistFailed, Phase::Persist, failure::not_persisted(*code, Phase::Persist.as_str(), &cause))
             }
             _ => unpersisted(job.phase, &cause),
         },
@@ -92,7 +92,7 @@ fn unstopped(failure: Failure) -> Step {
 }
 
 fn unpersisted(phase: Phase, cause: &str) -> Step {
-    let failure = failure::not_persisted(ErrorCode::PersistenceVerificationFailed, cause);
+    let failure = failure::not_persisted(ErrorCode::PersistenceVerificationFailed, phase.as_str(), cause);
     ended(SessionState::StoppedUnpersisted, phase, failure)
 }
 

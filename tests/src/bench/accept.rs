@@ -52,6 +52,7 @@ pub fn statement(principal: &str, key: &str, operation: &str, session: &str) -> 
         "NULL::int",
         "NULL::int",
         "NULL::int",
+        "false",
     ];
     pgbench::statement(&["INTO idempotency_keys", "INTO leases", "INTO transitions"], &parameters)
 }

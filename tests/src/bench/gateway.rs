@@ -139,7 +139,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
     let about = format!(
         "A page of 4 KiB and a file of 1 MiB that nginx serves in a session, asked for at the session's host and through another nginx as a proxy, \
          over TLS with the same certificate, HTTP/1.1 and connections that callers keep ({CONNECTIONS}), no access log; nginx has as many workers \
-         as there are cores. The gateway makes a connection a request. By the cookies of {BROWSERS} browsers, which together stay below the \
+         as there are cores. The gateway keeps connections of one visitor. By the cookies of {BROWSERS} browsers, which together stay below the \
          bound of each. What a session serves has what all others leave of the processors, whoever asks. {} rounds of {:.1} s in turn.",
         options.rounds,
         length.as_secs_f64()

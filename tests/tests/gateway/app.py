@@ -55,6 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def handle_any(self):
+        self.asked = getattr(self, "asked", 0) + 1
         if not PASSWORD or self.headers.get_all("authorization") != [OWN]:
             return self.answer(401, b"not the gateway")
         path = self.path.split("?")[0]
@@ -87,6 +88,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             # It runs on and listens no more.
             threading.Thread(target=server.shutdown).start()
             return self.answer(200, b"bye", [("connection", "close")])
+        if path == "/line":
+            # Which connection, and the how manieth request on it.
+            return self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
+        if path == "/line/closes":
+            self.close_connection = True
+            return self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
+        if path == "/line/once":
+            # Nobody is answered twice on it.
+            self.close_connection = self.asked > 1
+            return None if self.asked > 1 else self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
+        if path == "/line/more":
+            # And more than it has said.
+            self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
+            return self.wfile.write(b"and more\r\n")
         if path == "/slow":
             time.sleep(3)
             return self.answer(200, b"slow")

@@ -26,6 +26,8 @@ async fn stage() -> Option<Stage> {
 async fn a_container_is_reached_by_its_own_host_and_so_are_its_ports() {
     let _alone = NETWORK.lock().await;
     let Some(stage) = stage().await else { return };
+    // As the tests' own Docker is.
+    assert!(stage.world.server.log_text().contains("a restart of Docker ends all sessions"));
     let page = send(stage.as_ann(Method::GET, "/")).await;
     assert_eq!((page.status.as_u16(), page.text.as_str()), (200, "<html>the session's page</html>"));
     assert_eq!(send(stage.ask(Method::GET, "/").bearer_auth(stage.token("dev", "bob", &[]))).await.status, 403);

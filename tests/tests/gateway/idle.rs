@@ -192,7 +192,7 @@ async fn an_idle_timeout_is_asked_for_within_what_is_allowed() {
     assert_eq!(up(&["--client-request-id", "k", "--idle-timeout", "30m"]).await.ok()["session_id"], first["session_id"]);
     up(&["--client-request-id", "k"]).await.refused(1, "ERR_OPERATION_CONFLICT");
     let refused = up(&["--idle-timeout", "61m"]).await.refused(1, "ERR_INVALID_REQUEST");
-    assert_eq!(text(&refused, "cause"), "an idle timeout is at most 3600 seconds here");
+    assert_eq!(text(&refused, "cause"), "an idle timeout is at most 1h here");
     let body = json!({ "repo_url": REPO, "branch": "main", "idle_timeout_seconds": 59 });
     let least = world.api("ann").request(Method::POST, "/v1/sessions").header("idempotency-key", "least").json(&body);
     assert_eq!(text(send(least).await.expect(422), "cause"), "an idle timeout is from 60 to 31536000 seconds");

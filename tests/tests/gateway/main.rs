@@ -8,6 +8,7 @@ mod containers;
 mod exchange;
 mod hosts;
 mod idle;
+mod kept;
 mod ports;
 mod shares;
 mod stage;

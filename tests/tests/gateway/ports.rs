@@ -79,6 +79,8 @@ async fn the_command_line_says_where_a_port_is() {
     let url = format!("https://{host}:{}/", stage.world.server.port);
     assert_eq!((said["app_url"].as_str(), said["port"].as_u64()), (Some(&*url), Some(u64::from(port))));
     assert_eq!(said["browser_opened"], false);
+    let way_in = said["way_in"].as_str().and_then(|way_in| way_in.strip_prefix(url.trim_end_matches('/'))).unwrap();
+    assert_eq!(send(stage.ask_host(Method::GET, &host, way_in)).await.status, 303, "what is printed lets a browser in");
     let refused = stage.world.alpine("bob").args(&["port", &stage.session, &port.to_string(), "--print", "--json"]).run().await;
     assert_eq!(refused.json()["error_code"], "ERR_SESSION_FORBIDDEN");
 }

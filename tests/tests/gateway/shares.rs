@@ -203,11 +203,18 @@ async fn the_command_line_shares_shows_and_takes_back() {
     }
     let printed = ran("bob", &["open", session, "--print", "--json"]).await.ok();
     assert_eq!((&printed["opencode_url"], &printed["browser_opened"]), (&json!(format!("{}/", stage.origin())), &json!(false)));
+    let way_in = text(&printed, "way_in");
+    let way_in = way_in.strip_prefix(&stage.origin()).unwrap();
+    assert_eq!(send(stage.ask(Method::GET, way_in)).await.status, 303, "what is printed lets a browser in");
     assert_eq!(ran("dora", &["open", session, "--json"]).await.json()["error_code"], "ERR_SESSION_FORBIDDEN");
     let shares = ran("ann", &["shares", session, "--json"]).await.ok();
     assert_eq!(shares[0]["share_id"], shared["share_id"]);
     ran("ann", &["unshare", session, &text(&shared, "share_id"), "--json"]).await.ok();
     assert_eq!(ran("ann", &["shares", session, "--json"]).await.ok(), json!([]));
+    // Whether a link is for whoever has it is not the command's to know: a browser finds out.
+    let public = text(&ran("ann", &["share", session, "--public", "--json"]).await.ok(), "url");
+    let printed = ran("dora", &["open", &public, "--print", "--json"]).await.ok();
+    assert_eq!((&printed["way_in"], &printed["browser_opened"]), (&json!(public), &json!(false)));
     for bad in
         [&["share", session][..], &["share", session, "--public", "--with", "bob"], &["share", session, "--public", "--expires", "31d"]]
     {

@@ -7,6 +7,7 @@ mod show;
 
 use std::str::FromStr;
 
+use alpine_api::lifetime_shown;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -116,7 +117,7 @@ impl Answer for Shown {
     fn for_people(&self, style: Style, _: DateTime<Utc>) -> String {
         let alpine_api::Tenant { tenant_id, created_at, quotas, usage } = &self.0;
         let sized = |used: i64, limit: Option<i32>| (used > 0 || limit.is_some()).then(|| of(used, limit));
-        let longest = |limit: Option<i32>| limit.map(|most| format!("at most {}", lifetime::shown(most)));
+        let longest = |limit: Option<i32>| limit.map(|most| format!("at most {}", lifetime_shown(most)));
         let rows = [
             ("tenant", Some(tenant_id.clone())),
             ("created", Some(time(*created_at))),

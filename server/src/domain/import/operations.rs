@@ -244,7 +244,7 @@ pub(super) fn not_run_here() -> Failure {
 }
 
 pub(super) fn no_record() -> Failure {
-    failure::not_persisted(ErrorCode::PersistenceVerificationFailed, "the predecessor's ledger has no record of this session")
+    failure::not_persisted(ErrorCode::PersistenceVerificationFailed, "persist", "the predecessor's ledger has no record of this session")
 }
 
 fn unknown() -> Failure {

@@ -251,7 +251,7 @@ async fn an_operation_is_answered_by_what_came_of_it() {
         (failure::step("install", "exit 1"), 502),
         (failure::deadline("sync", 300), 504),
         (failure::cancelled(), 409),
-        (failure::not_persisted(ErrorCode::PersistPayloadTooLarge, "too large"), 409),
+        (failure::not_persisted(ErrorCode::PersistPayloadTooLarge, "persist", "too large"), 409),
     ] {
         let failed = operation(OperationStatus::Failed, Some(failure.clone()));
         let mut answer = wait::answer(failed.clone(), at_once);

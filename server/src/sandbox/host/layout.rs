@@ -61,6 +61,9 @@ pub(super) struct Served {
     pub process: Started,
     /// The first process of its pid namespace, in bubblewrap: it outlives the one that started it.
     pub init: Option<Started>,
+    /// How often a process of the session had been killed for want of memory before it began.
+    #[serde(default)]
+    pub kills: Option<u64>,
 }
 
 fn loopback() -> String {

@@ -79,6 +79,14 @@ pub(super) fn out_of_memory(limits: &Limits) -> ProviderError {
     ProviderError::Permanent { what, source: None }
 }
 
+/// Of a session without its served program. The kernel counts whatever it kills, not for which limit.
+pub(super) fn starved(limits: &Limits) -> String {
+    let limit = limits.memory / MB;
+    format!(
+        "what served it has ended, and since it began the kernel killed a process of the session for want of memory: its memory limit is {limit} MB"
+    )
+}
+
 pub(super) fn ended(why: String) -> ProviderError {
     ProviderError::Permanent { what: why, source: None }
 }

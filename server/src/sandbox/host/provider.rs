@@ -6,7 +6,7 @@ use alpine_api::SessionId;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{HostProvider, exec, fences::Fence, io, layout::Sandbox, remove, serve, slots::Label, stop};
+use super::{HostProvider, Inner, exec, fences::Fence, io, layout::Sandbox, remove, serve, slots::Label, stop};
 use crate::{
     domain::apps::App,
     sandbox::{Command, Endpoint, Exit, Handle, Listed, Listener, Output, Provider, ProviderError, SandboxSpec, ServedOutput, Status},
@@ -73,7 +73,11 @@ impl Provider for HostProvider {
     }
 
     async fn ended(&self, session: SessionId) -> Option<String> {
-        self.with(move |inner| Ok(inner.ended(session, &Sandbox::of(&inner.root, session)))).await.ok().flatten()
+        let ended = move |inner: &Inner| {
+            let verdict = inner.ended(session, &Sandbox::of(&inner.root, session));
+            Ok(verdict.or_else(|| serve::starved(inner, session)))
+        };
+        self.with(ended).await.ok().flatten()
     }
 
     async fn inspect(&self, session: SessionId) -> Result<Status, ProviderError> {

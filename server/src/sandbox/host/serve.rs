@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, fs, path::PathBuf};
 
+use alpine_api::SessionId;
+
 use super::{
     Inner,
     fences::{Act, Fence},
@@ -50,16 +52,38 @@ pub(super) fn start(inner: &Inner, sandbox: &Sandbox, fence: &Fence, command: &C
     let from = sandbox.log_length().unwrap_or_default();
     let place = Place { sandbox, meta: &meta };
     inner.walls.raise(place)?;
+    let before = Before { log: from, kills: inner.walls.memory_kills(place.session()) };
     let host = inner.walls.address(place)?;
     let mut program = spawn(inner, place, command, port)?;
     drop(held);
-    let recorded = record(inner, sandbox, &mut meta, program.as_mut(), (host, port), from);
+    let recorded = record(inner, sandbox, &mut meta, program.as_mut(), (host, port), before);
     if recorded.is_err() {
         program.kill();
         stop::end(&inner.tables, inner.owner_of(&meta), &Which::Served)?;
     }
     program.leave(meta.label.session);
     recorded
+}
+
+/// What was so of a session when its program was about to begin.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    /// The log's length.
+    log: u64,
+    /// Processes killed for want of memory.
+    kills: Option<u64>,
+}
+
+/// What became of a program that has ended, if the kernel has killed something of its session for want of memory since it began.
+pub(super) fn starved(inner: &Inner, session: SessionId) -> Option<String> {
+    let served = inner.meta(session).ok()??.served?;
+    if served.alive().unwrap_or(true) { None } else { starved_since(inner, session, served.kills) }
+}
+
+fn starved_since(inner: &Inner, session: SessionId, before: Option<u64>) -> Option<String> {
+    let limits = inner.limits_of(session);
+    let killed = limits.memory > 0 && before.is_some() && inner.walls.memory_kills(session) > before;
+    killed.then(|| limits::starved(&limits))
 }
 
 fn transient(what: String) -> ProviderError {
@@ -80,11 +104,11 @@ fn record(
     meta: &mut Meta,
     program: &mut dyn Program,
     (host, port): (String, u16),
-    from: u64,
+    before: Before,
 ) -> Result<Endpoint, ProviderError> {
-    let Some((process, init)) = program.find(&inner.tables)? else { return Err(ended_at_once(inner, sandbox, meta, program, from)) };
+    let Some((process, init)) = program.find(&inner.tables)? else { return Err(ended_at_once(inner, sandbox, meta, program, before)) };
     let boot = boot_id().map_err(io("reading the boot's id"))?;
-    let served = Served { host, port, boot, process, init };
+    let served = Served { host, port, boot, process, init, kills: before.kills };
     let endpoint = served.endpoint();
     meta.served = Some(served);
     sandbox.write_meta(meta).map_err(io("recording the served program"))?;
@@ -92,12 +116,13 @@ fn record(
 }
 
 /// Why a program that was started is not there to be recorded. Its own end is its answer, as it would be a moment later; where it
-/// did not even begin, it may the next time. `from`: where its part of the log begins.
-fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, program: &mut dyn Program, from: u64) -> ProviderError {
-    if let Some(why) = inner.ended(meta.label.session, sandbox) {
+/// did not even begin, it may the next time.
+fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, program: &mut dyn Program, before: Before) -> ProviderError {
+    let session = meta.label.session;
+    if let Some(why) = inner.ended(session, sandbox).or_else(|| starved_since(inner, session, before.kills)) {
         return limits::ended(why);
     }
-    let written = sandbox.log_length().unwrap_or_default().saturating_sub(from);
+    let written = sandbox.log_length().unwrap_or_default().saturating_sub(before.log);
     let log = sandbox.log_tail(SHOWN.min(usize::try_from(written).unwrap_or(SHOWN))).unwrap_or_default();
     let log = if log.trim().is_empty() { "it wrote nothing" } else { log.trim() };
     let what = format!("the server process ended before it answered: {log}");

@@ -76,6 +76,7 @@ pub async fn accept(ledger: &Ledger, key: &str) -> anyhow::Result<()> {
         repo_token: None,
         options: Default::default(),
         admitted: Ok(Default::default()),
+        sees_uses: false,
         traceparent: None,
     };
     match ledger.tenant(&tenant).accept_up(up).await? {

@@ -28,9 +28,9 @@ use super::{
         slots::Label,
         walls::{Kind, Place, Walls as _},
     },
-    Containers, GROUP, Known, PAUSE, bridge,
-    error::Call,
-    permanent,
+    Containers, GROUP, Known, PAUSE,
+    api::Call,
+    bridge, permanent,
 };
 use crate::sandbox::ProviderError;
 

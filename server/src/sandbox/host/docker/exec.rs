@@ -11,7 +11,6 @@ use std::{
 use alpine_api::SessionId;
 use async_trait::async_trait;
 use bollard::{
-    Docker,
     container::LogOutput,
     exec::{StartExecOptions, StartExecResults},
     models::{ExecConfig, ExecInspectResponse},
@@ -36,8 +35,8 @@ use super::{
         walls::{Asked, Begun, Marks, Place, Program, Waiting},
     },
     Containers, GUEST_LOG, PAUSE,
+    api::Api,
     container::user,
-    error::Call,
 };
 use crate::sandbox::{Command, Exit, Output, ProviderError};
 
@@ -156,12 +155,12 @@ impl Containers {
     }
 }
 
-async fn inspect(api: &Docker, exec: &str) -> Result<ExecInspectResponse, ProviderError> {
-    Ok(api.inspect_exec(exec).await.map_err(|error| Call::new("looking at a command", error))?)
+async fn inspect(api: &Api, exec: &str) -> Result<ExecInspectResponse, ProviderError> {
+    Ok(api.ask("looking at a command", api.inspect_exec(exec)).await?)
 }
 
 /// The process, once it has begun: on this host. It may have ended by then.
-async fn begun(api: &Docker, exec: &str) -> Result<Process, ProviderError> {
+async fn begun(api: &Api, exec: &str) -> Result<Process, ProviderError> {
     let transient = |what: String| ProviderError::Transient { what, source: None };
     let deadline = Instant::now() + BEGINNING;
     loop {
@@ -200,7 +199,7 @@ impl Process {
 
 #[derive(Debug)]
 struct Running {
-    api: Docker,
+    api: Api,
     exec: String,
     process: Process,
 }
@@ -232,14 +231,14 @@ impl Waiting for Running {
 
 #[derive(Debug)]
 pub(super) struct Served {
-    api: Docker,
+    api: Api,
     runtime: Handle,
     exec: String,
     process: Option<Started>,
 }
 
 impl Served {
-    pub fn new(api: Docker, runtime: Handle, exec: String) -> Self {
+    pub fn new(api: Api, runtime: Handle, exec: String) -> Self {
         Self { api, runtime, exec, process: None }
     }
 }

@@ -4,8 +4,8 @@
 //! The container is kept alive by a program that does nothing; commands and the served program are begun in it. They are processes of
 //! this host like all others, so they are found, counted and ended as those of the other provider are, whether Docker answers or not.
 
+mod api;
 mod container;
-mod error;
 mod exec;
 mod firewall;
 mod known;
@@ -17,15 +17,17 @@ use std::{
 };
 
 use alpine_api::SessionId;
-use bollard::{
-    API_DEFAULT_VERSION, Docker,
-    models::{ContainerInspectResponse, SystemInfoCgroupDriverEnum},
-};
+use bollard::models::{ContainerInspectResponse, SystemInfo, SystemInfoCgroupDriverEnum};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 pub use self::firewall::Allowed;
-use self::{error::Call, exec::Served, firewall::Firewall, known::Known};
+use self::{
+    api::{Api, Call},
+    exec::Served,
+    firewall::Firewall,
+    known::Known,
+};
 use super::{
     cgroup::yielding,
     layout::{GUEST_HOME, GUEST_TMP, GUEST_WORKSPACE, Sandbox, replace},
@@ -36,8 +38,6 @@ use super::{
 use crate::sandbox::{Command, ProviderError};
 
 const NAME: &str = "docker";
-/// Seconds for one answer. A container's start waits for other containers' starts.
-const PATIENCE: u64 = 60;
 /// For a look that others wait for.
 const GLANCE: Duration = Duration::from_secs(3);
 /// All containers together are below this group, where Docker lets us name one.
@@ -50,7 +50,7 @@ fn permanent(what: String) -> ProviderError {
 
 #[derive(Debug)]
 pub(super) struct Containers {
-    api: Docker,
+    api: Api,
     runtime: Handle,
     settings: DockerSettings,
     root_id: String,
@@ -72,11 +72,11 @@ impl Containers {
         if !rustix::process::geteuid().is_root() {
             return Err(permanent("sandboxes in containers need a server that is root: each session has a user of its own".to_owned()));
         }
-        let socket = settings.socket.display().to_string();
-        let unreachable = |error: bollard::errors::Error| permanent(format!("Docker does not answer at {socket}: {error}"));
-        let api = Docker::connect_with_unix(&socket, PATIENCE, API_DEFAULT_VERSION).map_err(unreachable)?;
-        let api = runtime.block_on(api.negotiate_version()).map_err(unreachable)?;
-        let info = runtime.block_on(api.info()).map_err(unreachable)?;
+        let api = runtime.block_on(Api::connect(&settings.socket))?;
+        let info = runtime.block_on(api.ask("asking what it is", api.info()))?;
+        if let Some(warning) = restart_warning(&info) {
+            tracing::warn!("{warning}");
+        }
         check_visible(&settings.visible, root)?;
         let firewall = Firewall::new(&settings)?;
         // Docker's own would tell a session the names of all others, and ask servers that sessions may not reach.
@@ -113,18 +113,19 @@ impl Containers {
 
     /// Waits for an answer. Never on a thread that runs other tasks.
     fn call<T>(&self, what: &str, call: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, Call> {
-        self.runtime.block_on(call).map_err(|error| Call::new(what, error))
+        self.runtime.block_on(self.api.ask(what, call))
     }
 
     /// The session's container, if it is ours and runs. By what is known of its first process, without Docker, as far as that goes.
     fn look(&self, session: SessionId) -> Option<Known> {
         self.known.get(session, || {
             let name = container::name(session);
-            let asked = async { tokio::time::timeout(GLANCE, self.api.inspect_container(&name, None)).await };
+            let asked = self.api.ask("looking at the session's container", self.api.inspect_container(&name, None));
+            let asked = async { tokio::time::timeout(GLANCE, asked).await };
             match self.runtime.block_on(asked) {
                 Ok(Ok(found)) => Some(self.ours(&found).and_then(|()| Known::of(&found, &self.network))),
                 // Nothing is known unless Docker says that there is none: asked again the next time.
-                Ok(Err(error)) => Call::new("looking at the session's container", error).is_absent().then_some(None),
+                Ok(Err(error)) => error.is_absent().then_some(None),
                 Err(_) => None,
             }
         })
@@ -234,7 +235,26 @@ const GUEST_LOG: &str = "/run/alpine/served.log";
 /// Between two looks at what Docker is about to have done.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What a restart of Docker, as with each new version of it, does to what runs.
+fn restart_warning(info: &SystemInfo) -> Option<&'static str> {
+    (info.live_restore_enabled == Some(false)).then_some(
+        r#"a restart of Docker ends all sessions: set "live-restore": true in /etc/docker/daemon.json, and systemctl reload docker"#,
+    )
+}
+
 /// The bridge's name on the host: at most 15 bytes.
 fn bridge(network: &str) -> String {
     network.replace("alpine-", "alp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_docker_that_does_not_keep_its_containers_is_warned_of() {
+        let warned = |live_restore_enabled| restart_warning(&SystemInfo { live_restore_enabled, ..SystemInfo::default() }).is_some();
+        assert!(warned(Some(false)) && !warned(Some(true)));
+        assert!(!warned(None), "it does not say so");
+    }
 }

@@ -212,6 +212,31 @@ async fn a_served_program_that_fills_the_disk_is_ended_and_the_cause_is_known_to
 }
 
 #[tokio::test]
+async fn a_served_program_that_memory_ends_has_the_limit_as_its_cause() {
+    for mode in modes() {
+        let world = world(mode);
+        let handle = world.session().await;
+        if !world.provider.inner.walls.limits(Kind::Memory) {
+            assert!(!is_root(), "control groups have to work where these tests run as root");
+            return;
+        }
+        let eat = "x = bytearray(400 << 20)";
+        assert!(refused(&world, &handle, python(eat)).await.contains("the command was killed"), "{mode:?}");
+        let gone = async || world.provider.inspect(handle.session).await.unwrap() == Status::Idle;
+        world.provider.serve(&handle, FENCE, sh("sleep 0.5; exit 1")).await.unwrap();
+        assert_eq!(world.provider.ended(handle.session).await, None, "{mode:?}: it runs");
+        in_time("it has ended", gone).await;
+        assert_eq!(world.provider.ended(handle.session).await, None, "{mode:?}: by itself, and what was killed was before it");
+
+        world.provider.serve(&handle, FENCE, python(&format!("import time\ntime.sleep(0.5)\n{eat}\ntime.sleep(60)"))).await.unwrap();
+        in_time("it has ended", gone).await;
+        let cause = "what served it has ended, and since it began the kernel killed a process of the session for want of memory: its memory limit is 256 MB";
+        assert_eq!(world.again().ended(handle.session).await.as_deref(), Some(cause), "{mode:?}");
+        assert_eq!(world.sh(&handle, "echo fine").await, (Exit::Code(0), "fine\n".to_owned()), "the sandbox itself is not ended");
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_writes_without_end_does_not_fill_the_disk_with_its_log() {
     for mode in apart() {
         let world = World::with(mode, |settings| settings.limits = Limits { disk: 2048 * MB, ..limits() });
