@@ -325,7 +325,7 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     };
     let router = if plan.role == RoleArg::Worker { http::probes(state.clone()) } else { http::router(state.clone()) };
     let router = match assemble::gateway(&plan.common.apps) {
-        Some(settings) => background.keep_uses(Gateway::new(settings, state, provider)).before(router),
+        Some(settings) => background.keep_gateway(Gateway::new(settings, state, provider)).before(router),
         None => router,
     };
     let drain = Duration::from_secs(http.drain_seconds);

@@ -58,17 +58,18 @@ impl Open {
         }
     }
 
-    /// In the caller's name, if the session knows it; else as whoever has the link, if that lets them in.
+    /// In the caller's name, if the session knows it; else as whoever has the link, which a browser finds out.
     async fn linked(&self, context: &Context, client: &Client, link: &str, app: App) -> Result<(), CliError> {
         let wanted = self.wants_browser(context);
         match port::show(context, client, app, wanted).await {
             Ok(shown) => self.tell(context, app.session, &shown),
-            Err(error) if error.is_forbidden() || error.is_not_found() => {
+            Err(error) => {
+                let at = shared_at(link).filter(|_| error.is_anothers() || error.is_not_found());
+                let Some(app_url) = at.map(str::to_owned) else { return Err(error.into()) };
                 let browser_opened = wanted && browser::open(link, &context.env).await;
-                let app_url = link.split(".alpine/").next().unwrap_or(link).to_owned();
-                self.tell(context, app.session, &Shown { app_url, browser_opened, way_in: (!browser_opened).then(|| link.to_owned()) });
+                let way_in = (!browser_opened).then(|| link.to_owned());
+                self.tell(context, app.session, &Shown { app_url, browser_opened, way_in, once: false });
             }
-            Err(error) => return Err(error.into()),
         }
         Ok(())
     }
@@ -80,7 +81,7 @@ impl Open {
     fn tell(&self, context: &Context, session_id: SessionId, shown: &Shown) {
         let way_in = shown.way_in.clone().filter(|_| self.print);
         context.ui.answer(&Opened { session_id, opencode_url: shown.app_url.clone(), way_in, browser_opened: shown.browser_opened });
-        if !self.print {
+        if self.wants_browser(context) {
             shown.tell_by_hand(context);
         }
     }
@@ -108,6 +109,11 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// What a link that was shared leads to.
+fn shared_at(link: &str) -> Option<&str> {
+    link.split_once(".alpine/open?share=").map(|(at, _)| at)
 }
 
 #[derive(Debug, Serialize)]

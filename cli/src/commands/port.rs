@@ -43,10 +43,11 @@ impl Port {
         let client = context.client()?;
         let session_id = session_id(&self.session)?;
         let app = App { session: session_id, port: Some(self.port) };
-        let shown = show(context, &client, app, browser::is_wanted(self.print, &context.env)).await?;
+        let wanted = browser::is_wanted(self.print, &context.env);
+        let shown = show(context, &client, app, wanted).await?;
         let (app_url, way_in) = (shown.app_url.clone(), shown.way_in.clone().filter(|_| self.print));
         context.ui.answer(&Opened { session_id, port: self.port.get(), app_url, way_in, browser_opened: shown.browser_opened });
-        if !self.print {
+        if wanted {
             shown.tell_by_hand(context);
         }
         Ok(())
@@ -57,14 +58,17 @@ impl Port {
 pub(super) struct Shown {
     pub app_url: String,
     pub browser_opened: bool,
-    /// What lets a browser in, once, where none was opened.
+    /// What lets a browser in, where none was opened.
     pub way_in: Option<String>,
+    /// That is good once, and for a minute.
+    pub once: bool,
 }
 
 impl Shown {
     pub fn tell_by_hand(&self, context: &Context) {
         if let Some(url) = &self.way_in {
-            context.ui.info(&format!("No browser could be opened: open this yourself, once and within a minute:\n{}", clean(url)));
+            let how = if self.once { "open this yourself, once and within a minute" } else { "open this yourself" };
+            context.ui.info(&format!("No browser could be opened: {how}:\n{}", clean(url)));
         }
     }
 }
@@ -73,7 +77,7 @@ impl Shown {
 pub(super) async fn show(context: &Context, client: &Client, app: App, wanted: bool) -> Result<Shown, ClientError> {
     let opened = client.open_session(&context.ui, app).await?;
     let browser_opened = wanted && browser::open(&opened.url, &context.env).await;
-    Ok(Shown { app_url: opened.app_url, browser_opened, way_in: (!browser_opened).then_some(opened.url) })
+    Ok(Shown { app_url: opened.app_url, browser_opened, way_in: (!browser_opened).then_some(opened.url), once: true })
 }
 
 #[derive(Debug, Serialize)]

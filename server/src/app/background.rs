@@ -55,8 +55,8 @@ impl Background {
         Self { tasks, stop }
     }
 
-    /// Has it written down which sessions are used, to the very end.
-    pub fn keep_uses(&mut self, gateway: Gateway) -> Gateway {
+    /// Has it written down which sessions are used, to the very end, and connections closed that nobody uses.
+    pub fn keep_gateway(&mut self, gateway: Gateway) -> Gateway {
         let (keeping, stop) = (gateway.clone(), self.stop.clone());
         self.tasks.spawn(async move { keeping.keep(stop).await });
         gateway

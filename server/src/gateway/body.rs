@@ -99,8 +99,8 @@ pub struct Back {
     pub lines: Arc<Kept>,
     pub owner: Owner,
     pub line: Line,
-    /// Tells whoever watches the exchange that it is over.
-    pub _over: oneshot::Sender<()>,
+    /// Dropped, it tells whoever watches the exchange that it is over.
+    pub over: oneshot::Sender<()>,
 }
 
 /// A session's answer, as far as it may be read.
@@ -111,6 +111,8 @@ pub struct Guarded {
     is_stream: bool,
     used: Used,
     ended: bool,
+    /// It has come to its own end, which of one without a length nothing else says.
+    whole: bool,
     back: Option<Back>,
 }
 
@@ -125,17 +127,19 @@ pub enum Broken {
 impl Guarded {
     pub fn new(inner: Incoming, ends: Ends, is_stream: bool, used: Used, back: Option<Back>) -> Self {
         let over: BoxFuture<'static, ()> = if is_stream { Box::pin(ends.stream()) } else { Box::pin(ends.credential()) };
-        Self { inner, over, is_stream, used, ended: false, back }
+        Self { inner, over, is_stream, used, ended: false, whole: false, back }
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if let Some(Back { lines, owner, line, .. }) = self.back.take()
-            && !self.ended
-            && self.inner.is_end_stream()
-        {
-            lines.put(owner, line);
+        let whole = !self.ended && (self.whole || self.inner.is_end_stream());
+        if let Some(Back { lines, owner, line, over }) = self.back.take() {
+            // Before it is anybody else's.
+            drop(over);
+            if whole {
+                lines.put(owner, line);
+            }
         }
     }
 }
@@ -153,6 +157,7 @@ impl Body for Guarded {
             return Poll::Ready(if self.is_stream { None } else { Some(Err(Broken::Over)) });
         }
         let polled = Pin::new(&mut self.inner).poll_frame(context);
+        self.whole |= matches!(polled, Poll::Ready(None));
         // A page that stays open asks for a stream, whether anybody is there or not.
         if !self.is_stream && matches!(polled, Poll::Ready(Some(Ok(_)))) {
             self.used.now();

@@ -9,30 +9,33 @@ use std::{
     time::Duration,
 };
 
-use alpine_api::ShareId;
 use axum::body::Body;
 use hyper::client::conn::http1::SendRequest;
 use tokio::{task::AbortHandle, time::Instant};
 
-use crate::domain::{
-    apps::App,
-    principal::{PrincipalId, TenantId},
+use crate::{
+    domain::{
+        apps::App,
+        principal::{PrincipalId, TenantId},
+    },
+    sandbox::Listener,
 };
 
-/// Less than any program that is in use keeps one that is idle (Node 5 s, nginx 75 s).
+/// Less than most programs keep one that is idle (Node 5 s, nginx 75 s); where it is more, there is a new one.
 const KEPT_FOR: Duration = Duration::from_secs(2);
+/// However much it is used.
+const GOOD_FOR: Duration = Duration::from_secs(60);
 /// As many as a browser has to one host, and some.
 const OF_ONE: usize = 16;
 /// Each takes a file of this process.
-const OF_ALL: usize = 512;
+const OF_ALL: usize = 128;
 
-/// Whose it is: nobody else's request goes the same way.
+/// Whose it is: nobody else's request goes the same way. All who have one public link are one principal, and none is kept for them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
     pub app: App,
     pub tenant: TenantId,
     pub principal: PrincipalId,
-    pub share: Option<ShareId>,
 }
 
 /// A connection on which one exchange after the other is had.
@@ -40,6 +43,9 @@ pub struct Owner {
 pub struct Line {
     pub sender: SendRequest<Body>,
     pub connection: AbortHandle,
+    pub made: Instant,
+    /// Where it was made to.
+    pub listener: Listener,
 }
 
 #[derive(Debug, Default)]
@@ -52,21 +58,24 @@ struct Lines {
 }
 
 impl Kept {
-    /// The one that was used last: it is the least likely to be given up by the other side.
-    pub fn take(&self, owner: &Owner) -> Option<Line> {
+    /// The one that was used last: it is the least likely to be given up by the other side. Only of those who listen there now.
+    pub fn take(&self, owner: &Owner, listener: &Listener) -> Option<Line> {
         let mut lines = self.lines();
         let of_one = lines.idle.get_mut(owner)?;
-        let (found, before) = (of_one.pop().filter(|(at, line)| is_good(*at, line)), of_one.len() + 1);
-        if found.is_none() {
-            // Those below it are older.
-            of_one.clear();
+        let before = of_one.len();
+        let mut found = None;
+        while let Some((at, line)) = of_one.pop() {
+            if is_good(at, &line) && line.listener.is_same(listener) {
+                found = Some(line);
+                break;
+            }
         }
         let now = of_one.len();
         if now == 0 {
             lines.idle.remove(owner);
         }
         lines.count -= before - now;
-        found.map(|(_, line)| line)
+        found
     }
 
     pub fn put(&self, owner: Owner, line: Line) {
@@ -97,7 +106,7 @@ impl Kept {
 }
 
 fn is_good(at: Instant, line: &Line) -> bool {
-    at.elapsed() < KEPT_FOR && !line.sender.is_closed()
+    at.elapsed() < KEPT_FOR && line.made.elapsed() < GOOD_FOR && !line.sender.is_closed()
 }
 
 #[cfg(test)]
@@ -107,9 +116,19 @@ mod tests {
     use hyper_util::rt::TokioIo;
 
     use super::*;
+    use crate::sandbox::{Endpoint, HeldSocket};
 
     fn owner(app: App, principal: &str) -> Owner {
-        Owner { app, tenant: TenantId::parse("t").unwrap(), principal: PrincipalId::parse(principal).unwrap(), share: None }
+        Owner { app, tenant: TenantId::parse("t").unwrap(), principal: PrincipalId::parse(principal).unwrap() }
+    }
+
+    fn listener(socket: &str) -> Listener {
+        let held = HeldSocket { pid: 1, start: 1, descriptor: "/proc/1/fd/3".into(), socket: socket.into() };
+        Listener { endpoint: Endpoint { host: "127.0.0.1".into(), port: 1 }, held: vec![held] }
+    }
+
+    fn take(kept: &Kept, owner: &Owner) -> Option<Line> {
+        kept.take(owner, &listener("socket:[1]"))
     }
 
     /// With the other side of it.
@@ -117,7 +136,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(1024);
         let (sender, connection) = handshake(TokioIo::new(ours)).await.unwrap();
         let connection = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        (Line { sender, connection }, theirs)
+        (Line { sender, connection, made: Instant::now(), listener: listener("socket:[1]") }, theirs)
     }
 
     fn is_empty(kept: &Kept) -> bool {
@@ -131,12 +150,11 @@ mod tests {
         let (line, _theirs) = line().await;
         kept.put(owner(app, "ann"), line);
         let port = App { port: std::num::NonZeroU16::new(3000), ..app };
-        let guest = Owner { share: Some(ShareId::generate()), ..owner(app, "ann") };
-        for other in [owner(app, "bob"), owner(port, "ann"), owner(App::of(SessionId::generate()), "ann"), guest] {
-            assert!(kept.take(&other).is_none(), "{other:?}");
+        for other in [owner(app, "bob"), owner(port, "ann"), owner(App::of(SessionId::generate()), "ann")] {
+            assert!(take(&kept, &other).is_none(), "{other:?}");
         }
-        assert!(kept.take(&owner(app, "ann")).is_some());
-        assert!(kept.take(&owner(app, "ann")).is_none(), "once");
+        assert!(take(&kept, &owner(app, "ann")).is_some());
+        assert!(take(&kept, &owner(app, "ann")).is_none(), "once");
     }
 
     #[tokio::test]
@@ -146,12 +164,18 @@ mod tests {
         kept.put(ann.clone(), closed);
         drop(theirs);
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(kept.take(&ann).is_none());
+        assert!(take(&kept, &ann).is_none());
+        let (old, _theirs) = line().await;
+        kept.put(ann.clone(), Line { made: Instant::now() - GOOD_FOR, ..old });
+        assert!(take(&kept, &ann).is_none(), "however much it was used");
+        let (left, _theirs) = line().await;
+        kept.put(ann.clone(), Line { listener: listener("socket:[2]"), ..left });
+        assert!(take(&kept, &ann).is_none(), "another listens there now");
         let (old, _theirs) = line().await;
         let at = Instant::now() - KEPT_FOR;
         kept.put(ann.clone(), old);
         kept.lines().idle.values_mut().flatten().for_each(|(put, _)| *put = at);
-        assert!(kept.take(&ann).is_none());
+        assert!(take(&kept, &ann).is_none());
         assert!(is_empty(&kept));
     }
 

@@ -183,7 +183,7 @@ async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<
     let target = targets.find(&visitor, app).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), app);
     let by = &visitor.caller;
-    let owner = Owner { app, tenant: by.tenant.clone(), principal: by.id.clone(), share: visitor.share };
+    let owner = visitor.share.is_none().then(|| Owner { app, tenant: by.tenant.clone(), principal: by.id.clone() });
     let used = Used::new(Arc::clone(uses), visitor.caller.tenant.clone(), app.session);
     let response = Exchange::new(target, ends, place, used, (Arc::clone(lines), owner))
         .run(Request::from_parts(parts, body))

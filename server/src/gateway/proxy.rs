@@ -20,7 +20,12 @@ use hyper::{
     upgrade::{OnUpgrade, on},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{io::copy_bidirectional, net::TcpStream, sync::oneshot, time::timeout};
+use tokio::{
+    io::copy_bidirectional,
+    net::TcpStream,
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 use tracing::Instrument as _;
 
 use super::{
@@ -38,6 +43,7 @@ const HEAD: usize = 64 * 1024;
 const HEADERS: usize = 200;
 /// A connection that was left in order has nothing more to say.
 const READY: Duration = Duration::from_millis(100);
+const AT_ONCE: Duration = Duration::from_secs(1);
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const NO_ANSWER: ApiError = ApiError::Unreached("the session's server does not answer");
 
@@ -49,11 +55,12 @@ pub struct Exchange {
     place: Arc<VisitPlace>,
     used: Used,
     lines: Arc<Kept>,
-    owner: Owner,
+    /// `None`: nothing is kept for them.
+    owner: Option<Owner>,
 }
 
 impl Exchange {
-    pub fn new(target: Target, ends: Ends, place: VisitPlace, used: Used, (lines, owner): (Arc<Kept>, Owner)) -> Self {
+    pub fn new(target: Target, ends: Ends, place: VisitPlace, used: Used, (lines, owner): (Arc<Kept>, Option<Owner>)) -> Self {
         Self { target, ends, place: Arc::new(place), used, lines, owner }
     }
 
@@ -65,9 +72,10 @@ impl Exchange {
         }
         // What may be asked twice: the program may give a connection up at the moment at which it is used again.
         let harmless = matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_end_stream();
-        let (answer, line) = if upgrade.is_none() && harmless {
-            let (answer, line) = self.on_a_line(self.prepared(request, None)?).await?;
-            (answer, Some(line))
+        let owner = self.owner.take().filter(|_| upgrade.is_none() && harmless);
+        let (answer, line) = if let Some(owner) = owner {
+            let (answer, line) = self.on_a_line(&owner, self.prepared(request, None)?).await?;
+            (answer, Some((owner, line)))
         } else {
             // The other side closes first, and keeps what the kernel keeps of it.
             let then = if upgrade.is_some() { "upgrade" } else { "close" };
@@ -98,18 +106,25 @@ impl Exchange {
     }
 
     /// On one that was left, or a new one where that is good no more.
-    async fn on_a_line(&self, request: Request) -> Result<(Answer<Incoming>, Line), ApiError> {
+    async fn on_a_line(&self, owner: &Owner, request: Request) -> Result<(Answer<Incoming>, Line), ApiError> {
         let (parts, _) = request.into_parts();
         let request = || Request::from_parts(parts.clone(), Body::empty());
-        if let Some(mut line) = self.lines.take(&self.owner)
-            && matches!(timeout(READY, line.sender.ready()).await, Ok(Ok(())))
-            && let Ok(answer) = self.asked(&mut line.sender, request()).await?
-        {
-            return Ok((answer, line));
+        while let Some(mut line) = self.lines.take(owner, &self.target.listener) {
+            if !matches!(timeout(READY, line.sender.ready()).await, Ok(Ok(()))) {
+                continue;
+            }
+            let begun = Instant::now();
+            match self.asked(&mut line.sender, request()).await? {
+                Ok(answer) => return Ok((answer, line)),
+                // What was asked has hardly been begun.
+                Err(error) if is_given_up(&error) && begun.elapsed() < AT_ONCE => break,
+                Err(error) => return Err(unanswered(error)),
+            }
         }
         let (sender, connection) = handshake(self.target.connect().await?).await?;
-        let connection = tokio::spawn(async move { connection.await.unwrap_or_else(|error| ended(&error)) }.in_current_span());
-        let mut line = Line { sender, connection: connection.abort_handle() };
+        // Not in this exchange's span: others go on with it.
+        let connection = tokio::spawn(async move { connection.await.unwrap_or_else(|error| ended(&error)) }).abort_handle();
+        let mut line = Line { sender, connection, made: Instant::now(), listener: self.target.listener.clone() };
         let answer = self.asked(&mut line.sender, request()).await?.map_err(unanswered)?;
         Ok((answer, line))
     }
@@ -151,21 +166,22 @@ impl Exchange {
     }
 
     /// What is had on a kept connection ends with the credential too, whether anybody reads or not.
-    fn watched(&self, line: Line) -> Back {
+    fn watched(&self, (owner, line): (Owner, Line)) -> Back {
         let (over, is_over) = oneshot::channel::<()>();
         let (ends, place, connection) = (self.ends.clone(), Arc::clone(&self.place), line.connection.clone());
         let watch = async move {
             let _place = place;
             tokio::select! {
+                biased;
                 _ = is_over => {}
                 () = ends.credential() => connection.abort(),
             }
         };
         tokio::spawn(watch.in_current_span());
-        Back { lines: Arc::clone(&self.lines), owner: self.owner.clone(), line, _over: over }
+        Back { lines: Arc::clone(&self.lines), owner, line, over }
     }
 
-    fn answered(mut self, answer: Answer<Incoming>, line: Option<Line>) -> Response {
+    fn answered(mut self, answer: Answer<Incoming>, line: Option<(Owner, Line)>) -> Response {
         let (mut parts, body) = answer.into_parts();
         headers::response(&mut parts.headers);
         let is_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
@@ -217,6 +233,11 @@ async fn handshake(stream: TcpStream) -> Result<(http1::SendRequest<Body>, http1
 
 fn ended(error: &hyper::Error) {
     tracing::debug!(error = error as &dyn std::error::Error, "a connection to a session ended");
+}
+
+/// The connection, at the moment at which it was used again, or with what was left on it.
+fn is_given_up(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message() || error.is_parse()
 }
 
 fn unanswered(error: hyper::Error) -> ApiError {

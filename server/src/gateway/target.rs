@@ -36,7 +36,7 @@ const NO_ANSWER: &str = "the session's server does not answer";
 #[derive(Debug, Clone)]
 pub struct Target {
     provider: Arc<dyn Provider>,
-    listener: Listener,
+    pub listener: Listener,
     /// Marked as secret. What is on a port of the session's own choice has none.
     pub authorization: Option<HeaderValue>,
 }

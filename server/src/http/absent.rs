@@ -115,9 +115,8 @@ mod tests {
         assert!(property("SessionRecord", "last_error")["oneOf"].is_array());
     }
 
-    /// `last_error` is in the record, those that begin with `max_` are in requests too, the last are the audit log's; an app is sent nowhere.
+    /// `last_error` is in the record, those that begin with `max_` are in requests too, the others are the audit log's.
     const NULL: &[&str] = &[
-        "port: Option<NonZeroU16>",
         "last_error: ",
         "max_active_sessions",
         "max_operations",
@@ -136,6 +135,10 @@ mod tests {
         let mut wrong = Vec::new();
         for file in std::fs::read_dir(source).unwrap() {
             let path = file.unwrap().path();
+            // A host's name, and no part of an answer.
+            if path.ends_with("app.rs") {
+                continue;
+            }
             let text = std::fs::read_to_string(&path).unwrap();
             // From one public field to the next: the attributes of a field stand before it.
             for pair in text.split("    pub ").collect::<Vec<_>>().windows(2) {

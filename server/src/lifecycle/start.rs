@@ -123,11 +123,9 @@ impl Engine {
                     }
                     Status::Serving { .. } => {}
                     Status::Idle | Status::Absent => {
-                        if let Some(why) = self.provider.ended(job.lease.session).await {
-                            return Err(PhaseError::permanent(STEP, why));
-                        }
-                        let said = self.said(handle, password).await;
-                        let cause = format!("the server process ended before it answered: {said}");
+                        let why = self.provider.ended(job.lease.session).await;
+                        let why = why.unwrap_or_else(|| "the server process ended before it answered".to_owned());
+                        let cause = format!("{why}: {}", self.said(handle, password).await);
                         return Err(PhaseError::permanent(STEP, cause).first(MEND));
                     }
                 }

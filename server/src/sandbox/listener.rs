@@ -1,6 +1,6 @@
 //! The way to a session's own program, and to nobody else who may come to its port.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::HeaderValue;
@@ -18,6 +18,15 @@ pub struct Listener {
     pub endpoint: Endpoint,
     /// All that there are at that address, each of them held by a process of the session.
     pub held: Vec<HeldSocket>,
+}
+
+impl Listener {
+    /// The very same sockets, whichever process holds them.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let sockets = |of: &Self| of.held.iter().map(|held| held.socket.clone()).collect::<BTreeSet<_>>();
+        self.endpoint == other.endpoint && sockets(self) == sockets(other)
+    }
 }
 
 /// A socket in a process's hands.

@@ -91,6 +91,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/line":
             # Which connection, and the how manieth request on it.
             return self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
+        if path == "/line/chunked":
+            self.send_response(200)
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            self.chunk(b"%d " % self.client_address[1])
+            self.chunk(b"%d" % self.asked)
+            return self.wfile.write(b"0\r\n\r\n")
         if path == "/line/closes":
             self.close_connection = True
             return self.answer(200, b"%d %d" % (self.client_address[1], self.asked))

@@ -1,11 +1,12 @@
 //! With which connection to the session's program a request goes on.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use alpine_tests::api::send;
 use reqwest::{Method, RequestBuilder};
+use serde_json::json;
 
-use super::stage::Stage;
+use super::{shares::cookie, stage::Stage};
 
 /// The connection that the program saw it come on, and the how manieth request of that it was.
 async fn line(request: RequestBuilder) -> (u16, u32) {
@@ -18,25 +19,36 @@ async fn line(request: RequestBuilder) -> (u16, u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visitor_goes_on_with_a_connection_that_is_nobody_elses() {
     let stage = Stage::set().await;
-    let ann = || stage.as_ann(Method::GET, "/line");
-    let (first, number) = line(ann()).await;
-    assert_eq!(number, 1);
-    assert_eq!(line(ann()).await, (first, 2));
-    // However they show who they are: they are the same.
+    let ann = |method, path: &str| stage.as_ann(method, path);
     let cookie = stage.cookie(&stage.world.api("ann")).await;
-    assert_eq!(line(stage.as_page(Method::GET, "/line", &cookie)).await, (first, 3));
     let root = stage.token("dev", "root", &["alpine.admin"]);
-    let (other, number) = line(stage.ask(Method::GET, "/line").bearer_auth(root)).await;
-    assert!(other != first && number == 1, "another principal's: {other} {number}");
+    let (first, number) = line(ann(Method::GET, "/line")).await;
+    assert_eq!(number, 1);
+    // However they show who they are, they are the same; and of an answer without a length the end is seen.
+    assert_eq!(line(stage.as_page(Method::GET, "/line/chunked", &cookie)).await, (first, 2));
+    send(ann(Method::HEAD, "/line")).await;
+    assert_eq!(line(ann(Method::GET, "/line")).await, (first, 4));
     // What may not be asked twice has one of its own, and leaves none.
-    let (posted, number) = line(stage.as_ann(Method::POST, "/line").body("x")).await;
+    let (posted, number) = line(ann(Method::POST, "/line").body("x")).await;
     assert!(posted != first && number == 1, "{posted} {number}");
-    assert_eq!(line(ann()).await, (first, 4));
-    send(stage.as_ann(Method::HEAD, "/line")).await;
-    assert_eq!(line(ann()).await, (first, 6));
+    let (other, number) = line(stage.ask(Method::GET, "/line").bearer_auth(root)).await;
+    assert!(![first, posted].contains(&other) && number == 1, "another principal's: {other} {number}");
     tokio::time::sleep(Duration::from_millis(3500)).await;
-    let (later, number) = line(ann()).await;
-    assert!(later != first && number == 1, "it was kept for ever: {later} {number}");
+    let (later, number) = line(ann(Method::GET, "/line")).await;
+    assert!(![first, posted].contains(&later) && number == 1, "it was kept for ever: {later} {number}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_have_one_link_are_not_one_visitor() {
+    let stage = Stage::set().await;
+    let (link, _) = stage.link(json!({ "public": true, "expires_in": 3600 })).await;
+    let follow = stage.ask(Method::GET, &link).header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document");
+    let cookie = cookie(&send(follow).await);
+    let mut ports = BTreeSet::new();
+    for _ in 0..3 {
+        let (port, number) = line(stage.as_page(Method::GET, "/line", &cookie)).await;
+        assert!(ports.insert(port) && number == 1, "{port} {number}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

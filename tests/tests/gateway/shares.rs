@@ -20,7 +20,7 @@ impl Stage {
     }
 
     /// A link, from its path on, and its share.
-    async fn link(&self, body: Value) -> (String, String) {
+    pub async fn link(&self, body: Value) -> (String, String) {
         let reply = self.share(&self.world.api("ann"), body).await;
         let share = reply.expect(201);
         let url = text(share, "url");
@@ -36,7 +36,7 @@ impl Stage {
     }
 }
 
-fn cookie(reply: &Reply) -> String {
+pub fn cookie(reply: &Reply) -> String {
     reply.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
 }
 

@@ -119,13 +119,14 @@ fn record(
 /// did not even begin, it may the next time.
 fn ended_at_once(inner: &Inner, sandbox: &Sandbox, meta: &Meta, program: &mut dyn Program, before: Before) -> ProviderError {
     let session = meta.label.session;
-    if let Some(why) = inner.ended(session, sandbox).or_else(|| starved_since(inner, session, before.kills)) {
+    if let Some(why) = inner.ended(session, sandbox) {
         return limits::ended(why);
     }
     let written = sandbox.log_length().unwrap_or_default().saturating_sub(before.log);
     let log = sandbox.log_tail(SHOWN.min(usize::try_from(written).unwrap_or(SHOWN))).unwrap_or_default();
     let log = if log.trim().is_empty() { "it wrote nothing" } else { log.trim() };
-    let what = format!("the server process ended before it answered: {log}");
+    let why = starved_since(inner, session, before.kills);
+    let what = format!("{}: {log}", why.as_deref().unwrap_or("the server process ended before it answered"));
     match program.exit_code(log) {
         Some(_) => ProviderError::Permanent { what, source: None },
         _ => transient(what),

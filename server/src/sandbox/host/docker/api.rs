@@ -49,14 +49,13 @@ impl Call {
         let Self { what, socket, error } = self;
         let nobody = matches!(
             error,
-            Error::HyperLegacyError { .. }
-                | Error::HyperResponseError { .. }
-                | Error::IOError { .. }
-                | Error::RequestTimeoutError
-                | Error::SocketNotFoundError(_)
+            Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } | Error::IOError { .. } | Error::SocketNotFoundError(_)
         );
         if nobody {
             return format!("Docker does not answer at {}: {what}: {}", socket.display(), innermost(error));
+        }
+        if matches!(error, Error::RequestTimeoutError) {
+            return format!("{what}: Docker did not answer within {PATIENCE} s");
         }
         format!("{what}: {error}")
     }
