@@ -81,6 +81,9 @@ async fn the_command_line_says_where_a_port_is() {
     assert_eq!(said["browser_opened"], false);
     let way_in = said["way_in"].as_str().and_then(|way_in| way_in.strip_prefix(url.trim_end_matches('/'))).unwrap();
     assert_eq!(send(stage.ask_host(Method::GET, &host, way_in)).await.status, 303, "what is printed lets a browser in");
+    // In a build, whose log many read, and where no browser was wanted.
+    let quiet = stage.world.alpine("ann").env("CI", "true").args(&["port", &stage.session, &port.to_string()]).run().await;
+    assert_eq!((quiet.stdout.trim(), quiet.stderr.contains("code=")), (&*url, false), "{}", quiet.stderr);
     let refused = stage.world.alpine("bob").args(&["port", &stage.session, &port.to_string(), "--print", "--json"]).run().await;
     assert_eq!(refused.json()["error_code"], "ERR_SESSION_FORBIDDEN");
 }

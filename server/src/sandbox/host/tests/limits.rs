@@ -50,13 +50,19 @@ async fn is_ended(world: &World, handle: &Handle, other: &Handle, cause: &str) {
     assert!(!blocking(move || inner.walls.is_there(session)).await.unwrap());
 }
 
+/// Without control groups there is none, as without root.
+fn has_memory_limit(world: &World) -> bool {
+    let has = world.provider.inner.walls.limits(Kind::Memory);
+    assert!(has || !is_root(), "control groups have to work where these tests run as root");
+    has
+}
+
 #[tokio::test]
 async fn a_command_that_eats_memory_fails_with_the_limit_as_its_cause() {
     for mode in modes() {
         let world = world(mode);
         let handle = world.session().await;
-        if !world.provider.inner.walls.limits(Kind::Memory) {
-            assert!(!is_root(), "control groups have to work where these tests run as root");
+        if !has_memory_limit(&world) {
             return;
         }
         let eat = python("for i in range(60): x = bytearray(10 << 20); globals()[f'x{i}'] = x");
@@ -89,8 +95,7 @@ async fn a_session_has_what_its_own_size_says_and_keeps_it() {
             settings.limits = limits();
             settings.sizes = vec![small.clone()];
         });
-        if !world.provider.inner.walls.limits(Kind::Memory) {
-            assert!(!is_root(), "control groups have to work where these tests run as root");
+        if !has_memory_limit(&world) {
             return;
         }
         assert!(world.provider.inner.walls.limits(Kind::Cpu), "it is wanted by a size alone");
@@ -216,8 +221,7 @@ async fn a_served_program_that_memory_ends_has_the_limit_as_its_cause() {
     for mode in modes() {
         let world = world(mode);
         let handle = world.session().await;
-        if !world.provider.inner.walls.limits(Kind::Memory) {
-            assert!(!is_root(), "control groups have to work where these tests run as root");
+        if !has_memory_limit(&world) {
             return;
         }
         let eat = "x = bytearray(400 << 20)";
