@@ -4,40 +4,46 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-/// The most that a tenant, and each of its principals, may have at once, and for how long. `null`: no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TenantQuotas {
+/// The limits once as they are sent, where what is not known is refused, and once as they are answered, where a client passes over those that
+/// are newer than it is.
+macro_rules! quotas {
+    ($($(#[$told:meta])* $name:ident: [$($bound:tt)*],)*) => {
+        /// The most that a tenant, and each of its principals, may have at once, and for how long. `null`: no limit.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+        pub struct TenantQuotas {
+            $($(#[$told])* #[serde(default)] #[schema($($bound)*, required = true)] pub $name: Option<i32>,)*
+        }
+
+        /// The limits of a tenant to be made. `null`, or nothing: no limit.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct NewTenantQuotas {
+            $($(#[$told])* #[serde(default)] #[schema($($bound)*)] pub $name: Option<i32>,)*
+        }
+
+        impl From<NewTenantQuotas> for TenantQuotas {
+            fn from(new: NewTenantQuotas) -> Self {
+                Self { $($name: new.$name),* }
+            }
+        }
+    };
+}
+
+quotas! {
     /// Sessions that are not final.
-    #[serde(default)]
-    #[schema(minimum = 0)]
-    pub max_active_sessions: Option<i32>,
-    #[serde(default)]
-    #[schema(minimum = 0)]
-    pub max_active_sessions_per_principal: Option<i32>,
+    max_active_sessions: [minimum = 0],
+    max_active_sessions_per_principal: [minimum = 0],
     /// Operations in flight.
-    #[serde(default)]
-    #[schema(minimum = 0)]
-    pub max_operations: Option<i32>,
-    #[serde(default)]
-    #[schema(minimum = 0)]
-    pub max_operations_per_principal: Option<i32>,
+    max_operations: [minimum = 0],
+    max_operations_per_principal: [minimum = 0],
     /// Memory of all sessions that are not final, by their classes, in MB.
-    #[serde(default)]
-    #[schema(minimum = 0)]
-    pub max_memory_mb: Option<i32>,
+    max_memory_mb: [minimum = 0],
     /// CPUs likewise, in thousandths.
-    #[serde(default)]
-    #[schema(minimum = 0)]
-    pub max_cpu_millis: Option<i32>,
+    max_cpu_millis: [minimum = 0],
     /// The longest that a session may be ready, beside what its class and the server say.
-    #[serde(default)]
-    #[schema(minimum = 60, maximum = 31_536_000)]
-    pub max_lifetime_seconds: Option<i32>,
+    max_lifetime_seconds: [minimum = 60, maximum = 31_536_000],
     /// The longest that it may be ready without a use, likewise.
-    #[serde(default)]
-    #[schema(minimum = 60, maximum = 31_536_000)]
-    pub max_idle_seconds: Option<i32>,
+    max_idle_seconds: [minimum = 60, maximum = 31_536_000],
 }
 
 /// What a tenant uses at this moment; counted, not kept.
@@ -90,7 +96,7 @@ pub struct CreateTenant {
     )]
     pub tenant_id: String,
     #[serde(default)]
-    pub quotas: TenantQuotas,
+    pub quotas: NewTenantQuotas,
     /// Kept in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 500, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
@@ -139,6 +145,14 @@ fn stated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i3
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_is_not_known_is_refused_where_it_is_sent_and_passed_over_where_it_is_answered() {
+        let newer = r#"{"max_operations":3,"max_of_another_kind":1}"#;
+        assert!(serde_json::from_str::<NewTenantQuotas>(newer).is_err());
+        let read: TenantQuotas = serde_json::from_str(newer).unwrap();
+        assert_eq!(read, TenantQuotas { max_operations: Some(3), ..TenantQuotas::default() });
+    }
 
     #[test]
     fn null_takes_a_limit_away_and_what_is_absent_stays() {

@@ -104,7 +104,7 @@ impl TenantLedger {
         let target = self.tenant.as_str();
         self.ledger.permit(by, "tenant.create", target, needs_operator(by)).await?;
         let mut tx = self.ledger.pools.api.transactions.begin().await?;
-        let quotas = new.quotas;
+        let quotas = TenantQuotas::from(new.quotas);
         let made = sqlx::query!(
             "INSERT INTO tenants (tenant_id, max_active_sessions, max_active_sessions_per_principal, max_operations,
                  max_operations_per_principal, max_memory_mb, max_cpu_millis, max_lifetime_seconds, max_idle_seconds)

@@ -133,8 +133,10 @@ impl Ask<'_> {
     async fn run(&self, settings: &GitSettings, starts: &Starts) -> Result<String, PhaseError> {
         let transient = |error: std::io::Error| PhaseError::transient(self.step, format!("git cannot be run: {error}"));
         let command = self.command(settings, &settings.program.display().to_string()).await?;
-        let scratch = Scratch::new().map_err(transient)?;
-        let mut process = process(settings, &command, &scratch.0);
+        // Git by itself has nothing to put there; what is left of a server that is killed is left.
+        let scratch = command.stdin.is_some().then(Scratch::new).transpose().map_err(transient)?;
+        let mut process = process(settings, &command);
+        process.envs(scratch.as_ref().map(|scratch| ("TMPDIR", &scratch.0)));
         let turn = starts.turn().await;
         // Git's helpers may hold its pipes after it is gone: the whole group ends with this future. To start a process takes
         // milliseconds in which its thread does nothing else: not one of those that serve requests.
@@ -168,7 +170,7 @@ pub(super) fn git_span(command: &str, url: Option<&RepoUrl>) -> Span {
     tracing::debug_span!("git", otel.name = format!("git.{command}"), otel.kind = "client", server.address = url.map(RepoUrl::host))
 }
 
-fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process {
+fn process(settings: &GitSettings, command: &Command) -> Process {
     let (program, arguments) = command.argv.split_first().map_or(("git", &[][..]), |(program, rest)| (program.as_str(), rest));
     let mut process = Process::new(program);
     process
@@ -177,7 +179,6 @@ fn process(settings: &GitSettings, command: &Command, scratch: &Path) -> Process
         .env_clear()
         .env("PATH", &settings.path)
         .env("HOME", "/nonexistent")
-        .env("TMPDIR", scratch)
         .env("LC_ALL", "C.UTF-8")
         .envs(command.env.iter().map(|(name, value)| (name, value)))
         .envs(command.secret_env.iter().map(|(name, value)| (name, value.expose_secret())))

@@ -4,7 +4,7 @@ use alpine_api as api;
 use api::{OperationKind as Kind, OperationStatus as Status, Scope, SessionState as State};
 use serde_json::{Value, json};
 
-use super::{REPO, SHA, at, quotas, value};
+use super::{REPO, SHA, at, value};
 
 fn imported_session() -> Value {
     json!({
@@ -59,7 +59,9 @@ pub(super) fn examples(operation: &str) -> Vec<(&'static str, Value)> {
             ),
         ],
         "createTenant" => {
-            vec![("with_limits", value(api::CreateTenant { tenant_id: "acme".into(), quotas: quotas(), reason: Some("signed up".into()) }))]
+            let quotas =
+                api::NewTenantQuotas { max_active_sessions: Some(200), max_active_sessions_per_principal: Some(20), ..Default::default() };
+            vec![("with_limits", value(api::CreateTenant { tenant_id: "acme".into(), quotas, reason: Some("signed up".into()) }))]
         }
         "openSession" => vec![("a_port", json!({ "port": 3000 }))],
         "createShare" => vec![
