@@ -287,6 +287,8 @@ async fn run(plan: Plan, migrate: bool, stop: &Stop) -> Result<(), AppError> {
 async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     let (metrics, closing, last) = (Arc::new(Metrics::new()), CancellationToken::new(), CancellationToken::new());
     let metrics_listener = plan.common.metrics.metrics_listen.map(assemble::listen).transpose()?;
+    // For longer than the pools, some of whose connections are opened there.
+    let threads = assemble::threads(&plan.common.apps)?;
     let pools = Pools::connect(&plan.pools, &metrics)?;
     let (phases, tenants) = (assemble::phases(&plan.common), assemble::tenants(&plan.common.tenants));
     let ledger = Ledger::knowing(phases, pools.clone(), plan.sealer, plan.deadlines, tenants);
@@ -332,7 +334,8 @@ async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     // Which program this is, for whoever reads the log of years ago.
     let (version, address) = (env!("CARGO_PKG_VERSION"), plan.listener.local_addr().ok());
     tracing::info!(version, role = ?plan.role, ?address, tls = plan.tls.is_some(), "serves");
-    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain, last };
+    let apart = threads.as_ref().map(http::Threads::apart);
+    let listening = http::Listening { listener: plan.listener, tls: plan.tls, connections, drain, last, apart };
     let served = http::serve(router, listening, closing).await;
     // A server that cannot serve must not go on working unseen.
     soft.cancel();

@@ -302,6 +302,11 @@ pub fn connections(args: &LimitArgs, apps: &AppsArgs, files: u64) -> http::Conne
     }
 }
 
+/// Those that serve sessions' hosts, if there are such hosts.
+pub fn threads(args: &AppsArgs) -> Result<Option<http::Threads>, AppError> {
+    args.apps_domain.clone().map(http::Threads::start).transpose().map_err(AppError::Runtime)
+}
+
 #[must_use]
 pub const fn deadlines(args: &WorkerArgs) -> Deadlines {
     args.deadlines(TRIES)

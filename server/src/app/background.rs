@@ -101,6 +101,6 @@ async fn gauges(ledger: Ledger, metrics: Arc<Metrics>, stop: CancellationToken) 
 async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, stop: CancellationToken) -> Result<(), http::ServeError> {
     let settings = http::ConnectionSettings { max: SCRAPERS, ..http::ConnectionSettings::default() };
     let connections = http::Connections::new(settings, Arc::clone(&metrics));
-    let listening = http::Listening { listener, tls: None, connections, drain: DRAIN, last: CancellationToken::new() };
+    let listening = http::Listening { listener, tls: None, connections, drain: DRAIN, last: CancellationToken::new(), apart: None };
     http::serve(http::metrics_alone(metrics), listening, stop).await
 }

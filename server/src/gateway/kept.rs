@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    thread::ThreadId,
     time::Duration,
 };
 
@@ -27,8 +28,8 @@ const KEPT_FOR: Duration = Duration::from_secs(2);
 const GOOD_FOR: Duration = Duration::from_secs(60);
 /// As many as a browser has to one host, and some.
 const OF_ONE: usize = 16;
-/// Each takes a file of this process.
-const OF_ALL: usize = 128;
+/// Each takes one of the files that are set aside for what is not a caller's connection.
+const OF_ALL: usize = 256;
 
 /// Whose it is: nobody else's request goes the same way. All who have one public link are one principal, and none is kept for them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +37,8 @@ pub struct Owner {
     pub app: App,
     pub tenant: TenantId,
     pub principal: PrincipalId,
+    /// Where it is served: what waits on another thread is woken across both at each step.
+    pub thread: ThreadId,
 }
 
 /// A connection on which one exchange after the other is had.
@@ -117,9 +120,15 @@ mod tests {
 
     use super::*;
     use crate::sandbox::{Endpoint, HeldSocket};
+    use std::thread;
 
     fn owner(app: App, principal: &str) -> Owner {
-        Owner { app, tenant: TenantId::parse("t").unwrap(), principal: PrincipalId::parse(principal).unwrap() }
+        Owner {
+            app,
+            tenant: TenantId::parse("t").unwrap(),
+            principal: PrincipalId::parse(principal).unwrap(),
+            thread: thread::current().id(),
+        }
     }
 
     fn listener(socket: &str) -> Listener {
@@ -145,12 +154,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_one_visitors_and_one_hosts() {
+    async fn a_connection_is_one_visitors_and_one_hosts_and_one_threads() {
         let (kept, app) = (Kept::default(), App::of(SessionId::generate()));
         let (line, _theirs) = line().await;
         kept.put(owner(app, "ann"), line);
         let port = App { port: std::num::NonZeroU16::new(3000), ..app };
-        for other in [owner(app, "bob"), owner(port, "ann"), owner(App::of(SessionId::generate()), "ann")] {
+        let elsewhere = Owner { thread: thread::spawn(|| thread::current().id()).join().unwrap(), ..owner(app, "ann") };
+        for other in [owner(app, "bob"), owner(port, "ann"), owner(App::of(SessionId::generate()), "ann"), elsewhere] {
             assert!(take(&kept, &other).is_none(), "{other:?}");
         }
         assert!(take(&kept, &owner(app, "ann")).is_some());

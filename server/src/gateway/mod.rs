@@ -14,7 +14,7 @@ mod uses;
 mod watched;
 mod who;
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use axum::{
     Router,
@@ -183,7 +183,8 @@ async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<
     let target = targets.find(&visitor, app).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), app);
     let by = &visitor.caller;
-    let owner = visitor.share.is_none().then(|| Owner { app, tenant: by.tenant.clone(), principal: by.id.clone() });
+    let thread = thread::current().id();
+    let owner = visitor.share.is_none().then(|| Owner { app, tenant: by.tenant.clone(), principal: by.id.clone(), thread });
     let used = Used::new(Arc::clone(uses), visitor.caller.tenant.clone(), app.session);
     let response = Exchange::new(target, ends, place, used, (Arc::clone(lines), owner))
         .run(Request::from_parts(parts, body))

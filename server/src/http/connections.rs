@@ -158,7 +158,25 @@ pub struct Counted {
     entered: Entered,
 }
 
+/// One that leaves the runtime that it was accepted on, counted as before.
+#[derive(Debug)]
+pub(super) struct Moving {
+    stream: std::net::TcpStream,
+    entered: Entered,
+}
+
+impl Moving {
+    /// On the runtime that it goes on on.
+    pub fn arrive(self) -> io::Result<Counted> {
+        Ok(Counted { stream: TcpStream::from_std(self.stream)?, stalled: None, entered: self.entered })
+    }
+}
+
 impl Counted {
+    pub(super) fn leave(self) -> io::Result<Moving> {
+        Ok(Moving { stream: self.stream.into_std()?, entered: self.entered })
+    }
+
     pub(super) fn tcp(&self) -> &TcpStream {
         &self.stream
     }

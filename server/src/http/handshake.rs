@@ -10,14 +10,21 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use super::connections::{Connections, Counted};
+use super::{
+    apart::Switch,
+    connections::{Connections, Counted},
+};
 
 type Accepting<I, S> = Pin<Box<dyn Future<Output = io::Result<(I, S)>> + Send>>;
 
 /// Leaves a connection to the kernel until its first TLS record is whole: one that never gets that far takes none of
 /// TLS's memory.
 #[derive(Debug, Clone)]
-pub struct Greeted(pub Connections);
+pub(super) struct Greeted {
+    pub connections: Connections,
+    /// For what is not served here.
+    pub switch: Option<Switch>,
+}
 
 impl<S: Send + 'static> Accept<TcpStream, S> for Greeted {
     type Stream = Counted;
@@ -25,12 +32,15 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Greeted {
     type Future = Accepting<Counted, S>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let patience = self.0.settings().handshake;
-        let counted = self.0.accept(stream, service);
+        let (patience, switch) = (self.connections.settings().handshake, self.switch.clone());
+        let counted = self.connections.accept(stream, service);
         Box::pin(async move {
             let (connection, service) = counted.await?;
             hello(connection.tcp(), patience).await??;
-            Ok((connection, service))
+            match switch {
+                Some(switch) => switch.pass(connection).await.map(|connection| (connection, service)),
+                None => Ok((connection, service)),
+            }
         })
     }
 }

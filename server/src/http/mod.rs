@@ -1,6 +1,7 @@
 //! The HTTP API: routes, the layers around them in their order, one endpoint a file.
 
 mod absent;
+mod apart;
 mod connections;
 mod create_session;
 mod create_share;
@@ -71,6 +72,7 @@ pub(crate) use self::{
     origin::{authority, is_own_page},
     problem::Foreign,
 };
+pub use apart::{Apart, Threads};
 pub use connections::{ConnectionSettings, Connections};
 pub use limits::{LimitSettings, MOST_VISITS, Places, Rate, Rates};
 pub use metrics::alone as metrics_alone;

@@ -4,7 +4,8 @@ use std::{net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use axum_server::{
-    Handle, Server,
+    Address, Handle, Server,
+    accept::DefaultAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use hyper_util::rt::TokioTimer;
@@ -13,10 +14,12 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use x509_parser::parse_x509_certificate;
 
 use super::{
+    apart::{Apart, Arrived},
     connections::{ConnectionSettings, Connections},
     door::{Door, Peer},
     handshake::{Boxed, Greeted},
@@ -70,47 +73,65 @@ pub struct Listening {
     pub drain: Duration,
     /// Cancelled when connections are told to close: whoever waits for something is to be answered.
     pub last: CancellationToken,
+    /// With TLS alone: without it nothing says early what a connection is for.
+    pub apart: Option<Apart>,
 }
 
 /// Serve until `shutdown`; then accept nobody but those who wait already, tell kept-alive connections to close, and give
 /// requests under way at most `drain`.
 pub async fn serve(router: Router, listening: Listening, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let Listening { listener, tls, connections, drain, last } = listening;
+    let Listening { listener, tls, connections, drain, last, apart } = listening;
     let settings = *connections.settings();
-    let (handle, closed) = (Handle::new(), CancellationToken::new());
+    let (handle, elsewhere, closed) = (Handle::<Peer>::new(), Handle::<Arrived>::new(), CancellationToken::new());
     let door = Door::new(listener, shutdown, closed.clone()).map_err(ServeError::Listener)?;
     let leave = tokio::spawn({
-        let handle = handle.clone();
+        let (handle, elsewhere) = (handle.clone(), elsewhere.clone());
         async move {
             closed.cancelled().await;
             tokio::time::sleep(LAST_WORDS).await;
             // Told to close before they are answered: what is asked next then comes on another connection.
             handle.graceful_shutdown(Some(drain));
+            elsewhere.graceful_shutdown(Some(drain));
             last.cancel();
         }
     });
-    let service = router.into_make_service();
-    let served = match tls {
-        None => {
-            let server = Server::from_listener(door).acceptor(connections);
-            bounded(server, handle, &settings).serve(service).await
-        }
+    let (service, mut others) = (router.into_make_service(), JoinSet::new());
+    let mut served = match tls {
+        None => bounded(Server::from_listener(door).acceptor(connections), handle, &settings).serve(service).await,
         Some(files) => {
-            let chain = chain(&files)?;
-            if let Some(end) = end_of(&chain) {
-                connections.metrics().set_certificate_expiry(end);
-            }
-            let config = RustlsConfig::from_config(Arc::new(server_config(&files, chain)?));
-            let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(Greeted(connections));
-            let server = Server::from_listener(door).acceptor(Boxed(acceptor));
-            bounded(server, handle, &settings).serve(service).await
+            let config = tls_config(&files, &connections)?;
+            let switch = apart.map(|apart| {
+                let (switch, arrivals) = apart.lines();
+                for (runtime, arrivals) in arrivals {
+                    let acceptor = RustlsAcceptor::new(config.clone()).handshake_timeout(settings.handshake).acceptor(DefaultAcceptor);
+                    let server = bounded(Server::from_listener(arrivals).acceptor(Boxed(acceptor)), elsewhere.clone(), &settings);
+                    others.spawn_on(server.serve(service.clone()), &runtime);
+                }
+                switch
+            });
+            let greeted = Greeted { connections, switch };
+            let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(greeted);
+            bounded(Server::from_listener(door).acceptor(Boxed(acceptor)), handle, &settings).serve(service).await
         }
     };
+    while served.is_ok()
+        && let Some(ended) = others.join_next().await
+    {
+        served = ended.unwrap_or_else(|failed| Err(failed.into()));
+    }
     leave.abort();
     served.map_err(ServeError::Serve)
 }
 
-fn bounded<A>(server: Server<Peer, A>, handle: Handle<Peer>, settings: &ConnectionSettings) -> Server<Peer, A> {
+fn tls_config(files: &TlsFiles, connections: &Connections) -> Result<RustlsConfig, ServeError> {
+    let chain = chain(files)?;
+    if let Some(end) = end_of(&chain) {
+        connections.metrics().set_certificate_expiry(end);
+    }
+    Ok(RustlsConfig::from_config(Arc::new(server_config(files, chain)?)))
+}
+
+fn bounded<D: Address, A>(server: Server<D, A>, handle: Handle<D>, settings: &ConnectionSettings) -> Server<D, A> {
     let silence = settings.silence;
     let mut server = server.handle(handle).first_request_timeout(settings.first_request);
     let builder = server.http_builder();

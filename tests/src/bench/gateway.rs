@@ -108,7 +108,8 @@ struct Bench {
     /// The program's own.
     port: u16,
     authorization: HeaderValue,
-    /// As it is asked for.
+    /// The session's host, and as it is asked for.
+    name: String,
     host: HeaderValue,
     cookies: Vec<HeaderValue>,
 }
@@ -188,7 +189,7 @@ impl Bench {
         let name = format!("{}.apps.localhost", session.replace('_', "-"));
         let cookies = cookies(&stage, server, &session, &name).await?;
         let host = HeaderValue::from_str(&format!("{name}:{}", stage.servers[server].port))?;
-        Ok(Self { nginx, stage, server, port, authorization: HeaderValue::from_str(&authorization)?, host, cookies })
+        Ok(Self { nginx, stage, server, port, authorization: HeaderValue::from_str(&authorization)?, name, host, cookies })
     }
 
     /// All of this is answered this way.
@@ -218,7 +219,7 @@ impl Bench {
             Way::Direct => Connection::open_plain_many(count, self.port).await,
             Way::Fresh => Connection::open_many(count, self.nginx.fresh, pki).await,
             Way::Kept => Connection::open_many(count, self.nginx.kept, pki).await,
-            Way::Cookie | Way::Bearer => self.stage.connections(self.server, count).await,
+            Way::Cookie | Way::Bearer => Connection::open_many_for(&self.name, count, self.stage.servers[self.server].port, pki).await,
         }
     }
 

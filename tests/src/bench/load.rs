@@ -38,13 +38,14 @@ pub struct Measured {
 
 impl Connection {
     pub async fn open(port: u16, pki: &Pki) -> anyhow::Result<Self> {
-        Self::open_with(port, tls(pki)?).await
+        Self::open_with("localhost", port, tls(pki)?).await
     }
 
-    pub async fn open_with(port: u16, tls: TlsConnector) -> anyhow::Result<Self> {
+    /// `name`: as TLS is told whom it is for.
+    pub async fn open_with(name: &str, port: u16, tls: TlsConnector) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        Self::spoken(tls.connect(ServerName::try_from("localhost")?, stream).await?).await
+        Self::spoken(tls.connect(ServerName::try_from(name.to_owned())?, stream).await?).await
     }
 
     /// Without TLS.
@@ -61,9 +62,13 @@ impl Connection {
     }
 
     pub async fn open_many(count: usize, port: u16, pki: &Pki) -> anyhow::Result<Vec<Self>> {
+        Self::open_many_for("localhost", count, port, pki).await
+    }
+
+    pub async fn open_many_for(name: &str, count: usize, port: u16, pki: &Pki) -> anyhow::Result<Vec<Self>> {
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
-            all.push(Self::open(port, pki).await?);
+            all.push(Self::open_with(name, port, tls(pki)?).await?);
         }
         Ok(all)
     }

@@ -144,7 +144,7 @@ impl Bench {
         let mut all = JoinSet::new();
         for request in requests {
             let client = client.clone();
-            all.spawn(async move { Connection::open_with(port, client).await?.ask(request).await });
+            all.spawn(async move { Connection::open_with("localhost", port, client).await?.ask(request).await });
         }
         let mut accepted = Vec::new();
         while let Some(answer) = all.join_next().await {

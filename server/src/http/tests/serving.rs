@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::http::{ConnectionSettings, Connections, Listening, ServeError, TlsFiles, serve};
+use crate::http::{Apart, ConnectionSettings, Connections, Listening, ServeError, Threads, TlsFiles, serve};
 
 type Served = JoinHandle<Result<(), ServeError>>;
 
@@ -19,9 +19,18 @@ fn start(router: Router, tls: Option<TlsFiles>) -> (SocketAddr, CancellationToke
 }
 
 fn start_with(router: Router, tls: Option<TlsFiles>, connections: Connections) -> (SocketAddr, CancellationToken, Served) {
+    start_all(router, tls, connections, None)
+}
+
+fn start_all(
+    router: Router,
+    tls: Option<TlsFiles>,
+    connections: Connections,
+    apart: Option<Apart>,
+) -> (SocketAddr, CancellationToken, Served) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let listening = Listening { listener, tls, connections, drain: Duration::from_secs(5), last: CancellationToken::new() };
+    let listening = Listening { listener, tls, connections, drain: Duration::from_secs(5), last: CancellationToken::new(), apart };
     let served = tokio::spawn(serve(router, listening, shutdown.clone()));
     (address, shutdown, served)
 }
@@ -45,6 +54,56 @@ async fn tls_is_served_with_http_2_and_http_1() {
     assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_11));
     shutdown.cancel();
     served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_for_a_sessions_host_is_served_on_a_thread_of_its_own_counted_and_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into(), "*.apps.localhost".into()]).unwrap();
+    std::fs::write(&files.cert, cert.pem()).unwrap();
+    std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    let where_it_is = || std::thread::current().name().unwrap_or_default().to_owned();
+    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (begun, end) = (begun.clone(), end.clone());
+        on_get(move || async move {
+            begun.notify_one();
+            end.notified().await;
+            where_it_is()
+        })
+    };
+    let router = Router::new().route("/", on_get(move || async move { where_it_is() })).route("/slow", slow);
+    let threads = Threads::start("apps.localhost".parse().unwrap()).unwrap();
+    let connections = Connections::new(ConnectionSettings::default(), Arc::new(Metrics::new()));
+    let (address, shutdown, served) = start_all(router, Some(files), connections.clone(), Some(threads.apart()));
+    let ca = reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap();
+    let mut client = reqwest::Client::builder().tls_certs_only([ca]);
+    for name in ["localhost", "ses-1.apps.localhost"] {
+        client = client.resolve(name, address);
+    }
+    let client = client.build().unwrap();
+    let get = |name: &str, path: &str| client.get(format!("https://{name}:{}{path}", address.port())).send();
+    let api = get("localhost", "/").await.unwrap().text().await.unwrap();
+    let session = get("ses-1.apps.localhost", "/").await.unwrap().text().await.unwrap();
+    assert!(!api.starts_with("sessions-") && session.starts_with("sessions-"), "{api} {session}");
+    assert_eq!(connections.open(), 2);
+
+    let asked = tokio::spawn(get("ses-1.apps.localhost", "/slow"));
+    begun.notified().await;
+    shutdown.cancel();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!served.is_finished(), "it waits for what is asked");
+    end.notify_one();
+    assert!(asked.await.unwrap().unwrap().text().await.unwrap().starts_with("sessions-"));
+    tokio::time::timeout(SOON, served).await.expect("and for nothing else").unwrap().unwrap();
+    drop(client);
+    let open = async {
+        while connections.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await
+        }
+    };
+    tokio::time::timeout(SOON, open).await.expect("none is counted any more");
 }
 
 #[tokio::test]
