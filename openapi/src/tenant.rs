@@ -18,7 +18,7 @@ macro_rules! quotas {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
         pub struct NewTenantQuotas {
-            $($(#[$told])* #[serde(default)] #[schema($($bound)*)] pub $name: Option<i32>,)*
+            $($(#[$told])* #[serde(default, skip_serializing_if = "Option::is_none")] #[schema($($bound)*)] pub $name: Option<i32>,)*
         }
 
         impl From<NewTenantQuotas> for TenantQuotas {
@@ -151,6 +151,7 @@ mod tests {
         let newer = r#"{"max_operations":3,"max_of_another_kind":1}"#;
         assert!(serde_json::from_str::<NewTenantQuotas>(newer).is_err());
         let read: TenantQuotas = serde_json::from_str(newer).unwrap();
+        assert_eq!(serde_json::to_string(&NewTenantQuotas::default()).unwrap(), "{}", "an older server knows all that is sent");
         assert_eq!(read, TenantQuotas { max_operations: Some(3), ..TenantQuotas::default() });
     }
 

@@ -302,9 +302,9 @@ pub fn connections(args: &LimitArgs, apps: &AppsArgs, files: u64) -> http::Conne
     }
 }
 
-/// Those that serve sessions' hosts, if there are such hosts.
-pub fn threads(args: &AppsArgs) -> Result<Option<http::Threads>, AppError> {
-    args.apps_domain.clone().map(http::Threads::start).transpose().map_err(AppError::Runtime)
+/// Those that serve sessions' hosts, if there are such hosts and TLS says which connection is for one.
+pub fn threads(args: &AppsArgs, tls: bool) -> Result<Option<http::Threads>, AppError> {
+    args.apps_domain.clone().filter(|_| tls).map(http::Threads::start).transpose().map_err(AppError::Runtime)
 }
 
 #[must_use]

@@ -6,13 +6,12 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    thread::ThreadId,
     time::Duration,
 };
 
 use axum::body::Body;
 use hyper::client::conn::http1::SendRequest;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{runtime, task::AbortHandle, time::Instant};
 
 use crate::{
     domain::{
@@ -37,8 +36,8 @@ pub struct Owner {
     pub app: App,
     pub tenant: TenantId,
     pub principal: PrincipalId,
-    /// Where it is served: what waits on another thread is woken across both at each step.
-    pub thread: ThreadId,
+    /// Where it is served: what waits on another one's thread is woken across both at each step.
+    pub runtime: runtime::Id,
 }
 
 /// A connection on which one exchange after the other is had.
@@ -117,17 +116,17 @@ mod tests {
     use alpine_api::SessionId;
     use hyper::client::conn::http1::handshake;
     use hyper_util::rt::TokioIo;
+    use tokio::runtime::Handle;
 
     use super::*;
     use crate::sandbox::{Endpoint, HeldSocket};
-    use std::thread;
 
     fn owner(app: App, principal: &str) -> Owner {
         Owner {
             app,
             tenant: TenantId::parse("t").unwrap(),
             principal: PrincipalId::parse(principal).unwrap(),
-            thread: thread::current().id(),
+            runtime: Handle::current().id(),
         }
     }
 
@@ -154,12 +153,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_one_visitors_and_one_hosts_and_one_threads() {
+    async fn a_connection_is_one_visitors_and_one_hosts_and_one_runtimes() {
         let (kept, app) = (Kept::default(), App::of(SessionId::generate()));
         let (line, _theirs) = line().await;
         kept.put(owner(app, "ann"), line);
         let port = App { port: std::num::NonZeroU16::new(3000), ..app };
-        let elsewhere = Owner { thread: thread::spawn(|| thread::current().id()).join().unwrap(), ..owner(app, "ann") };
+        let another = runtime::Builder::new_current_thread().build().unwrap();
+        let elsewhere = Owner { runtime: another.handle().id(), ..owner(app, "ann") };
+        another.shutdown_background();
         for other in [owner(app, "bob"), owner(port, "ann"), owner(App::of(SessionId::generate()), "ann"), elsewhere] {
             assert!(take(&kept, &other).is_none(), "{other:?}");
         }

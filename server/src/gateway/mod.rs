@@ -14,7 +14,7 @@ mod uses;
 mod watched;
 mod who;
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -22,6 +22,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
@@ -183,8 +184,8 @@ async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<
     let target = targets.find(&visitor, app).await.map_err(refused)?;
     let ends = Ends::new(gateway.clone(), visitor.clone(), app);
     let by = &visitor.caller;
-    let thread = thread::current().id();
-    let owner = visitor.share.is_none().then(|| Owner { app, tenant: by.tenant.clone(), principal: by.id.clone(), thread });
+    let runtime = Handle::current().id();
+    let owner = visitor.share.is_none().then(|| Owner { app, tenant: by.tenant.clone(), principal: by.id.clone(), runtime });
     let used = Used::new(Arc::clone(uses), visitor.caller.tenant.clone(), app.session);
     let response = Exchange::new(target, ends, place, used, (Arc::clone(lines), owner))
         .run(Request::from_parts(parts, body))

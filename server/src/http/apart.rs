@@ -26,12 +26,14 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connections::{Counted, Moving};
-use crate::domain::apps::AppsDomain;
+use crate::domain::apps::{AppsDomain, Named};
 
 /// Of a TLS record, with its head, in bytes.
 const RECORD: usize = 5 + 16 * 1024;
 /// Connections that wait for a thread.
 const WAITING: usize = 1024;
+/// Looks at a sandbox, of each of the threads, at one time.
+const BLOCKING: usize = 32;
 
 /// Threads with a runtime each, for as long as this lives; what was opened on them, a connection of the database say, ends with them.
 #[derive(Debug)]
@@ -49,8 +51,11 @@ impl Threads {
     /// The system has no thread or no file for one.
     pub fn start(apps: AppsDomain) -> io::Result<Self> {
         let (cores, end) = (thread::available_parallelism().map_or(1, NonZero::get), CancellationToken::new());
+        let guard = end.clone().drop_guard();
         let start = |number| {
-            let (runtime, end) = (Builder::new_current_thread().enable_all().build()?, end.clone());
+            // No signals: each process of a session that ends would wake all of them.
+            let runtime = Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(BLOCKING).build()?;
+            let end = end.clone();
             let handle = runtime.handle().clone();
             thread::Builder::new().name(format!("sessions-{number}")).spawn(move || {
                 runtime.block_on(end.cancelled());
@@ -59,7 +64,7 @@ impl Threads {
             Ok(handle)
         };
         let runtimes = (0..cores.div_ceil(2)).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { apps, runtimes, _end: end.drop_guard() })
+        Ok(Self { apps, runtimes, _end: guard })
     }
 
     /// What they serve: connections to hosts of this domain.
@@ -98,15 +103,20 @@ struct Inner {
 }
 
 impl Switch {
-    /// The connection, if it is for the API; whose greeting is there and not read.
-    pub async fn pass(&self, connection: Counted) -> io::Result<Counted> {
+    /// The connection, if it is served here; its greeting is there and not read. Where no thread takes one it is served here too.
+    pub fn pass(&self, connection: Counted) -> io::Result<Option<Counted>> {
         let Inner { apps, senders, turn } = &*self.0;
-        if named(connection.tcp()).and_then(|name| apps.named(&name)).is_none() {
-            return Ok(connection);
+        if !matches!(named(connection.tcp()).and_then(|name| apps.named(&name)), Some(Named::App(_))) {
+            return Ok(Some(connection));
         }
-        let sender = &senders[turn.fetch_add(1, Ordering::Relaxed) % senders.len()];
-        sender.send(connection.leave()?).await.map_err(io::Error::other)?;
-        Err(io::Error::other("it is served on another thread"))
+        let (before, after) = senders.split_at(turn.fetch_add(1, Ordering::Relaxed) % senders.len());
+        match after.iter().chain(before).find_map(|sender| sender.try_reserve().ok()) {
+            Some(place) => connection.leave().map(|moving| place.send(moving)).map(|()| None),
+            None => {
+                tracing::debug!("no thread for sessions takes a connection");
+                Ok(Some(connection))
+            }
+        }
     }
 }
 
@@ -143,9 +153,14 @@ impl AddrListener<Counted, Arrived> for Arrivals {
     }
 
     async fn accept_stream(&self) -> io::Result<(Counted, Arrived)> {
-        match self.0.lock().await.recv().await {
-            Some(moving) => moving.arrive().map(|connection| (connection, Arrived)),
-            None => pending().await,
+        let mut moving = self.0.lock().await;
+        loop {
+            match moving.recv().await.map(Moving::arrive) {
+                Some(Ok(connection)) => return Ok((connection, Arrived)),
+                // One that the runtime cannot watch keeps no other waiting.
+                Some(Err(error)) => tracing::debug!(%error, "a connection is lost on its way"),
+                None => return pending().await,
+            }
         }
     }
 

@@ -37,10 +37,12 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Greeted {
         Box::pin(async move {
             let (connection, service) = counted.await?;
             hello(connection.tcp(), patience).await??;
-            match switch {
-                Some(switch) => switch.pass(connection).await.map(|connection| (connection, service)),
-                None => Ok((connection, service)),
-            }
+            let here = match switch {
+                Some(switch) => switch.pass(connection)?,
+                None => Some(connection),
+            };
+            // An error is how an acceptor says that there is nothing more to do here.
+            here.map(|connection| (connection, service)).ok_or_else(|| io::Error::other("it is served on another thread"))
         })
     }
 }

@@ -95,27 +95,33 @@ pub async fn serve(router: Router, listening: Listening, shutdown: CancellationT
             last.cancel();
         }
     });
-    let (service, mut others) = (router.into_make_service(), JoinSet::new());
-    let mut served = match tls {
-        None => bounded(Server::from_listener(door).acceptor(connections), handle, &settings).serve(service).await,
+    let (service, mut servers) = (router.into_make_service(), JoinSet::new());
+    match tls {
+        None => {
+            let server = Server::from_listener(door).acceptor(connections);
+            servers.spawn(bounded(server, handle, &settings).serve(service));
+        }
         Some(files) => {
             let config = tls_config(&files, &connections)?;
             let switch = apart.map(|apart| {
                 let (switch, arrivals) = apart.lines();
                 for (runtime, arrivals) in arrivals {
                     let acceptor = RustlsAcceptor::new(config.clone()).handshake_timeout(settings.handshake).acceptor(DefaultAcceptor);
-                    let server = bounded(Server::from_listener(arrivals).acceptor(Boxed(acceptor)), elsewhere.clone(), &settings);
-                    others.spawn_on(server.serve(service.clone()), &runtime);
+                    let server = Server::from_listener(arrivals).acceptor(Boxed(acceptor));
+                    servers.spawn_on(bounded(server, elsewhere.clone(), &settings).serve(service.clone()), &runtime);
                 }
                 switch
             });
             let greeted = Greeted { connections, switch };
             let acceptor = RustlsAcceptor::new(config).handshake_timeout(settings.handshake).acceptor(greeted);
-            bounded(Server::from_listener(door).acceptor(Boxed(acceptor)), handle, &settings).serve(service).await
+            let server = Server::from_listener(door).acceptor(Boxed(acceptor));
+            servers.spawn(bounded(server, handle, &settings).serve(service));
         }
-    };
+    }
+    // They end together; where one fails, a thread that is no more say, none goes on.
+    let mut served = Ok(());
     while served.is_ok()
-        && let Some(ended) = others.join_next().await
+        && let Some(ended) = servers.join_next().await
     {
         served = ended.unwrap_or_else(|failed| Err(failed.into()));
     }

@@ -20,6 +20,8 @@ use sqlx::{
     postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 
+use tokio::runtime::Handle;
+
 use crate::metrics::Metrics;
 
 /// What has not been used for so long is looked at before it is used again: by sqlx, where it goes back to.
@@ -33,6 +35,8 @@ pub struct Pool {
     pool: PgPool,
     at_hand: Arc<Mutex<AtHand>>,
     metrics: Arc<Metrics>,
+    /// Where connections are opened, whoever wants one: each is watched by the runtime that it was opened on, and ends with it.
+    home: Handle,
 }
 
 #[derive(Debug, Default)]
@@ -82,8 +86,9 @@ impl Drop for Seeker<'_> {
 }
 
 impl Pool {
+    /// On the runtime that lasts.
     pub(super) fn new(pool: PgPool, metrics: Arc<Metrics>) -> Self {
-        Self { pool, at_hand: Arc::default(), metrics }
+        Self { pool, at_hand: Arc::default(), metrics, home: Handle::current() }
     }
 
     /// A connection for more than one statement.
@@ -93,7 +98,8 @@ impl Pool {
 
     /// The wait is told with `BEGIN`, which waits for nothing but the network.
     pub(super) async fn begin(&self) -> sqlx::Result<PgTransaction<'static>> {
-        self.measure(self.pool.begin()).await
+        let pool = self.pool.clone();
+        self.measure(self.at_home(Box::pin(async move { pool.begin().await }))).await
     }
 
     /// For what sqlx does with a pool of its own accord.
@@ -134,7 +140,7 @@ impl Pool {
             Err(rested) => drop(rested),
         }
         let _seeker = Seeker(self);
-        let connection = self.measure(self.pool.acquire()).await?;
+        let connection = self.measure(self.at_home(Box::pin(self.pool.acquire()))).await?;
         let now = Instant::now();
         Ok(Taken { connection, since: now, used: now })
     }
@@ -153,6 +159,14 @@ impl Pool {
 
     fn at_hand(&self) -> MutexGuard<'_, AtHand> {
         self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn at_home<T: Send + 'static>(&self, wait: BoxFuture<'static, sqlx::Result<T>>) -> sqlx::Result<T> {
+        if Handle::current().id() == self.home.id() {
+            return wait.await;
+        }
+        // Given up, it is finished there, and what it got goes back.
+        self.home.spawn(wait).await.unwrap_or_else(|ended| Err(sqlx::Error::Io(ended.into())))
     }
 
     async fn measure<T>(&self, wait: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {

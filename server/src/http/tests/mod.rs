@@ -1,5 +1,6 @@
 //! All that needs no database, through the whole router.
 
+mod apart;
 mod bad_tokens;
 mod credentials;
 mod identity;

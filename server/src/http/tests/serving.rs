@@ -10,9 +10,19 @@ use tokio::{
 };
 
 use super::*;
-use crate::http::{Apart, ConnectionSettings, Connections, Listening, ServeError, Threads, TlsFiles, serve};
+use crate::http::{Apart, ConnectionSettings, Connections, Listening, ServeError, TlsFiles, serve};
 
-type Served = JoinHandle<Result<(), ServeError>>;
+pub(super) type Served = JoinHandle<Result<(), ServeError>>;
+
+/// Below `dir`, and the certificate itself.
+pub(super) fn certificate(dir: &std::path::Path, names: &[&str]) -> (TlsFiles, String) {
+    let files = TlsFiles { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
+    std::fs::write(&files.cert, cert.pem()).unwrap();
+    std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    (files, cert.pem())
+}
 
 fn start(router: Router, tls: Option<TlsFiles>) -> (SocketAddr, CancellationToken, Served) {
     start_with(router, tls, Connections::new(ConnectionSettings::default(), Arc::new(Metrics::new())))
@@ -22,7 +32,7 @@ fn start_with(router: Router, tls: Option<TlsFiles>, connections: Connections) -
     start_all(router, tls, connections, None)
 }
 
-fn start_all(
+pub(super) fn start_all(
     router: Router,
     tls: Option<TlsFiles>,
     connections: Connections,
@@ -38,13 +48,10 @@ fn start_all(
 #[tokio::test]
 async fn tls_is_served_with_http_2_and_http_1() {
     let dir = tempfile::tempdir().unwrap();
-    let files = TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
-    std::fs::write(&files.cert, cert.pem()).unwrap();
-    std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    let (files, pem) = certificate(dir.path(), &["localhost"]);
     let (address, shutdown, served) = start(app(), Some(files));
     let client = || {
-        let ca = reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap();
+        let ca = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
         reqwest::Client::builder().tls_certs_only([ca]).resolve("localhost", address)
     };
     let url = format!("https://localhost:{}/livez", address.port());
@@ -54,56 +61,6 @@ async fn tls_is_served_with_http_2_and_http_1() {
     assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_11));
     shutdown.cancel();
     served.await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn what_is_for_a_sessions_host_is_served_on_a_thread_of_its_own_counted_and_to_its_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let files = TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into(), "*.apps.localhost".into()]).unwrap();
-    std::fs::write(&files.cert, cert.pem()).unwrap();
-    std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
-    let where_it_is = || std::thread::current().name().unwrap_or_default().to_owned();
-    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let slow = {
-        let (begun, end) = (begun.clone(), end.clone());
-        on_get(move || async move {
-            begun.notify_one();
-            end.notified().await;
-            where_it_is()
-        })
-    };
-    let router = Router::new().route("/", on_get(move || async move { where_it_is() })).route("/slow", slow);
-    let threads = Threads::start("apps.localhost".parse().unwrap()).unwrap();
-    let connections = Connections::new(ConnectionSettings::default(), Arc::new(Metrics::new()));
-    let (address, shutdown, served) = start_all(router, Some(files), connections.clone(), Some(threads.apart()));
-    let ca = reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap();
-    let mut client = reqwest::Client::builder().tls_certs_only([ca]);
-    for name in ["localhost", "ses-1.apps.localhost"] {
-        client = client.resolve(name, address);
-    }
-    let client = client.build().unwrap();
-    let get = |name: &str, path: &str| client.get(format!("https://{name}:{}{path}", address.port())).send();
-    let api = get("localhost", "/").await.unwrap().text().await.unwrap();
-    let session = get("ses-1.apps.localhost", "/").await.unwrap().text().await.unwrap();
-    assert!(!api.starts_with("sessions-") && session.starts_with("sessions-"), "{api} {session}");
-    assert_eq!(connections.open(), 2);
-
-    let asked = tokio::spawn(get("ses-1.apps.localhost", "/slow"));
-    begun.notified().await;
-    shutdown.cancel();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!served.is_finished(), "it waits for what is asked");
-    end.notify_one();
-    assert!(asked.await.unwrap().unwrap().text().await.unwrap().starts_with("sessions-"));
-    tokio::time::timeout(SOON, served).await.expect("and for nothing else").unwrap().unwrap();
-    drop(client);
-    let open = async {
-        while connections.open() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await
-        }
-    };
-    tokio::time::timeout(SOON, open).await.expect("none is counted any more");
 }
 
 #[tokio::test]
@@ -178,18 +135,18 @@ async fn who_sends_a_body_that_is_too_large_hears_of_it() {
 }
 
 /// Whether the other side closes within this time.
-async fn closes(stream: &mut TcpStream, within: Duration) -> bool {
+pub(super) async fn closes(stream: &mut TcpStream, within: Duration) -> bool {
     let mut bytes = Vec::new();
     tokio::time::timeout(within, stream.read_to_end(&mut bytes)).await.is_ok()
 }
 
-fn quick(settings: ConnectionSettings) -> Connections {
+pub(super) fn quick(settings: ConnectionSettings) -> Connections {
     let soon = Duration::from_millis(300);
     let settings = ConnectionSettings { silence: soon, first_request: soon, handshake: soon, ..settings };
     Connections::new(settings, Arc::new(Metrics::new()))
 }
 
-const SOON: Duration = Duration::from_secs(3);
+pub(super) const SOON: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_or_too_slowly_is_closed_new_or_kept_alive() {
@@ -222,10 +179,7 @@ async fn a_connection_that_says_nothing_or_too_slowly_is_closed_new_or_kept_aliv
 #[tokio::test]
 async fn a_handshake_that_never_ends_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
-    let files = TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
-    std::fs::write(&files.cert, cert.pem()).unwrap();
-    std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    let (files, _) = certificate(dir.path(), &["localhost"]);
     let (address, shutdown, served) = start_with(app(), Some(files), quick(ConnectionSettings::default()));
     // Nothing, and the beginning of a record that does not come.
     for said in [&[][..], &[0x16], &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01], &[0x16, 0x03, 0x01, 0x00, 0x01, 0x01], b"GET / HTTP/1.1\r\n\r\n"]
