@@ -287,7 +287,7 @@ async fn run(plan: Plan, migrate: bool, stop: &Stop) -> Result<(), AppError> {
 async fn compose(plan: Plan, soft: CancellationToken) -> Result<(), AppError> {
     let (metrics, closing, last) = (Arc::new(Metrics::new()), CancellationToken::new(), CancellationToken::new());
     let metrics_listener = plan.common.metrics.metrics_listen.map(assemble::listen).transpose()?;
-    // For longer than the pools, some of whose connections are opened there.
+    // To the end: what they watch ends with them.
     let threads = assemble::threads(&plan.common.apps, plan.tls.is_some())?;
     let pools = Pools::connect(&plan.pools, &metrics)?;
     let (phases, tenants) = (assemble::phases(&plan.common), assemble::tenants(&plan.common.tenants));

@@ -35,7 +35,7 @@ const WAITING: usize = 1024;
 /// Looks at a sandbox, of each of the threads, at one time.
 const BLOCKING: usize = 32;
 
-/// Threads with a runtime each, for as long as this lives; what was opened on them, a connection of the database say, ends with them.
+/// Threads with a runtime each, for as long as this lives. What was opened on them ends with them.
 #[derive(Debug)]
 pub struct Threads {
     apps: AppsDomain,

@@ -19,7 +19,6 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
-
 use tokio::runtime::Handle;
 
 use crate::metrics::Metrics;
