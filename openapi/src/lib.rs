@@ -53,7 +53,7 @@ pub use scope::Scope;
 pub use session::{DownSession, ExtendSession, OpenSession, OpenedSession, Session, SessionPage, SessionSummary, UpSession};
 pub use share::{CreateShare, CreatedShare, Share, ShareList};
 pub use state::SessionState;
-pub use tenant::{CreateTenant, NewTenantQuotas, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
+pub use tenant::{CreateTenant, CreateTenantQuotas, Tenant, TenantPage, TenantQuotas, TenantUsage, UpdateTenant};
 pub use uncredential::{UncleanUrl, json_without_credentials, repo_url_without_credentials, without_credentials};
 pub use whoami::WhoAmI;
 

@@ -17,12 +17,12 @@ macro_rules! quotas {
         /// The limits of a tenant to be made. `null`, or nothing: no limit.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
-        pub struct NewTenantQuotas {
+        pub struct CreateTenantQuotas {
             $($(#[$told])* #[serde(default, skip_serializing_if = "Option::is_none")] #[schema($($bound)*)] pub $name: Option<i32>,)*
         }
 
-        impl From<NewTenantQuotas> for TenantQuotas {
-            fn from(new: NewTenantQuotas) -> Self {
+        impl From<CreateTenantQuotas> for TenantQuotas {
+            fn from(new: CreateTenantQuotas) -> Self {
                 Self { $($name: new.$name),* }
             }
         }
@@ -96,7 +96,7 @@ pub struct CreateTenant {
     )]
     pub tenant_id: String,
     #[serde(default)]
-    pub quotas: NewTenantQuotas,
+    pub quotas: CreateTenantQuotas,
     /// Kept in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 500, pattern = "^\\s*[^\\x00-\\x1f\\x7f-\\x9f]*\\s*$")]
@@ -149,9 +149,9 @@ mod tests {
     #[test]
     fn a_limit_that_is_not_known_is_refused_where_it_is_sent_and_passed_over_where_it_is_answered() {
         let newer = r#"{"max_operations":3,"max_of_another_kind":1}"#;
-        assert!(serde_json::from_str::<NewTenantQuotas>(newer).is_err());
+        assert!(serde_json::from_str::<CreateTenantQuotas>(newer).is_err());
         let read: TenantQuotas = serde_json::from_str(newer).unwrap();
-        assert_eq!(serde_json::to_string(&NewTenantQuotas::default()).unwrap(), "{}", "an older server knows all that is sent");
+        assert_eq!(serde_json::to_string(&CreateTenantQuotas::default()).unwrap(), "{}", "an older server knows all that is sent");
         assert_eq!(read, TenantQuotas { max_operations: Some(3), ..TenantQuotas::default() });
     }
 

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!((&error["$ref"], error.get("oneOf")), (&json!("#/components/schemas/Failure"), None));
         assert_eq!(property("UpSession", "repo_token")["type"], json!(["string", "null"]));
         // Part of a request, by way of `CreateTenant`.
-        assert_eq!(property("NewTenantQuotas", "max_operations")["type"], json!(["integer", "null"]));
+        assert_eq!(property("CreateTenantQuotas", "max_operations")["type"], json!(["integer", "null"]));
         assert!(property("SessionRecord", "last_error")["oneOf"].is_array());
     }
 

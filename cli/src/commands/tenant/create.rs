@@ -1,6 +1,6 @@
 //! `alpine tenant create`.
 
-use alpine_api::{CreateTenant, NewTenantQuotas};
+use alpine_api::{CreateTenant, CreateTenantQuotas};
 use clap::Args;
 
 use super::{Bound, Limit, Limits, Shown, tenant_id};
@@ -26,7 +26,7 @@ impl Create {
         let client = context.client()?;
         let given = |limit: Option<Limit>| limit.and_then(|Limit(most)| most);
         let bound = |bound: Option<Bound>| bound.and_then(|Bound(most)| most);
-        let quotas = NewTenantQuotas {
+        let quotas = CreateTenantQuotas {
             max_active_sessions: given(self.limits.max_sessions),
             max_active_sessions_per_principal: given(self.limits.max_sessions_per_principal),
             max_operations: given(self.limits.max_operations),

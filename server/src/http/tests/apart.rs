@@ -7,11 +7,10 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::Notify,
 };
 
 use super::{
-    serving::{SOON, Served, certificate, closes, quick, start_all},
+    serving::{SOON, Served, certificate, closes, held, quick, start_all},
     *,
 };
 use crate::http::{ConnectionSettings, Connections, Threads};
@@ -79,15 +78,7 @@ fn greeting(name: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_is_for_a_sessions_host_is_served_on_a_thread_of_its_own_counted_and_to_its_end() {
-    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let slow = {
-        let (begun, end) = (begun.clone(), end.clone());
-        on_get(move || async move {
-            begun.notify_one();
-            end.notified().await;
-            where_it_is()
-        })
-    };
+    let (slow, begun, end) = held(where_it_is);
     let router = Router::new().route("/", on_get(async || where_it_is())).route("/slow", slow);
     let place = Place::start(router, plain());
     for (name, apart) in [("localhost", false), (SESSION, true), ("none.apps.localhost", false)] {

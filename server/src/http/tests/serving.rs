@@ -1,6 +1,6 @@
 use std::net::{SocketAddr, TcpListener};
 
-use axum::routing::get as on_get;
+use axum::routing::{MethodRouter, get as on_get};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -45,6 +45,18 @@ pub(super) fn start_all(
     (address, shutdown, served)
 }
 
+/// It says when it is asked, and answers when it is told to.
+pub(super) fn held(answer: fn() -> String) -> (MethodRouter, Arc<Notify>, Arc<Notify>) {
+    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (asked, told) = (begun.clone(), end.clone());
+    let slow = async move || {
+        asked.notify_one();
+        told.notified().await;
+        answer()
+    };
+    (on_get(slow), begun, end)
+}
+
 #[tokio::test]
 async fn tls_is_served_with_http_2_and_http_1() {
     let dir = tempfile::tempdir().unwrap();
@@ -77,15 +89,7 @@ async fn a_certificate_that_is_not_there_or_not_one_is_named() {
 
 #[tokio::test]
 async fn a_shutdown_lets_a_request_end_closes_idle_connections_and_takes_no_new_one() {
-    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let slow = {
-        let (begun, end) = (begun.clone(), end.clone());
-        on_get(move || async move {
-            begun.notify_one();
-            end.notified().await;
-            "done"
-        })
-    };
+    let (slow, begun, end) = held(|| "done".to_owned());
     let (address, shutdown, served) = start(Router::new().route("/slow", slow), None);
     let request = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut busy = TcpStream::connect(address).await.unwrap();

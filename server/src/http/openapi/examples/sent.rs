@@ -59,8 +59,11 @@ pub(super) fn examples(operation: &str) -> Vec<(&'static str, Value)> {
             ),
         ],
         "createTenant" => {
-            let quotas =
-                api::NewTenantQuotas { max_active_sessions: Some(200), max_active_sessions_per_principal: Some(20), ..Default::default() };
+            let quotas = api::CreateTenantQuotas {
+                max_active_sessions: Some(200),
+                max_active_sessions_per_principal: Some(20),
+                ..Default::default()
+            };
             vec![("with_limits", value(api::CreateTenant { tenant_id: "acme".into(), quotas, reason: Some("signed up".into()) }))]
         }
         "openSession" => vec![("a_port", json!({ "port": 3000 }))],
