@@ -1,8 +1,6 @@
 //! The same where sessions are containers. tests/run.sh brings a Docker of its own.
 
-use std::time::Duration;
-
-use alpine_tests::{api::send, tools, until};
+use alpine_tests::{api::send, tools};
 use reqwest::Method;
 use serde_json::json;
 
@@ -54,10 +52,7 @@ async fn a_container_is_reached_by_its_own_host_and_so_are_its_ports() {
     let url = shared.expect(201)["url"].as_str().unwrap().to_owned();
     assert_eq!(send(stage.ask(Method::GET, url.strip_prefix(&stage.origin()).unwrap())).await.status, 303);
     stage.down().await;
-    until("it is over", Duration::from_secs(60), || async {
-        Some(send(stage.as_ann(Method::GET, "/")).await).filter(|reply| reply.status == 409)
-    })
-    .await;
+    stage.is_over().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

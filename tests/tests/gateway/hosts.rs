@@ -92,10 +92,7 @@ async fn a_session_is_served_while_it_is_ready_and_never_after() {
     let stage = Stage::set().await;
     send(stage.as_ann(Method::GET, "/")).await.expect(200);
     stage.down().await;
-    let over = alpine_tests::until("it is over", std::time::Duration::from_secs(30), || async {
-        Some(send(stage.as_ann(Method::GET, "/")).await).filter(|reply| reply.status == 409)
-    })
-    .await;
+    let over = stage.is_over().await;
     assert_eq!(over.body["error_code"], "ERR_OPERATION_CONFLICT");
     assert_eq!(stage.open(&stage.world.api("ann")).await.status, 409);
     stage.world.db.wait_for_state(&stage.session, &["stopped"], std::time::Duration::from_secs(60)).await;

@@ -1,11 +1,12 @@
 //! A server whose sessions have hosts, and one session.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use alpine_tests::{
     REPO, World,
-    api::{Api, Reply, send},
+    api::{Api, Reply, send, try_send},
     cli::text,
+    until,
 };
 use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -159,6 +160,14 @@ impl Stage {
 
     pub async fn down(&self) {
         self.world.api("ann").down(&self.session, json!({})).await.expect(202);
+    }
+
+    /// The first answer that says so. One that the program is giving when it ends is cut.
+    pub async fn is_over(&self) -> Reply {
+        until("it is over", Duration::from_secs(60), || async {
+            try_send(self.as_ann(Method::GET, "/")).await.ok().filter(|reply| reply.status == 409)
+        })
+        .await
     }
 }
 
