@@ -1,26 +1,26 @@
 //! Who asks, and what they may do.
 
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, sync::Arc};
 
 pub use alpine_api::Scope;
 use chrono::{DateTime, Utc};
 
 /// The team that a principal belongs to; the outermost wall.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TenantId(String);
+pub struct TenantId(Arc<str>);
 
 /// A person or a script, within its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PrincipalId(String);
+pub struct PrincipalId(Arc<str>);
 
 /// A name that cannot be a tenant's or a principal's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a tenant or principal is 1 to 255 characters without control characters or surrounding space")]
 pub struct BadName;
 
-fn check(name: &str) -> Result<String, BadName> {
+fn check(name: &str) -> Result<Arc<str>, BadName> {
     let ok = (1..=255).contains(&name.len()) && name.trim() == name && !name.chars().any(char::is_control);
-    if ok { Ok(name.to_owned()) } else { Err(BadName) }
+    if ok { Ok(name.into()) } else { Err(BadName) }
 }
 
 macro_rules! name {

@@ -1,7 +1,7 @@
 //! How long an exchange goes on: not longer than whoever asked may use the session.
 
 use std::{
-    future::pending,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -14,7 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep, sleep_until},
+    task::yield_now,
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -62,32 +63,32 @@ impl Ends {
     }
 
     /// The credential has ended, or what it was good for.
-    pub async fn credential(self) {
-        let expired = async {
-            match self.until {
-                Some(until) => sleep_until(until).await,
-                None => pending().await,
+    pub async fn credential(&self) {
+        loop {
+            let look = Instant::now() + LOOK;
+            match self.until.filter(|until| *until <= look) {
+                Some(until) => return sleep_until(until).await,
+                None => sleep_until(look).await,
             }
-        };
-        let put_out = async {
-            loop {
-                sleep(LOOK).await;
-                if !self.gateway.still(&self.visitor, self.app).await {
-                    return;
-                }
+            if !self.still().await {
+                return;
             }
-        };
-        tokio::select! {
-            () = expired => {}
-            () = put_out => {}
+        }
+    }
+
+    /// However long that takes to find out, not longer than the credential is good for.
+    async fn still(&self) -> bool {
+        let still = self.gateway.still(&self.visitor, self.app);
+        match self.until {
+            Some(until) => timeout_at(until, still).await.unwrap_or(false),
+            None => still.await,
         }
     }
 
     /// The same, or this server is going.
-    pub async fn stream(self) {
-        let going = self.gateway.0.state.shutdown.clone();
+    pub async fn stream(&self) {
         tokio::select! {
-            () = going.cancelled() => {}
+            () = self.gateway.0.state.shutdown.cancelled() => {}
             () = self.credential() => {}
         }
     }
@@ -103,8 +104,46 @@ pub struct Back {
     pub over: oneshot::Sender<()>,
 }
 
+/// A session's answer, of which something may have been read.
+pub struct Begun {
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
+    inner: Incoming,
+}
+
+impl Begun {
+    pub const fn unread(inner: Incoming) -> Self {
+        Self { first: None, inner }
+    }
+
+    /// What is there with its head, or is as soon as whoever reads the connection has had a turn: most pages are short, and all there.
+    pub async fn read(mut inner: Incoming) -> Self {
+        if inner.is_end_stream() {
+            return Self::unread(inner);
+        }
+        let first = tokio::select! {
+            biased;
+            first = poll_fn(|context| Pin::new(&mut inner).poll_frame(context)) => first,
+            () = yield_now() => None,
+        };
+        Self { first, inner }
+    }
+
+    /// All of it, if it is all here.
+    pub fn whole(self) -> Result<Bytes, Self> {
+        match self {
+            Self { first: None, inner } if inner.is_end_stream() => Ok(Bytes::new()),
+            Self { first: Some(Ok(frame)), inner } if frame.is_data() && inner.is_end_stream() => {
+                frame.into_data().map_err(|frame| Self { first: Some(Ok(frame)), inner })
+            }
+            begun => Err(begun),
+        }
+    }
+}
+
 /// A session's answer, as far as it may be read.
 pub struct Guarded {
+    /// Of it, what came with its head.
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
     inner: Incoming,
     over: BoxFuture<'static, ()>,
     /// A stream that ends is one that its reader asks for again; anything else would be taken for whole.
@@ -125,15 +164,16 @@ pub enum Broken {
 }
 
 impl Guarded {
-    pub fn new(inner: Incoming, ends: Ends, is_stream: bool, used: Used, back: Option<Back>) -> Self {
-        let over: BoxFuture<'static, ()> = if is_stream { Box::pin(ends.stream()) } else { Box::pin(ends.credential()) };
-        Self { inner, over, is_stream, used, ended: false, whole: false, back }
+    pub fn new(Begun { first, inner }: Begun, ends: Ends, is_stream: bool, used: Used, back: Option<Back>) -> Self {
+        let over: BoxFuture<'static, ()> =
+            if is_stream { Box::pin(async move { ends.stream().await }) } else { Box::pin(async move { ends.credential().await }) };
+        Self { first, inner, over, is_stream, used, ended: false, whole: false, back }
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let whole = !self.ended && (self.whole || self.inner.is_end_stream());
+        let whole = !self.ended && self.first.is_none() && (self.whole || self.inner.is_end_stream());
         if let Some(Back { lines, owner, line, over }) = self.back.take() {
             // Before it is anybody else's.
             drop(over);
@@ -156,7 +196,10 @@ impl Body for Guarded {
             self.ended = true;
             return Poll::Ready(if self.is_stream { None } else { Some(Err(Broken::Over)) });
         }
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let polled = match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => Pin::new(&mut self.inner).poll_frame(context),
+        };
         self.whole |= matches!(polled, Poll::Ready(None));
         // A page that stays open asks for a stream, whether anybody is there or not.
         if !self.is_stream && matches!(polled, Poll::Ready(Some(Ok(_)))) {
@@ -166,10 +209,16 @@ impl Body for Guarded {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.inner.is_end_stream()
+        self.ended || self.first.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref()).map_or(0, |data| data.len() as u64);
+        let (rest, mut hint) = (self.inner.size_hint(), SizeHint::new());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint.set_lower(rest.lower() + first);
+        hint
     }
 }

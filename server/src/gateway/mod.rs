@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -39,7 +39,7 @@ use crate::{
         Fault,
         apps::{App, AppsDomain, Named, OPEN_PATH},
     },
-    http::{ApiError, AppRequest, AppState, authority, surround_apps},
+    http::{ApiError, AppRequest, AppState, authority, surround_app},
     sandbox::Provider,
 };
 
@@ -77,16 +77,15 @@ impl Gateway {
 
     /// `api`, and the hosts of sessions before it.
     pub fn before(self, api: Router) -> Router {
-        let sessions = surround_apps(Router::new().fallback(answer), self.0.state.clone()).layer(axum::Extension(self.clone()));
         let by_host = move |mut request: Request| {
-            let (gateway, api, sessions) = (self.clone(), api.clone(), sessions.clone());
+            let (gateway, api) = (self.clone(), api.clone());
             async move {
                 match gateway.named(&request) {
                     ForHost::Api => api.oneshot(request).await,
-                    other => {
+                    host => {
                         request.extensions_mut().insert(AppRequest);
-                        request.extensions_mut().insert(other);
-                        sessions.oneshot(request).await
+                        let state = gateway.0.state.clone();
+                        Ok(surround_app(&state, request, |request| answer(gateway, host, request)).await)
                     }
                 }
             }
@@ -137,18 +136,17 @@ enum ForHost {
 }
 
 /// Whatever is asked of a session's host.
-async fn answer(State(state): State<AppState>, axum::Extension(gateway): axum::Extension<Gateway>, request: Request) -> Response {
-    let host = request.extensions().get::<ForHost>().copied();
+async fn answer(gateway: Gateway, host: ForHost, request: Request) -> Response {
     let answered = match (host, is_ours(request.uri().path())) {
-        (Some(ForHost::App(app)), true) => open::redeem(&gateway, Some(app), request).await,
-        (Some(ForHost::App(app)), false) => visit(&gateway, Some(app), request).await,
-        (Some(ForHost::Nobody), true) => open::redeem(&gateway, None, request).await,
-        (Some(ForHost::Nobody), false) => visit(&gateway, None, request).await,
+        (ForHost::App(app), true) => open::redeem(&gateway, Some(app), request).await,
+        (ForHost::App(app), false) => visit(&gateway, Some(app), request).await,
+        (ForHost::Nobody, true) => open::redeem(&gateway, None, request).await,
+        (ForHost::Nobody, false) => visit(&gateway, None, request).await,
         _ => Err((who::NOBODY, ApiError::malformed("the host that is asked for is not clear"))),
     };
     answered.unwrap_or_else(|(credential, error)| {
         let outcome = if matches!(error, ApiError::Unreached(_)) { "unreached" } else { "refused" };
-        state.metrics.app_request(credential, outcome);
+        gateway.0.state.metrics.app_request(credential, outcome);
         let mut response = error.into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
@@ -182,17 +180,15 @@ async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<
     targets.enter(&visitor, app).await.map_err(refused)?;
     let place = state.limits.visit(app.session, &visitor.caller.tenant, &visitor.caller.id, visitor.share.is_some()).map_err(refused)?;
     let target = targets.find(&visitor, app).await.map_err(refused)?;
-    let ends = Ends::new(gateway.clone(), visitor.clone(), app);
     let by = &visitor.caller;
     let runtime = Handle::current().id();
     let owner = visitor.share.is_none().then(|| Owner { app, tenant: by.tenant.clone(), principal: by.id.clone(), runtime });
-    let used = Used::new(Arc::clone(uses), visitor.caller.tenant.clone(), app.session);
-    let response = Exchange::new(target, ends, place, used, (Arc::clone(lines), owner))
-        .run(Request::from_parts(parts, body))
-        .await
-        .map_err(refused)?;
+    let used = Used::new(Arc::clone(uses), by.tenant.clone(), app.session);
+    let credential = visitor.credential;
+    let exchange = Exchange::new(target, Ends::new(gateway.clone(), visitor, app), place, used, (Arc::clone(lines), owner));
+    let response = exchange.run(Request::from_parts(parts, body)).await.map_err(|error| (credential, error))?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    state.metrics.app_request(visitor.credential, if upgraded { "upgraded" } else { "proxied" });
+    state.metrics.app_request(credential, if upgraded { "upgraded" } else { "proxied" });
     Ok(response)
 }
 

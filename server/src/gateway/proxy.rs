@@ -29,7 +29,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    body::{Back, Ends, Guarded},
+    body::{Back, Begun, Ends, Guarded},
     headers,
     kept::{Kept, Line, Owner},
     target::Target,
@@ -87,7 +87,7 @@ impl Exchange {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if is_websocket(answer.headers()) => Ok(self.switched(client, answer)),
             // Nobody asked for that, or not for this.
             (StatusCode::SWITCHING_PROTOCOLS, _) => Err(NO_ANSWER),
-            _ => Ok(self.answered(answer, line)),
+            _ => Ok(self.answered(answer, line).await),
         }
     }
 
@@ -97,10 +97,9 @@ impl Exchange {
         sender: &mut http1::SendRequest<Body>,
         request: Request,
     ) -> Result<Result<Answer<Incoming>, hyper::Error>, ApiError> {
-        let ends = self.ends.clone();
         tokio::select! {
             biased;
-            () = ends.credential() => Err(ApiError::NotLetIn),
+            () = self.ends.credential() => Err(ApiError::NotLetIn),
             answer = sender.send_request(request) => Ok(answer),
         }
     }
@@ -181,17 +180,30 @@ impl Exchange {
         Back { lines: Arc::clone(&self.lines), owner, line, over }
     }
 
-    fn answered(mut self, answer: Answer<Incoming>, line: Option<(Owner, Line)>) -> Response {
+    async fn answered(mut self, answer: Answer<Incoming>, line: Option<(Owner, Line)>) -> Response {
         let (mut parts, body) = answer.into_parts();
         headers::response(&mut parts.headers);
         let is_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        if is_stream {
+        let begun = if is_stream {
             headers::stream(&mut parts.headers);
+            Begun::unread(body)
         } else {
             self.used.now();
-        }
-        let back = line.map(|line| self.watched(line));
-        let mut response = Response::from_parts(parts, Body::new(Guarded::new(body, self.ends, is_stream, self.used, back)));
+            Begun::read(body).await
+        };
+        let body = match begun.whole() {
+            Ok(whole) => {
+                if let Some((owner, line)) = line {
+                    self.lines.put(owner, line);
+                }
+                Body::from(whole)
+            }
+            Err(begun) => {
+                let back = line.map(|line| self.watched(line));
+                Body::new(Guarded::new(begun, self.ends, is_stream, self.used, back))
+            }
+        };
+        let mut response = Response::from_parts(parts, body);
         response.extensions_mut().insert(Foreign);
         response
     }

@@ -13,7 +13,11 @@ use tokio::{net::TcpStream, sync::Mutex};
 
 use super::who::Visitor;
 use crate::{
-    domain::{Fault, apps::App},
+    domain::{
+        Fault,
+        apps::App,
+        principal::{PrincipalId, TenantId},
+    },
     http::{ApiError, AppState},
     ledger,
     recent::Recent,
@@ -74,8 +78,8 @@ impl From<Missing> for ApiError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Visit {
     app: App,
-    tenant: String,
-    principal: String,
+    tenant: TenantId,
+    principal: PrincipalId,
     admin: bool,
     /// What is to be on record is not known from a time when it did not have to be.
     on_record: bool,
@@ -133,7 +137,7 @@ impl Targets {
     pub async fn enter(&self, visitor: &Visitor, app: App) -> Result<(), ApiError> {
         let Visitor { caller: by, on_record, share, .. } = visitor;
         let (on_record, share) = (*on_record, *share);
-        let (tenant, principal) = (by.tenant.to_string(), by.id.to_string());
+        let (tenant, principal) = (by.tenant.clone(), by.id.clone());
         let visit = Visit { app, tenant, principal, admin: by.is_admin(), on_record, share };
         let look = async {
             let _place = self.state.limits.look().await?;

@@ -54,15 +54,13 @@ mod whoami;
 
 use axum::{
     Extension, Router,
-    extract::DefaultBodyLimit,
-    http::{StatusCode, header},
+    extract::{DefaultBodyLimit, Request, State},
+    http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
+    response::Response,
 };
 use tower::ServiceBuilder;
-use tower_http::{catch_panic::CatchPanicLayer, sensitive_headers::SetSensitiveRequestHeadersLayer};
 use utoipa_axum::{router::OpenApiRouter, routes};
-
-use crate::auth::CLOUDFLARE_ASSERTION;
 
 /// For what stands in front of the API, with the same manners.
 pub(crate) use self::{
@@ -131,35 +129,37 @@ pub fn probes(state: AppState) -> Router {
     surround(Router::from(probes), state)
 }
 
-/// The same layers around what is not the API's own. Its answers may take as long as they like, and its bodies may be of any length.
-pub(crate) fn surround_apps(routes: Router<AppState>, state: AppState) -> Router {
-    let secrets = [header::AUTHORIZATION, header::COOKIE, CLOUDFLARE_ASSERTION];
-    let layers = ServiceBuilder::new()
-        .layer(from_fn_with_state(state.clone(), layers::leave))
-        .layer(from_fn(layers::request_id))
-        .layer(SetSensitiveRequestHeadersLayer::new(secrets))
-        .layer(from_fn(layers::trace))
-        .layer(from_fn_with_state(state.clone(), layers::measure))
-        .layer(from_fn_with_state(state.clone(), layers::problems))
-        .layer(from_fn(layers::head))
-        .layer(from_fn(limits::ticket))
-        .layer(CatchPanicLayer::custom(layers::panicked));
-    routes.layer(layers).with_state(state)
+/// The same layers around an answer that is not the API's own. It may take as long as it likes, and bodies may be of any length.
+pub(crate) async fn surround_app<A>(state: &AppState, request: Request, answer: impl FnOnce(Request) -> A + Send) -> Response
+where
+    A: Future<Output = Response> + Send + 'static,
+{
+    let state = || State(state.clone());
+    // Boxed: each layer's own future is moved with all that is within.
+    let answer = |request| Box::pin(answer(request));
+    let answer = |request| layers::caught(request, answer);
+    let answer = |request| limits::ticket(request, answer);
+    let answer = |request| layers::head(request, answer);
+    let answer = |request| layers::problems(state(), request, answer);
+    let answer = |request| layers::measure(state(), request, answer);
+    let answer = |request| layers::trace(request, answer);
+    let answer = |request| layers::secrets(request, answer);
+    let answer = |request| layers::request_id(request, answer);
+    layers::leave(state(), request, answer).await
 }
 
 /// The layers, outermost first: a request goes down this list and its answer up.
 fn surround(routes: Router<AppState>, state: AppState) -> Router {
-    let secrets = [header::AUTHORIZATION, header::COOKIE, CLOUDFLARE_ASSERTION];
     let layers = ServiceBuilder::new()
         .layer(from_fn_with_state(state.clone(), layers::leave))
         .layer(from_fn(layers::request_id))
-        .layer(SetSensitiveRequestHeadersLayer::new(secrets))
+        .layer(from_fn(layers::secrets))
         .layer(from_fn(layers::trace))
         .layer(from_fn_with_state(state.clone(), layers::measure))
         .layer(from_fn_with_state(state.clone(), layers::problems))
         .layer(from_fn(layers::head))
         .layer(from_fn(limits::ticket))
-        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn(layers::caught))
         .layer(from_fn_with_state(state.clone(), layers::time_out))
         .layer(DefaultBodyLimit::max(state.settings.body_limit));
     routes.fallback(|| async { StatusCode::NOT_FOUND }).layer(layers).with_state(state)

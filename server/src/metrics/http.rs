@@ -1,6 +1,6 @@
 //! What the HTTP listeners tell of.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -21,14 +21,14 @@ const ROUTE: &str =
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Answered {
     pub method: &'static str,
-    pub route: String,
+    pub route: Cow<'static, str>,
     pub status: &'static str,
 }
 
 /// A route's template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Route {
-    route: String,
+    route: Cow<'static, str>,
 }
 
 pub(super) struct Http {
@@ -95,8 +95,8 @@ impl Metrics {
 
     /// Counts a request of this route template as in flight until the guard is dropped, also when its client goes away.
     #[must_use]
-    pub fn request_begins(&self, route: &str) -> InFlight {
-        InFlight::begin(&self.http.in_flight.get_or_create_owned(&Route { route: route.to_owned() }))
+    pub fn request_begins(&self, route: Cow<'static, str>) -> InFlight {
+        InFlight::begin(&self.http.in_flight.get_or_create_owned(&Route { route }))
     }
 
     /// A request was refused because its class had no place.

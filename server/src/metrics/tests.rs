@@ -96,7 +96,7 @@ fn a_state_that_is_empty_again_goes_back_to_zero() {
 fn a_request_is_in_flight_until_its_guard_is_dropped() {
     let metrics = Metrics::new();
     let series = "alpine_http_requests_in_flight{route=\"/v1/sessions\"}";
-    let guards = [metrics.request_begins("/v1/sessions"), metrics.request_begins("unmatched")];
+    let guards = [metrics.request_begins("/v1/sessions".into()), metrics.request_begins("unmatched".into())];
     assert_eq!(value(&metrics, series), Some(1.0));
     drop(guards);
     assert_eq!(value(&metrics, series), Some(0.0));

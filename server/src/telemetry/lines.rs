@@ -3,16 +3,39 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Subscriber, span::Record};
 use tracing_subscriber::{
+    field::RecordFields,
     fmt::{
-        FmtContext, FormatEvent, FormatFields,
-        format::{Format, Full, Json, Writer},
+        FmtContext, FormatEvent, FormatFields, FormattedFields,
+        format::{Format, Full, Json, JsonFields, Writer},
     },
     registry::LookupSpan,
 };
 
 use super::context::Known;
+
+/// A span's fields as the library writes them. What is recorded later is put to them: the library reads all that is there, and writes it anew.
+pub(super) struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        JsonFields::new().format_fields(writer, fields)
+    }
+
+    fn add_fields(&self, current: &'w mut FormattedFields<Self>, fields: &Record<'_>) -> fmt::Result {
+        let mut added = String::new();
+        JsonFields::new().format_fields(Writer::new(&mut added), fields)?;
+        if current.fields.len() <= "{}".len() {
+            current.fields = added;
+        } else if added.len() > "{}".len() {
+            current.fields.pop();
+            current.fields.push(',');
+            current.fields.push_str(&added[1..]);
+        }
+        Ok(())
+    }
+}
 
 /// The library's line, and more.
 pub(super) struct Lines<F> {

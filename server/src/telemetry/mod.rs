@@ -36,7 +36,7 @@ pub use context::{attribute, current_traceparent, follow};
 pub use export::{BadPairs, Export, Protocol, Sampling, parse_pairs};
 pub use hold::{Hold, Lost};
 use levels::Levels;
-use lines::Lines;
+use lines::{Fields, Lines};
 
 const OURS: &str = "alpine_server";
 /// The spans that lines of the log are told apart by.
@@ -184,9 +184,14 @@ where
 {
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
-        Format::Json => {
-            layer.json().flatten_event(true).with_current_span(false).with_span_list(true).map_event_format(Lines::json).boxed()
-        }
+        Format::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(true)
+            .map_event_format(Lines::json)
+            .fmt_fields(Fields)
+            .boxed(),
         // Colours are for a terminal, not for the file that stderr was sent to.
         Format::Pretty => {
             let colours = std::io::stderr().is_terminal();

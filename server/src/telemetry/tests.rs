@@ -153,6 +153,25 @@ async fn without_an_endpoint_lines_have_ids_and_the_trace_is_handed_on() {
     assert_eq!(again["trace_id"].as_str().map(str::len), Some(32));
 }
 
+#[test]
+fn what_is_recorded_later_stands_beside_what_was_and_the_last_of_it_counts() {
+    use tracing::field::Empty;
+    let (written, dispatch, _) = written_by(&settings(None));
+    with_default(&dispatch, || {
+        let span = tracing::info_span!(target: "alpine_server::http", "http", tenant = Empty, principal = Empty, status = Empty);
+        tracing::record_all!(span, tenant = "a\"},{", principal = "ann");
+        span.in_scope(|| tracing::info!(target: "alpine_server", "once"));
+        span.record("status", 1);
+        span.record("status", 2);
+        span.in_scope(|| tracing::info!(target: "alpine_server", "again"));
+    });
+    let [once, again] = &written.json()[..] else { panic!("{:?}", written.lines()) };
+    for line in [once, again] {
+        assert_eq!((&line["tenant"], &line["principal"]), (&"a\"},{".into(), &"ann".into()));
+    }
+    assert_eq!((once.get("status"), &again["status"]), (None, &2.into()));
+}
+
 #[tokio::test]
 async fn a_line_of_an_error_names_its_request_however_few_are_wanted() {
     for format in [Format::Json, Format::Pretty] {

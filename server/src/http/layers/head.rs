@@ -3,16 +3,16 @@
 use axum::{
     extract::Request,
     http::StatusCode,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
+use super::Within;
 use crate::http::ApiError;
 
 const TARGET_MAX_BYTES: usize = 8 * 1024;
 const HEADERS_MAX: usize = 100;
 
-pub async fn head(request: Request, next: Next) -> Response {
+pub async fn head<N: Within>(request: Request, next: N) -> Response {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let refused = |status, cause: &str| ApiError::Malformed { status, cause: cause.to_owned() }.into_response();
     if target > TARGET_MAX_BYTES {

@@ -4,13 +4,13 @@
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, StatusCode, Version, header},
-    middleware::Next,
     response::Response,
 };
 
+use super::Within;
 use crate::http::AppState;
 
-pub async fn leave(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn leave<N: Within>(State(state): State<AppState>, request: Request, next: N) -> Response {
     let version = request.version();
     let mut response = next.run(request).await;
     if version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS && state.leaving.is_cancelled() {

@@ -4,16 +4,15 @@ use std::time::Instant;
 
 use axum::{
     extract::{Request, State},
-    middleware::Next,
     response::Response,
 };
 
-use super::{method, route};
+use super::{Within, method, route};
 use crate::{http::AppState, metrics::Answered};
 
-pub async fn measure(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn measure<N: Within>(State(state): State<AppState>, request: Request, next: N) -> Response {
     let (method, route) = (method(request.method()), route(&request));
-    let _in_flight = state.metrics.request_begins(&route);
+    let _in_flight = state.metrics.request_begins(route.clone());
     let begun = Instant::now();
     let response = next.run(request).await;
     let status = match response.status().as_u16() {

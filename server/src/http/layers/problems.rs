@@ -6,11 +6,10 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderValue, Method, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::{RequestId, path, route};
+use super::{RequestId, Within, path, route};
 use crate::{
     http::{
         ApiError, AppState,
@@ -19,11 +18,11 @@ use crate::{
     metrics::Action,
 };
 
-pub async fn problems(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn problems<N: Within>(State(state): State<AppState>, request: Request, next: N) -> Response {
     let action = action(request.method(), &route(&request));
     let instance = path(&request).to_owned();
     let private = request.uri().path().starts_with("/v1/");
-    let request_id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.as_str().to_owned());
+    let request_id = request.extensions().get::<RequestId>().cloned();
     let mut response = next.run(request).await;
     if private && response.extensions().get::<Foreign>().is_none() {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -32,7 +31,7 @@ pub async fn problems(State(state): State<AppState>, request: Request, next: Nex
     if counts {
         state.metrics.error(problem.error_code, action);
     }
-    (problem.instance, problem.request_id) = (instance, request_id);
+    (problem.instance, problem.request_id) = (instance, request_id.map_or_else(String::new, |id| id.as_str().to_owned()));
     let Ok(body) = serde_json::to_vec(&problem) else { return response };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -4,10 +4,11 @@
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue},
-    middleware::Next,
     response::Response,
 };
 use uuid::Uuid;
+
+use super::Within;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const VERSION: HeaderName = HeaderName::from_static("x-alpine-version");
@@ -30,7 +31,7 @@ impl RequestId {
     }
 }
 
-pub async fn request_id(mut request: Request, next: Next) -> Response {
+pub async fn request_id<N: Within>(mut request: Request, next: N) -> Response {
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;

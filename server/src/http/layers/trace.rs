@@ -3,16 +3,16 @@
 
 use std::time::Instant;
 
-use axum::{extract::Request, http::Version, middleware::Next, response::Response};
+use axum::{extract::Request, http::Version, response::Response};
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{APP, RequestId, method, path, route};
+use super::{APP, RequestId, Within, method, path, route};
 use crate::telemetry;
 
-pub async fn trace(request: Request, next: Next) -> Response {
+pub async fn trace<N: Within>(request: Request, next: N) -> Response {
     let route = route(&request);
     // Probes and scrapes come every few seconds and say nothing new: they are not exported either.
-    let quiet = matches!(route.as_str(), "/livez" | "/readyz" | "/metrics");
+    let quiet = matches!(&*route, "/livez" | "/readyz" | "/metrics");
     let span = if quiet { tracing::info_span!("probe", request_id = id(&request)) } else { span(&request, &route) };
     telemetry::follow(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
     let begun = Instant::now();
@@ -25,7 +25,7 @@ pub async fn trace(request: Request, next: Next) -> Response {
             Span::current().record("error.type", status);
         }
         if quiet || route == APP {
-            tracing::debug!(route, status, took_ms = took, "answered");
+            tracing::debug!(route = &*route, status, took_ms = took, "answered");
         } else {
             tracing::info!(status, took_ms = took, "answered");
         }

@@ -8,7 +8,6 @@ use std::{
 use axum::{
     extract::{FromRequestParts, Request},
     http::{Extensions, HeaderMap, HeaderName, HeaderValue, request::Parts},
-    middleware::Next,
     response::Response,
 };
 
@@ -17,7 +16,7 @@ use super::{
     principals::Turn,
     rates::Figures,
 };
-use crate::http::{ApiError, AppState};
+use crate::http::{ApiError, AppState, layers::Within};
 use tracing::Instrument;
 
 /// Shared by all that serve one request; what it holds is given back when the last of them is done.
@@ -89,7 +88,7 @@ impl FromRequestParts<AppState> for Ticket {
 }
 
 /// The layer: a ticket for every request, and its figures on the answer.
-pub async fn ticket(mut request: Request, next: Next) -> Response {
+pub async fn ticket<N: Within>(mut request: Request, next: N) -> Response {
     let ticket = Ticket::of(request.extensions_mut());
     let mut response = next.run(request).await;
     if let Some(figures) = ticket.held().figures {
