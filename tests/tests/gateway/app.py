@@ -109,6 +109,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             # And more than it has said.
             self.answer(200, b"%d %d" % (self.client_address[1], self.asked))
             return self.wfile.write(b"and more\r\n")
+        if path == "/long":
+            return self.answer(200, b"long " * 300_000)
+        if path == "/broken":
+            # Less than it says.
+            self.send_response(200)
+            self.send_header("content-length", "100")
+            self.end_headers()
+            self.close_connection = True
+            return self.wfile.write(b"x" * 50)
         if path == "/slow":
             time.sleep(3)
             return self.answer(200, b"slow")

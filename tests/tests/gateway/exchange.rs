@@ -85,6 +85,19 @@ async fn methods_and_bodies_go_through_whatever_their_length() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_comes_as_long_as_it_says_or_breaks_off() {
+    let stage = Stage::set().await;
+    for _ in 0..5 {
+        let long = send(stage.as_ann(Method::GET, "/long")).await;
+        assert_eq!((long.status.as_u16(), long.headers["content-length"].to_str().unwrap()), (200, "1500000"));
+        assert!(long.text == "long ".repeat(300_000), "{} bytes", long.text.len());
+    }
+    let broken = stage.as_ann(Method::GET, "/broken").send().await.unwrap();
+    assert_eq!((broken.status().as_u16(), broken.content_length()), (200, Some(100)));
+    assert!(broken.bytes().await.is_err(), "half of it was taken for all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_session_answers_is_its_own_but_for_what_would_count_elsewhere() {
     let stage = Stage::set().await;
     let teapot = send(stage.as_ann(Method::GET, "/teapot")).await;
