@@ -129,13 +129,11 @@ impl Begun {
     }
 
     /// All of it, if it is all here.
-    pub fn whole(self) -> Result<Bytes, Self> {
-        match self {
-            Self { first: None, inner } if inner.is_end_stream() => Ok(Bytes::new()),
-            Self { first: Some(Ok(frame)), inner } if frame.is_data() && inner.is_end_stream() => {
-                frame.into_data().map_err(|frame| Self { first: Some(Ok(frame)), inner })
-            }
-            begun => Err(begun),
+    pub fn whole(&self) -> Option<Bytes> {
+        match &self.first {
+            _ if !self.inner.is_end_stream() => None,
+            None => Some(Bytes::new()),
+            Some(first) => first.as_ref().ok()?.data_ref().cloned(),
         }
     }
 }

@@ -192,13 +192,13 @@ impl Exchange {
             Begun::read(body).await
         };
         let body = match begun.whole() {
-            Ok(whole) => {
+            Some(whole) => {
                 if let Some((owner, line)) = line {
                     self.lines.put(owner, line);
                 }
                 Body::from(whole)
             }
-            Err(begun) => {
+            None => {
                 let back = line.map(|line| self.watched(line));
                 Body::new(Guarded::new(begun, self.ends, is_stream, self.used, back))
             }
