@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Authenticator, Issuer},
     clock::SystemClock,
-    config::{CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, RoleArg, RotateArgs, ServeArgs, Surroundings},
+    config::{AppsArgs, CommonArgs, DatabaseArgs, DevArgs, MigrateArgs, RoleArg, RotateArgs, ServeArgs, Surroundings},
     dev,
     domain::{apps::AppsDomain, class::Classes, operation::Deadlines, tenant::TenantPolicy},
     gateway::Gateway,
@@ -204,7 +204,8 @@ fn dev_plan(args: DevArgs, surroundings: &Surroundings, environment: &dev::DevEn
             )?,
             engine: assemble::engine(&args.common, data_dir, surroundings, serve_command, true)?,
         }),
-        common: args.common,
+        // Who works on one machine has no DNS for it.
+        common: CommonArgs { apps: AppsArgs { apps_paths: true, ..args.common.apps }, ..args.common },
     })
 }
 

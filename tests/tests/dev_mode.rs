@@ -258,6 +258,11 @@ async fn dev_gives_sessions_hosts_of_their_own_where_it_is_asked_to() {
     assert_eq!(let_in.status(), 303);
     let cookie = let_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     assert!(client.get(&page).header("cookie", cookie).send().await.unwrap().status().is_success());
+    // A program that cannot resolve that name needs none.
+    let token = text(&machine.alpine().args(&["token", "create", "--name", "script", "--json"]).run().await.ok(), "token");
+    let by_path = format!("https://127.0.0.1:{}/apps/{}/", machine.port, session.replace('_', "-"));
+    assert_eq!(client.get(&by_path).send().await.unwrap().status(), 401);
+    assert!(client.get(&by_path).bearer_auth(token).send().await.unwrap().status().is_success());
     machine.stop(Signal::INT).await;
 }
 

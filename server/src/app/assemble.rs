@@ -255,7 +255,7 @@ pub fn check_apps(args: &ServeArgs) -> Result<(), AppError> {
 #[must_use]
 pub fn gateway(args: &AppsArgs) -> Option<gateway::Settings> {
     let cookie = Duration::from_secs(u64::from(args.apps_cookie_seconds));
-    args.apps_domain.clone().map(|apps| gateway::Settings { apps, cookie })
+    args.apps_domain.clone().map(|apps| gateway::Settings { apps, cookie, paths: args.apps_paths })
 }
 
 #[must_use]

@@ -11,6 +11,9 @@ pub const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
 /// On a session's host, without its first `/`: where a code is changed for a cookie. What begins so is never the session's own.
 pub const OPEN_PATH: &str = ".alpine/open";
 
+/// On the API's host: what comes behind it is a session's, where there is a way by path.
+pub const APPS_PATH: &str = "/apps/";
+
 /// A label and its dot come before it.
 const DOMAIN_MAX: usize = 253 - App::MAX_BYTES - 1;
 

@@ -8,6 +8,7 @@ mod body;
 mod headers;
 mod kept;
 mod open;
+mod path;
 mod proxy;
 mod target;
 mod uses;
@@ -29,6 +30,7 @@ use tower::{ServiceExt as _, service_fn};
 use self::{
     body::Ends,
     kept::{Kept, Owner},
+    path::Way,
     proxy::Exchange,
     target::Targets,
     uses::{Used, Uses},
@@ -52,6 +54,8 @@ pub struct Settings {
     pub apps: AppsDomain,
     /// How long a browser stays let in.
     pub cookie: Duration,
+    /// Whether there is a way by path too.
+    pub paths: bool,
 }
 
 /// Cheap to clone.
@@ -116,6 +120,7 @@ impl Gateway {
         match name {
             None => ForHost::Unclear,
             Some(name) => match self.0.settings.apps.named(name.host()) {
+                None if self.0.settings.paths => Way::of(request.uri().path()).map_or(ForHost::Api, ForHost::Path),
                 None => ForHost::Api,
                 Some(Named::App(app)) => ForHost::App(app),
                 Some(Named::Nothing) => ForHost::Nobody,
@@ -125,10 +130,12 @@ impl Gateway {
 }
 
 /// Which host a request is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum ForHost {
     Api,
     App(App),
+    /// The API's, and a session's by its path.
+    Path(Way),
     /// Of the domain, and no session's.
     Nobody,
     /// It names several, or none that is one: somebody before this server may have read it otherwise.
@@ -136,12 +143,20 @@ enum ForHost {
 }
 
 /// Whatever is asked of a session's host.
-async fn answer(gateway: Gateway, host: ForHost, request: Request) -> Response {
-    let answered = match (host, is_ours(request.uri().path())) {
-        (ForHost::App(app), true) => open::redeem(&gateway, Some(app), request).await,
-        (ForHost::App(app), false) => visit(&gateway, Some(app), request).await,
+async fn answer(gateway: Gateway, host: ForHost, mut request: Request) -> Response {
+    if let ForHost::Path(way) = &host {
+        way.inward(&mut request);
+    }
+    let answered = match (&host, is_ours(request.uri().path())) {
+        (ForHost::App(app), true) => open::redeem(&gateway, Some(*app), request).await,
+        (ForHost::App(app), false) => visit(&gateway, Some(*app), Cookies::Count, request).await,
+        (ForHost::Path(_), true) => Err((who::NOBODY, ApiError::Bare(StatusCode::NOT_FOUND))),
+        (ForHost::Path(way), false) => visit(&gateway, way.app, Cookies::CountForNothing, request).await.map(|mut response| {
+            way.outward(response.headers_mut());
+            response
+        }),
         (ForHost::Nobody, true) => open::redeem(&gateway, None, request).await,
-        (ForHost::Nobody, false) => visit(&gateway, None, request).await,
+        (ForHost::Nobody, false) => visit(&gateway, None, Cookies::Count, request).await,
         _ => Err((who::NOBODY, ApiError::malformed("the host that is asked for is not clear"))),
     };
     answered.unwrap_or_else(|(credential, error)| {
@@ -151,6 +166,13 @@ async fn answer(gateway: Gateway, host: ForHost, request: Request) -> Response {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     })
+}
+
+/// Whether a session's cookie lets in where it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cookies {
+    Count,
+    CountForNothing,
 }
 
 /// A refusal, and of whom.
@@ -163,13 +185,13 @@ fn is_ours(path: &str) -> bool {
 }
 
 /// In this order: who asks, whether there is such a session for them, and only then where it is.
-async fn visit(gateway: &Gateway, app: Option<App>, request: Request) -> Result<Response, Refused> {
+async fn visit(gateway: &Gateway, app: Option<App>, cookies: Cookies, request: Request) -> Result<Response, Refused> {
     let Inner { state, targets, uses, lines, .. } = &*gateway.0;
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err((who::NOBODY, ApiError::Bare(StatusCode::METHOD_NOT_ALLOWED)));
     }
     let (mut parts, body) = request.into_parts();
-    let visitor = who::asks(state, app, &mut parts).await?;
+    let visitor = who::asks(state, app.filter(|_| cookies == Cookies::Count), &mut parts).await?;
     let refused = |error| (visitor.credential, error);
     let app = app.ok_or_else(|| refused(Fault::SessionNotFound.into()))?;
     // A script that would see whatever is asked of this host, what is answered here too: a code in an address, say.

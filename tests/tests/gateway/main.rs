@@ -9,6 +9,7 @@ mod exchange;
 mod hosts;
 mod idle;
 mod kept;
+mod paths;
 mod ports;
 mod shares;
 mod stage;

@@ -38,10 +38,14 @@ async fn to_the_end(mut answer: Response) -> (bool, Duration) {
 
 /// A WebSocket's connection, once its handshake is answered; and the answer's head.
 pub async fn websocket(stage: &Stage, headers: &[(&str, &str)]) -> (TlsStream<TcpStream>, String) {
+    websocket_at(stage, (&stage.origin().replace("https://", ""), "/ws"), headers).await
+}
+
+/// At this host, and by this path.
+pub async fn websocket_at(stage: &Stage, (host, path): (&str, &str), headers: &[(&str, &str)]) -> (TlsStream<TcpStream>, String) {
     let mut stream = stage.tls().await;
     let mut request = format!(
-        "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-        stage.origin().replace("https://", "")
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     );
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
