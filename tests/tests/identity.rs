@@ -301,6 +301,8 @@ fn check_config_shows_the_issuers_and_refuses_to_have_none() {
     assert!(said.contains(&format!("ALPINE_ISSUERS_FILE={file} (environment)")) && !said.contains("s3cr3t"), "{said}");
     let (fine, said) = check(&ground, &[("ALPINE_ISSUERS_FILE", &file), ("ALPINE_SESSION_IDLE_SECONDS", "3600")]);
     assert!(!fine && said.contains("set ALPINE_APPS_DOMAIN, or take away ALPINE_SESSION_IDLE_SECONDS"), "{said}");
+    let (fine, said) = check(&ground, &[("ALPINE_ISSUERS_FILE", &file), ("ALPINE_APPS_PATHS", "true")]);
+    assert!(!fine && said.contains("set ALPINE_APPS_DOMAIN, or take away ALPINE_APPS_PATHS"), "{said}");
     let (fine, said) = check(&ground, &[]);
     assert!(!fine && said.contains("--jwt-issuer"), "{said}");
     let (fine, said) = check(&ground, &[("ALPINE_JWT_ISSUER", "i")]);

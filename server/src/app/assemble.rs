@@ -242,6 +242,12 @@ pub fn takes_secrets(args: &ServeArgs) -> bool {
 
 /// Browsers keep no cookie that others could read.
 pub fn check_apps(args: &ServeArgs) -> Result<(), AppError> {
+    if args.common.apps.apps_paths && args.common.apps.apps_domain.is_none() {
+        return Err(AppError::Setting {
+            what: "ALPINE_APPS_PATHS is set, and sessions have no hosts of their own".to_owned(),
+            next_step: "set ALPINE_APPS_DOMAIN, or take away ALPINE_APPS_PATHS".to_owned(),
+        });
+    }
     if args.common.apps.apps_domain.is_none() || takes_secrets(args) {
         return Ok(());
     }

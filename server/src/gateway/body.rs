@@ -1,6 +1,7 @@
 //! How long an exchange goes on: not longer than whoever asked may use the session.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -24,7 +25,10 @@ use super::{
     uses::Used,
     who::Visitor,
 };
-use crate::domain::{apps::App, principal::Via};
+use crate::{
+    domain::{apps::App, principal::Via},
+    http::VisitPlace,
+};
 
 /// How often it is looked whether an exchange that goes on may. A session that is over mostly ends it before: nothing serves it any more.
 const LOOK: Duration = Duration::from_secs(15);
@@ -135,6 +139,35 @@ impl Begun {
             None => Some(Bytes::new()),
             Some(first) => first.as_ref().ok()?.data_ref().cloned(),
         }
+    }
+}
+
+/// A session's answer that is all here: what is left of its exchange is to be read by whoever asked, who has a place as long as that takes.
+pub struct Whole {
+    left: Option<Bytes>,
+    _place: Arc<VisitPlace>,
+}
+
+impl Whole {
+    pub fn new(all: Bytes, place: Arc<VisitPlace>) -> Self {
+        Self { left: Some(all).filter(|all| !all.is_empty()), _place: place }
+    }
+}
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.left.take().map(|all| Ok(Frame::data(all))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.as_ref().map_or(0, |left| left.len() as u64))
     }
 }
 

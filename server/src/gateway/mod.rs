@@ -1,7 +1,7 @@
 //! Sessions' own hosts: what a session serves, handed to those who may use the session and to nobody else.
 //!
 //! A request is for a session's host or for the API by the name that it asks for, before anything else of it counts: neither ever
-//! answers for the other, so that what a session serves shares no origin with the API. Where a session's program listens is asked of the
+//! answers for the other, so that no page of a session shares an origin with the API. (By path programs may ask, and no browser.) Where a session's program listens is asked of the
 //! provider of this process and read in no table: no other session's port is ever connected to.
 
 mod body;
@@ -41,7 +41,7 @@ use crate::{
         Fault,
         apps::{App, AppsDomain, Named, OPEN_PATH},
     },
-    http::{ApiError, AppRequest, AppState, authority, surround_app},
+    http::{ApiError, AppRequest, AppState, authority, is_own_page, surround_app},
     sandbox::Provider,
 };
 
@@ -120,7 +120,7 @@ impl Gateway {
         match name {
             None => ForHost::Unclear,
             Some(name) => match self.0.settings.apps.named(name.host()) {
-                None if self.0.settings.paths => Way::of(request.uri().path()).map_or(ForHost::Api, ForHost::Path),
+                None if self.0.settings.paths => Way::of(request).map_or(ForHost::Api, ForHost::Path),
                 None => ForHost::Api,
                 Some(Named::App(app)) => ForHost::App(app),
                 Some(Named::Nothing) => ForHost::Nobody,
@@ -151,6 +151,8 @@ async fn answer(gateway: Gateway, host: ForHost, mut request: Request) -> Respon
         (ForHost::App(app), true) => open::redeem(&gateway, Some(*app), request).await,
         (ForHost::App(app), false) => visit(&gateway, Some(*app), Cookies::Count, request).await,
         (ForHost::Path(_), true) => Err((who::NOBODY, ApiError::Bare(StatusCode::NOT_FOUND))),
+        // Whatever a proxy makes of a cookie: no page asks for this.
+        (ForHost::Path(_), false) if !is_own_page(request.uri(), request.headers()) => Err((who::NOBODY, Fault::CrossSite.into())),
         (ForHost::Path(way), false) => visit(&gateway, way.app, Cookies::CountForNothing, request).await.map(|mut response| {
             way.outward(response.headers_mut());
             response

@@ -29,7 +29,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    body::{Back, Begun, Ends, Guarded},
+    body::{Back, Begun, Ends, Guarded, Whole},
     headers,
     kept::{Kept, Line, Owner},
     target::Target,
@@ -196,7 +196,7 @@ impl Exchange {
                 if let Some((owner, line)) = line {
                     self.lines.put(owner, line);
                 }
-                Body::from(whole)
+                Body::new(Whole::new(whole, self.place))
             }
             None => {
                 let back = line.map(|line| self.watched(line));

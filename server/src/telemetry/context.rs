@@ -39,8 +39,7 @@ pub fn follow(span: &Span, traceparent: Option<&str>) {
     know(span, || caller.unwrap_or_else(random));
 }
 
-/// An attribute of the span as it is exported. Lines of the log that want it say it themselves: to record it would write the fields
-/// of all of them anew.
+/// An attribute of the span as it is exported. Lines of the log that want it say it themselves, and the others do not need it.
 pub fn attribute(span: &Span, name: &'static str, value: i64) {
     span.set_attribute(name, value);
 }

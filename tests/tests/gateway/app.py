@@ -118,6 +118,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.close_connection = True
             return self.wfile.write(b"x" * 50)
+        if path == "/broken/chunked":
+            # And never says that it is all.
+            self.send_response(200)
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            self.close_connection = True
+            return self.chunk(b"x" * 50)
+        if path == "/led":
+            # Wherever it is asked to.
+            return self.answer(307, b"", [("location", self.path.split("?to=")[1])])
         if path == "/slow":
             time.sleep(3)
             return self.answer(200, b"slow")

@@ -92,9 +92,11 @@ async fn an_answer_comes_as_long_as_it_says_or_breaks_off() {
         assert_eq!((long.status.as_u16(), long.headers["content-length"].to_str().unwrap()), (200, "1500000"));
         assert!(long.text == "long ".repeat(300_000), "{} bytes", long.text.len());
     }
-    let broken = stage.as_ann(Method::GET, "/broken").send().await.unwrap();
-    assert_eq!((broken.status().as_u16(), broken.content_length()), (200, Some(100)));
-    assert!(broken.bytes().await.is_err(), "half of it was taken for all");
+    for (path, length) in [("/broken", Some(100)), ("/broken/chunked", None)] {
+        let broken = stage.as_ann(Method::GET, path).send().await.unwrap();
+        assert_eq!((broken.status().as_u16(), broken.content_length()), (200, length));
+        assert!(broken.bytes().await.is_err(), "{path}: half of it was taken for all");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

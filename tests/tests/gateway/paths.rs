@@ -36,7 +36,7 @@ async fn a_program_that_resolves_no_name_reaches_the_session_by_its_token() {
     let echo = send(stage.by_path(Method::POST, "/echo?a=b").bearer_auth(&ann).header("cookie", "a=b").body("the body")).await;
     echo.expect(200);
     assert_eq!((&echo.body["method"], &echo.body["path"], &echo.body["body"]), (&"POST".into(), &"/echo?a=b".into(), &"the body".into()));
-    assert!(!echo.text.contains(&ann), "{}", echo.text);
+    assert!(!echo.text.contains(&ann) && !echo.text.to_lowercase().contains("cookie"), "{}", echo.text);
     for root in ["", "/"] {
         let page = send(stage.by_path(Method::GET, root).bearer_auth(&ann)).await;
         assert_eq!((page.status.as_u16(), page.text.as_str()), (200, "<html>the session's page</html>"));
@@ -63,7 +63,17 @@ async fn no_browser_is_let_in_by_path_and_nothing_of_the_session_holds_for_the_a
     let refused = send(stage.by_path(Method::GET, "/").header("cookie", &cookie).header("sec-fetch-site", "same-origin")).await;
     assert_eq!(refused.expect(401)["error_code"], "ERR_CALLER_IDENTITY_REQUIRED");
     assert_eq!(send(stage.by_path(Method::GET, "/")).await.status, 401);
-    let nasty = send(stage.by_path(Method::GET, "/nasty").bearer_auth(stage.token("dev", "ann", &[]))).await;
+    let token = stage.token("dev", "ann", &[]);
+    let page = send(stage.by_path(Method::GET, "/").bearer_auth(&token).header("sec-fetch-site", "cross-site")).await;
+    assert_eq!(page.expect(403)["error_code"], "ERR_FORBIDDEN", "a proxy made a token of a cookie");
+    // Programs follow with their token.
+    let api = format!("{}/v1/sessions", stage.world.server.base());
+    for to in ["/v1/sessions", "/../../v1/sessions", "../../v1/sessions", &*api] {
+        let led = send(stage.by_path(Method::POST, &format!("/led?to={to}")).bearer_auth(&token)).await;
+        let own = format!("/apps/{}/v1/sessions", label(&stage.session));
+        assert_eq!((led.status.as_u16(), led.headers["location"].to_str().unwrap()), (307, &*own), "{to}");
+    }
+    let nasty = send(stage.by_path(Method::GET, "/nasty").bearer_auth(token)).await;
     assert_eq!((nasty.status.as_u16(), nasty.text.as_str()), (200, "nasty"));
     assert!(!nasty.headers.contains_key("set-cookie"), "{:?}", nasty.headers);
     assert_eq!(nasty.headers["content-security-policy"], "sandbox; default-src 'none'");

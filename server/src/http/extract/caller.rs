@@ -23,7 +23,7 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let principal = authenticate(parts, state).await?;
-        // Together: each recording writes the fields of a span's lines anew.
+        // Together: each recording adds to the fields of a span's lines.
         tracing::record_all!(tracing::Span::current(), tenant = principal.tenant.as_str(), principal = principal.id.as_str());
         state.limits.admit(parts, principal.tenant.as_str(), principal.id.as_str()).await?;
         let scope = if matches!(parts.method, Method::GET | Method::HEAD) { Scope::SessionsRead } else { Scope::SessionsWrite };
