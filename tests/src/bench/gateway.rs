@@ -28,6 +28,8 @@ use crate::{
 
 const CONNECTIONS: usize = 16;
 const BROWSERS: usize = 96;
+/// What a page that is opened asks for.
+const IN_A_ROW: u64 = 100;
 const PAGE: (&str, usize) = ("/page", 4096);
 const FILE: (&str, usize) = ("/file", 1024 * 1024);
 const LEAST: f64 = 0.8;
@@ -140,8 +142,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
     let about = format!(
         "A page of 4 KiB and a file of 1 MiB that nginx serves in a session, asked for at the session's host and through another nginx as a proxy, \
          over TLS with the same certificate, HTTP/1.1 and connections that callers keep ({CONNECTIONS}), no access log; nginx has as many workers \
-         as there are cores. The gateway keeps connections of one visitor. By the cookies of {BROWSERS} browsers, which together stay below the \
-         bound of each. What a session serves has what all others leave of the processors, whoever asks. {} rounds of {:.1} s in turn.",
+         as there are cores. The gateway keeps connections of one visitor. By the cookies of {BROWSERS} browsers, {IN_A_ROW} requests of one after the other's, which \
+         together stay below the bound of each. What a session serves has what all others leave of the processors, whoever asks. {} rounds of {:.1} s in turn.",
         options.rounds,
         length.as_secs_f64()
     );
@@ -207,7 +209,7 @@ impl Bench {
         let mut connections = self.connections(way, connections).await?;
         let count = connections.len();
         let ask = move |connection: usize, number: u64| {
-            let turn = usize::try_from(number).unwrap_or_default() * count + connection;
+            let turn = usize::try_from(number / IN_A_ROW).unwrap_or_default() * count + connection;
             request(what.0, &headers[turn % headers.len()])
         };
         load::run(&mut connections, length, ask).await.with_context(|| format!("{}: {}", way.told(), what.0))
