@@ -142,24 +142,21 @@ enum ForHost {
     Unclear,
 }
 
-/// Whatever is asked of a session's host.
-async fn answer(gateway: Gateway, host: ForHost, mut request: Request) -> Response {
-    if let ForHost::Path(way) = &host {
-        way.inward(&mut request);
+impl ForHost {
+    const fn app(&self) -> Option<App> {
+        match self {
+            Self::App(app) => Some(*app),
+            _ => None,
+        }
     }
-    let answered = match (&host, is_ours(request.uri().path())) {
-        (ForHost::App(app), true) => open::redeem(&gateway, Some(*app), request).await,
-        (ForHost::App(app), false) => visit(&gateway, Some(*app), Cookies::Count, request).await,
-        (ForHost::Path(_), true) => Err((who::NOBODY, ApiError::Bare(StatusCode::NOT_FOUND))),
-        // Whatever a proxy makes of a cookie: no page asks for this.
-        (ForHost::Path(_), false) if !is_own_page(request.uri(), request.headers()) => Err((who::NOBODY, Fault::CrossSite.into())),
-        (ForHost::Path(way), false) => visit(&gateway, way.app, Cookies::CountForNothing, request).await.map(|mut response| {
-            way.outward(response.headers_mut());
-            response
-        }),
-        (ForHost::Nobody, true) => open::redeem(&gateway, None, request).await,
-        (ForHost::Nobody, false) => visit(&gateway, None, Cookies::Count, request).await,
-        _ => Err((who::NOBODY, ApiError::malformed("the host that is asked for is not clear"))),
+}
+
+/// Whatever is asked of a session's host. What is rare is boxed: its room would be moved with each page.
+async fn answer(gateway: Gateway, host: ForHost, request: Request) -> Response {
+    let answered = match host {
+        ForHost::App(_) | ForHost::Nobody => at_host(&gateway, host.app(), request).await,
+        ForHost::Path(way) => Box::pin(by_path(&gateway, &way, request)).await,
+        ForHost::Api | ForHost::Unclear => Err((who::NOBODY, ApiError::malformed("the host that is asked for is not clear"))),
     };
     answered.unwrap_or_else(|(credential, error)| {
         let outcome = if matches!(error, ApiError::Unreached(_)) { "unreached" } else { "refused" };
@@ -168,6 +165,27 @@ async fn answer(gateway: Gateway, host: ForHost, mut request: Request) -> Respon
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     })
+}
+
+async fn at_host(gateway: &Gateway, app: Option<App>, request: Request) -> Result<Response, Refused> {
+    if is_ours(request.uri().path()) {
+        return Box::pin(open::redeem(gateway, app, request)).await;
+    }
+    visit(gateway, app, Cookies::Count, request).await
+}
+
+async fn by_path(gateway: &Gateway, way: &Way, mut request: Request) -> Result<Response, Refused> {
+    way.inward(&mut request);
+    if is_ours(request.uri().path()) {
+        return Err((who::NOBODY, ApiError::Bare(StatusCode::NOT_FOUND)));
+    }
+    // Whatever a proxy makes of a cookie: no page asks for this.
+    if !is_own_page(request.uri(), request.headers()) {
+        return Err((who::NOBODY, Fault::CrossSite.into()));
+    }
+    let mut response = visit(gateway, way.app, Cookies::CountForNothing, request).await?;
+    way.outward(response.headers_mut());
+    Ok(response)
 }
 
 /// Whether a session's cookie lets in where it is asked for.
