@@ -183,7 +183,12 @@ async fn by_path(gateway: &Gateway, way: &Way, mut request: Request) -> Result<R
     if !is_own_page(request.uri(), request.headers()) {
         return Err((who::NOBODY, Fault::CrossSite.into()));
     }
-    let mut response = visit(gateway, way.app, Cookies::CountForNothing, request).await?;
+    let visited = visit(gateway, way.app, Cookies::CountForNothing, request).await;
+    let mut response = visited.map_err(|(credential, error)| match error {
+        // Nothing that a browser could open lets in here.
+        ApiError::NotLetIn => (credential, ApiError::no_token()),
+        other => (credential, other),
+    })?;
     way.outward(response.headers_mut());
     Ok(response)
 }

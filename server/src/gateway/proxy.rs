@@ -36,7 +36,7 @@ use super::{
     uses::Used,
     watched::{Client, Frames, Upload},
 };
-use crate::http::{ApiError, Foreign, VisitPlace, authority};
+use crate::http::{ApiError, Foreign, Unreached, VisitPlace, authority};
 
 /// Of an answer's head.
 const HEAD: usize = 64 * 1024;
@@ -45,7 +45,7 @@ const HEADERS: usize = 200;
 const READY: Duration = Duration::from_millis(100);
 const AT_ONCE: Duration = Duration::from_secs(1);
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
-const NO_ANSWER: ApiError = ApiError::Unreached("the session's server does not answer");
+const NO_ANSWER: ApiError = ApiError::Unreached(Unreached::NoAnswer);
 
 #[derive(Debug)]
 pub struct Exchange {

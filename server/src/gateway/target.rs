@@ -18,7 +18,7 @@ use crate::{
         apps::App,
         principal::{PrincipalId, TenantId},
     },
-    http::{ApiError, AppState},
+    http::{ApiError, AppState, Unreached},
     ledger,
     recent::Recent,
     sandbox::{self, Listener, Provider, ProviderError, Status, basic},
@@ -28,13 +28,6 @@ const KNOWN_FOR: Duration = Duration::from_secs(1);
 const KNOWN: usize = 4096;
 /// A provider that does not answer must not hold what waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-const ELSEWHERE: &str = "this server does not reach the session's machine";
-const SILENT: &str = "the session's server does not listen";
-const UNHEARD: &str =
-    "no program of the session listens on this port where it is reached from here: in a container that is 0.0.0.0, else 127.0.0.1";
-const UNSEEN: &str = "the session's sandbox cannot be looked at";
-const NO_ANSWER: &str = "the session's server does not answer";
 
 /// Where a session's own program listens, and what lets in there.
 #[derive(Debug, Clone)]
@@ -51,9 +44,9 @@ impl Target {
         let connected = sandbox::connect(&*self.provider, &self.listener).await;
         let stream = connected.map_err(|error| {
             tracing::debug!(error = &error as &dyn std::error::Error, "a session's server is not connected to");
-            ApiError::Unreached(if matches!(error, ProviderError::Gone) { SILENT } else { NO_ANSWER })
+            if matches!(error, ProviderError::Gone) { Unreached::Silent.into() } else { ApiError::from(Unreached::NoAnswer) }
         })?;
-        stream.set_nodelay(true).map_err(|_| ApiError::Unreached(NO_ANSWER))?;
+        stream.set_nodelay(true).map_err(|_| Unreached::NoAnswer)?;
         Ok(stream)
     }
 }
@@ -61,14 +54,14 @@ impl Target {
 /// Why there is none now.
 #[derive(Debug, Clone)]
 enum Missing {
-    Unreached(&'static str),
+    Unreached(Unreached),
     Fault(Fault),
 }
 
 impl From<Missing> for ApiError {
     fn from(missing: Missing) -> Self {
         match missing {
-            Missing::Unreached(why) => Self::Unreached(why),
+            Missing::Unreached(why) => why.into(),
             Missing::Fault(fault) => fault.into(),
         }
     }
@@ -162,15 +155,15 @@ impl Targets {
 
     async fn look(&self, visitor: &Visitor, app: App) -> Result<Result<Target, Missing>, ApiError> {
         let missing = |why| Ok(Err(Missing::Unreached(why)));
-        let Some(provider) = &self.provider else { return missing(ELSEWHERE) };
+        let Some(provider) = &self.provider else { return missing(Unreached::Elsewhere) };
         let listener = match tokio::time::timeout(PATIENCE, listener(&**provider, app)).await {
             Ok(Ok(Ok(listener))) => listener,
             Ok(Ok(Err(why))) => return missing(why),
             Ok(Err(error)) => {
                 tracing::warn!(session = %app.session, error = &error as &dyn std::error::Error, "a sandbox cannot be looked at");
-                return missing(UNSEEN);
+                return missing(Unreached::Unseen);
             }
-            Err(_) => return missing(UNSEEN),
+            Err(_) => return missing(Unreached::Unseen),
         };
         if app.port.is_some() {
             return Ok(Ok(Target { provider: Arc::clone(provider), listener, authorization: None }));
@@ -178,21 +171,21 @@ impl Targets {
         let password = self.state.ledger.session_password(&visitor.caller.tenant, app.session).await?;
         // It began without one, and so without a host of its own.
         let Some(password) = password else { return Ok(Err(Missing::Fault(Fault::NoApp))) };
-        let Some(authorization) = basic(&password) else { return missing(NO_ANSWER) };
+        let Some(authorization) = basic(&password) else { return missing(Unreached::NoAnswer) };
         Ok(Ok(Target { provider: Arc::clone(provider), listener, authorization: Some(authorization) }))
     }
 }
 
 /// Where it listens, or why that is not known.
-async fn listener(provider: &dyn Provider, app: App) -> Result<Result<Listener, &'static str>, ProviderError> {
+async fn listener(provider: &dyn Provider, app: App) -> Result<Result<Listener, Unreached>, ProviderError> {
     if let Some(listener) = provider.listener(app).await? {
         return Ok(Ok(listener));
     }
     let status = provider.inspect(app.session).await?;
     Ok(Err(match (status, app.port) {
-        (Status::Absent, _) | (Status::Idle, None) => ELSEWHERE,
-        (Status::Idle | Status::Serving { .. }, Some(_)) => UNHEARD,
-        (Status::Serving { .. }, None) => SILENT,
+        (Status::Absent, _) | (Status::Idle, None) => Unreached::Elsewhere,
+        (Status::Idle | Status::Serving { .. }, Some(_)) => Unreached::Unheard,
+        (Status::Serving { .. }, None) => Unreached::Silent,
     }))
 }
 

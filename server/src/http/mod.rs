@@ -75,7 +75,7 @@ pub use connections::{ConnectionSettings, Connections};
 pub use limits::{LimitSettings, MOST_VISITS, Places, Rate, Rates};
 pub use metrics::alone as metrics_alone;
 pub use openapi::{document, document_json};
-pub use problem::ApiError;
+pub use problem::{ApiError, Unreached};
 pub use serve::{Listening, ServeError, TlsFiles, serve};
 pub use state::{AppState, Parts, Settings};
 

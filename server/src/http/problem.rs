@@ -45,16 +45,47 @@ pub enum ApiError {
     #[error("no cookie lets this browser in")]
     NotLetIn,
     /// What a session serves cannot be had here now.
-    #[error("{0}")]
-    Unreached(&'static str),
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     /// An answer that has no words of its own: an unknown path, a method that is not there.
     #[error("{0}")]
     Bare(StatusCode),
 }
 
+/// Why what a session serves cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    #[error("this server does not reach the session's machine")]
+    Elsewhere,
+    #[error("the session's server does not listen")]
+    Silent,
+    /// At a port of the session's own choice.
+    #[error("no program of the session listens on this port where it is reached from here: in a container that is 0.0.0.0, else 127.0.0.1")]
+    Unheard,
+    #[error("the session's sandbox cannot be looked at")]
+    Unseen,
+    #[error("the session's server does not answer")]
+    NoAnswer,
+}
+
+impl Unreached {
+    const fn next_step(self) -> &'static str {
+        match self {
+            Self::Elsewhere => "try again in a moment; if it stays so, an operator has the proxy lead this host to the session's machine",
+            Self::Unheard => "start a program in the session that listens there, then try again",
+            Self::Silent | Self::Unseen | Self::NoAnswer => RETRY,
+        }
+    }
+}
+
 impl ApiError {
     pub fn malformed(cause: impl Into<String>) -> Self {
         Self::Malformed { status: StatusCode::BAD_REQUEST, cause: cause.into() }
+    }
+
+    /// Where a token alone lets in.
+    pub fn no_token() -> Self {
+        AuthError::Missing.into()
     }
 
     /// Of its form, with a value that cannot be taken.
@@ -155,7 +186,7 @@ fn refusal(error: &ApiError) -> Refusal {
         ApiError::NotLetIn => {
             Refusal::new(C::CallerIdentityRequired, "caller identity is required", "open it with alpine open <session-id>")
         }
-        ApiError::Unreached(why) => Refusal::new(C::Unavailable, *why, RETRY),
+        ApiError::Unreached(why) => Refusal::new(C::Unavailable, why.to_string(), why.next_step()),
         ApiError::Busy => Refusal::new(C::Unavailable, "the server is busy", RETRY),
         ApiError::Ledger(_) | ApiError::Panicked => Refusal::new(C::Internal, "internal error", REPORT),
         ApiError::Bare(status) if status.is_server_error() => Refusal::new(C::Internal, "internal error", REPORT).status(*status),

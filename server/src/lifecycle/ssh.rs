@@ -18,12 +18,13 @@ trap 'test -z "$agent" || kill "$agent" 2>/dev/null || true; rm -rf "$dir"' EXIT
 ssh-agent -D -a "$dir/agent" >/dev/null 2>&1 &
 agent=$!
 tries=0
-until test -S "$dir/agent"; do
+export SSH_AUTH_SOCK="$dir/agent"
+# 1: it answers, and has no keys. That its socket is there says nothing: it is before anybody is let in.
+until ssh-add -l </dev/null >/dev/null 2>&1 || test $? = 1; do
   tries=$((tries + 1))
   test "$tries" -lt 200 || { echo "ssh-agent does not start" >&2; exit 1; }
   sleep 0.02
 done
-export SSH_AUTH_SOCK="$dir/agent"
 ssh-add -q -t 900 - 2>/dev/null || { echo "the deploy key cannot be read" >&2; exit 1; }
 "$@" </dev/null"#;
 

@@ -49,8 +49,10 @@ async fn a_port_that_is_not_the_sessions_is_not_connected_to() {
     let stage = Stage::set().await;
     let port = free_port();
     let ask = || stage.ask_host(Method::GET, &stage.host_of(port), "/").bearer_auth(stage.token("dev", "ann", &[]));
-    let cause = send(ask()).await.expect(503)["cause"].as_str().unwrap().to_owned();
+    let unheard = send(ask()).await;
+    let cause = unheard.expect(503)["cause"].as_str().unwrap();
     assert!(cause.contains("listens on this port"), "{cause}");
+    assert_eq!(unheard.body["next_step"], "start a program in the session that listens there, then try again");
     // A program of somebody else's on this machine: this very test.
     let stranger = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;

@@ -1,4 +1,4 @@
-use std::{fs, ops::Not as _, path::Path};
+use std::{fs, io::Write as _, ops::Not as _, os::unix::fs::PermissionsExt as _, path::Path};
 
 use alpine_api::SessionId;
 use tokio::sync::mpsc;
@@ -10,6 +10,7 @@ use crate::{
         git::GitSettings,
         remote::{Ask, Starts, remote_error},
         resolve::commit_of,
+        ssh::WITH_AGENT,
     },
     sandbox::{
         Command, Exit, Output, Provider, SandboxSpec, Size,
@@ -133,6 +134,31 @@ async fn another_host_key_an_unknown_one_and_a_refused_key_are_final_and_said_pl
     let garbage = GitCredential::DeployKey { private_key: "no key".into(), known_hosts: world.sshd.known_as(&alias) };
     let garbage = world.list(&garbage, "refs/heads/main").await.unwrap_err();
     assert!(garbage.contains("the deploy key cannot be read"), "{garbage}");
+}
+
+#[test]
+fn an_agent_that_takes_its_time_to_listen_is_waited_for() {
+    // Its socket is there, and refuses, as between the two calls of an agent on a busy machine.
+    const SLOW: &str = r#"#!/bin/sh
+python3 -c 'import socket, sys, time; socket.socket(socket.AF_UNIX).bind(sys.argv[1]); time.sleep(0.5)' "$3"
+rm "$3"
+PATH=${PATH#*:} exec ssh-agent "$@""#;
+    let (sshd, dir) = (Sshd::start(), tempfile::tempdir().unwrap());
+    let agent = dir.path().join("ssh-agent");
+    fs::write(&agent, SLOW).unwrap();
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut slow = std::process::Command::new("sh")
+        .args(["-c", WITH_AGENT, "sh", "ssh-add", "-l"])
+        .env("PATH", format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap()))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    slow.stdin.take().unwrap().write_all(sshd.key("deploy").as_bytes()).unwrap();
+    let said = slow.wait_with_output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(String::from_utf8_lossy(&said.stdout).contains("ED25519"), "it has the key");
 }
 
 #[tokio::test(flavor = "multi_thread")]
