@@ -16,8 +16,6 @@ use crate::{World, api::Api};
 
 /// The second is ten times the first.
 const GROWTH: u64 = 10;
-/// What is freed has been given back by then.
-const SETTLE: Duration = Duration::from_secs(10);
 const MB: f64 = 1024.0 * 1024.0;
 
 /// Idle, and the growth from the first part of the operations to all.
@@ -27,8 +25,10 @@ const CONNECTIONS: usize = 24;
 
 pub async fn run(options: &Options) -> anyhow::Result<Section> {
     let url = refused_repository().await;
+    // What is freed has been given back by then.
+    let settle = Duration::from_secs(if options.short { 1 } else { 10 });
     let world = World::with(&[("ALPINE_LOG", "warn"), ("ALPINE_WORKER_CONCURRENCY", "64")]).await;
-    sleep(SETTLE).await;
+    sleep(settle).await;
     let idle = resident(&world).await?;
     let all = u64::from(options.at_scale(100_000));
     let (mut after, mut done, begun) = (Vec::new(), 0, tokio::time::Instant::now());
@@ -36,7 +36,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
         fail(&world, &url, done..until, CONNECTIONS).await?;
         done = until;
         until_ended(&world, done).await?;
-        sleep(SETTLE).await;
+        sleep(settle).await;
         after.push(resident(&world).await?);
     }
     let (first, last) = (after[0], after[1]);
