@@ -11,8 +11,8 @@ docker_base() {
   local tar=$1 codename
   # shellcheck source=/dev/null
   codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-  say "making an image of $codename with git and Python (a minute)"
-  /usr/sbin/debootstrap --variant=minbase --include=ca-certificates,git,python3 "$codename" "$docker_work/base" >"$docker_work/base.log" 2>&1 ||
+  say "making an image of $codename with git, Python and nginx (a minute)"
+  /usr/sbin/debootstrap --variant=minbase --include=ca-certificates,git,python3,nginx-light "$codename" "$docker_work/base" >"$docker_work/base.log" 2>&1 ||
     { tail -20 "$docker_work/base.log" >&2; die "debootstrap failed" "it needs root and a Debian mirror"; }
   # A served.log is mounted there, and the root is read-only.
   mkdir -p "$docker_work/base/run/alpine" "$docker_work/base/workspace" "$docker_work/base/home/dev"
@@ -26,7 +26,7 @@ docker_up() {
   mkdir -p "$kept"
   docker_work=$(mktemp -d /tmp/alpine-docker-XXXXXX)
   chmod 711 "$docker_work"
-  [ -e "$kept/base.tar" ] || docker_base "$kept/base.tar"
+  [ -e "$kept/base-2.tar" ] || docker_base "$kept/base-2.tar"
   setsid /usr/sbin/dockerd --data-root "$docker_work/data" --exec-root "$docker_work/exec" --pidfile "$docker_work/docker.pid" \
     -H "unix://$docker_work/docker.sock" --bridge=none >"$docker_work/docker.log" 2>&1 &
   docker_pid=$!
@@ -35,7 +35,7 @@ docker_up() {
     sleep 0.1
   done
   test_docker info >/dev/null 2>&1 || { tail -20 "$docker_work/docker.log" >&2; die "dockerd did not start" "it needs root, control groups and iptables"; }
-  test_docker import "$kept/base.tar" alpine-test >/dev/null
+  test_docker import "$kept/base-2.tar" alpine-test >/dev/null
   export ALPINE_TEST_DOCKER=$docker_work/docker.sock
 }
 

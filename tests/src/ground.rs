@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{LIGHT_SERVE, api, base, git_server::GitServer, pki::Pki};
+use crate::{LIGHT_SERVE, api, base, git_server::GitServer, pki::Pki, tools};
 
 #[derive(Debug)]
 pub struct Ground {
@@ -32,10 +32,8 @@ impl Ground {
     }
 
     /// For sessions of this provider: `local` or `docker`.
-    #[expect(clippy::disallowed_methods, reason = "the harness's own switch")]
     pub fn of_provider(provider: &str) -> Self {
-        let socket =
-            || PathBuf::from(std::env::var_os(DOCKER).unwrap_or_else(|| panic!("{DOCKER} is not set: tests/docker/run.sh does it")));
+        let socket = || docker_socket().unwrap_or_else(|| panic!("{DOCKER} is not set: tests/docker/run.sh does it"));
         Self::at((provider == "docker").then(socket))
     }
 
@@ -106,6 +104,11 @@ impl Ground {
             ("ALPINE_DOCKER_ALLOW", self.git.address.to_string()),
         ]
     }
+}
+
+/// Of the Docker that the tests have, if they have one.
+pub fn docker_socket() -> Option<PathBuf> {
+    tools::switch(DOCKER).map(PathBuf::from)
 }
 
 /// Of this host, at which its containers reach it. Nothing is sent.

@@ -4,10 +4,35 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::ground;
+
 /// Where they are: of one provider.
 pub fn root(data_dir: &Path) -> PathBuf {
     let containers = data_dir.join("containers");
     if containers.is_dir() { containers } else { data_dir.join("sandboxes") }
+}
+
+/// The session of each container of a data directory, in whichever state Docker has it.
+pub fn containers(data_dir: &Path) -> Vec<String> {
+    let Ok(root) = std::fs::read_to_string(data_dir.join("containers/.id")) else { return Vec::new() };
+    let (of_root, session) = (format!("label=alpine.root={root}"), "{{.Label \"alpine.session\"}}");
+    let said = docker(&["ps", "--all", "--filter", &of_root, "--format", session]);
+    said.lines().map(str::to_owned).collect()
+}
+
+/// What the tests' Docker says.
+pub fn docker(words: &[&str]) -> String {
+    let socket =
+        ground::docker_socket().unwrap_or_else(|| panic!("there are containers, and no tests' Docker: tests/docker/run.sh has one"));
+    let out = std::process::Command::new("docker").arg("--host").arg(format!("unix://{}", socket.display())).args(words).output().unwrap();
+    assert!(out.status.success(), "docker {words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap().trim_end().to_owned()
+}
+
+/// Its parent.
+pub fn parent(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// The ids of the sessions that have a directory.

@@ -71,7 +71,9 @@ pub enum Unreached {
 impl Unreached {
     const fn next_step(self) -> &'static str {
         match self {
-            Self::Elsewhere => "try again in a moment; if it stays so, an operator has the proxy lead this host to the session's machine",
+            Self::Elsewhere => {
+                "try again in a moment; if it stays so, see alpine status <session-id>, and whether the proxy leads this host to the session's machine"
+            }
             Self::Unheard => "start a program in the session that listens there, then try again",
             Self::Silent | Self::Unseen | Self::NoAnswer => RETRY,
         }

@@ -25,7 +25,11 @@ until ssh-add -l </dev/null >/dev/null 2>&1 || test $? = 1; do
   test "$tries" -lt 200 || { echo "ssh-agent does not start" >&2; exit 1; }
   sleep 0.02
 done
-ssh-add -q -t 900 - 2>/dev/null || { echo "the deploy key cannot be read" >&2; exit 1; }
+ssh-add -q -t 900 - 2>/dev/null || {
+  test $? = 1 || { echo "ssh-agent has ended" >&2; exit 1; }
+  echo "the deploy key cannot be read" >&2
+  exit 1
+}
 "$@" </dev/null"#;
 
 /// Nothing of a user's or the system's configuration, nobody asked, nothing forwarded, nothing run.

@@ -2,7 +2,12 @@
 //!
 //! A browser may ask for 200 pages a second. That bound stays: the load is of as many browsers as it takes not to meet it.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use axum::body::Bytes;
@@ -107,8 +112,8 @@ struct Bench {
     nginx: Nginx,
     stage: Stage,
     server: usize,
-    /// The program's own.
-    port: u16,
+    /// Where it listens.
+    program: SocketAddr,
     authorization: HeaderValue,
     /// The session's host, and as it is asked for.
     name: String,
@@ -117,7 +122,7 @@ struct Bench {
 }
 
 pub async fn run(options: &Options) -> anyhow::Result<Section> {
-    let bench = Box::pin(Bench::set()).await?;
+    let bench = Box::pin(Bench::set(&options.provider)).await?;
     let length = if options.short { Duration::from_millis(300) } else { Duration::from_secs(options.seconds) };
     let mut found = Found::default();
     for way in ALL {
@@ -147,6 +152,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Section> {
         options.rounds,
         length.as_secs_f64()
     );
+    let about = if options.provider == "local" { about } else { format!("{about} In a session of `{}`.", options.provider) };
     Ok(Section { name: "gateway", about, rows: found.rows() })
 }
 
@@ -173,8 +179,8 @@ impl Found {
 }
 
 impl Bench {
-    async fn set() -> anyhow::Result<Self> {
-        let mut stage = Box::pin(Stage::set(&[])).await;
+    async fn set(provider: &str) -> anyhow::Result<Self> {
+        let mut stage = Box::pin(Stage::of_provider(provider, &[])).await;
         stage.ground.git.with_files("org/repo", &[("serve.sh", include_str!("gateway.sh"))]);
         let server = Box::pin(stage.serve("all", &[("ALPINE_SANDBOX_SERVE", "exec sh serve.sh")])).await;
         // The domain has the server's port, which is known once there is one.
@@ -184,14 +190,14 @@ impl Bench {
         place.start_again().await;
         let session = up(&stage, server).await?;
         let variable = |name| sandboxes::variable(&session, name).with_context(|| format!("what is served has no {name}"));
-        let port = variable("PORT")?.parse()?;
+        let program = SocketAddr::new(address(provider, &session)?, variable("PORT")?.parse()?);
         let password = variable("OPENCODE_SERVER_PASSWORD")?;
         let authorization = format!("Basic {}", BASE64_STANDARD.encode(format!("opencode:{password}")));
-        let nginx = Nginx::start(&stage.file("nginx"), &stage.ground.pki, port, &authorization).await?;
+        let nginx = Nginx::start(&stage.file("nginx"), &stage.ground.pki, program, &authorization).await?;
         let name = format!("{}.apps.localhost", session.replace('_', "-"));
         let cookies = cookies(&stage, server, &session, &name).await?;
         let host = HeaderValue::from_str(&format!("{name}:{}", stage.servers[server].port))?;
-        Ok(Self { nginx, stage, server, port, authorization: HeaderValue::from_str(&authorization)?, name, host, cookies })
+        Ok(Self { nginx, stage, server, program, authorization: HeaderValue::from_str(&authorization)?, name, host, cookies })
     }
 
     /// All of this is answered this way.
@@ -218,7 +224,7 @@ impl Bench {
     async fn connections(&self, way: Way, count: usize) -> anyhow::Result<Vec<Connection>> {
         let pki = &self.stage.ground.pki;
         match way {
-            Way::Direct => Connection::open_plain_many(count, self.port).await,
+            Way::Direct => Connection::open_plain_many(count, self.program).await,
             Way::Fresh => Connection::open_many(count, self.nginx.fresh, pki).await,
             Way::Kept => Connection::open_many(count, self.nginx.kept, pki).await,
             Way::Cookie | Way::Bearer => Connection::open_many_for(&self.name, count, self.stage.servers[self.server].port, pki).await,
@@ -251,6 +257,15 @@ fn request(path: &'static str, headers: &HeaderMap) -> anyhow::Result<Request<Fu
     let mut request = Request::builder().uri(path).body(Full::default())?;
     *request.headers_mut() = headers.clone();
     Ok(request)
+}
+
+/// A container has one of its own.
+fn address(provider: &str, session: &str) -> anyhow::Result<IpAddr> {
+    if provider != "docker" {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let every = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    Ok(sandboxes::docker(&["inspect", "--format", every, &format!("alpine-{session}")]).parse()?)
 }
 
 /// A ready session.

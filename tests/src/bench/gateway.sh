@@ -29,4 +29,5 @@ http {
     }
 }
 CONF
-exec nginx -e stderr -c /tmp/nginx.conf
+# Where Debian has it.
+PATH=$PATH:/usr/sbin exec nginx -e stderr -c /tmp/nginx.conf

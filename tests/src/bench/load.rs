@@ -4,6 +4,7 @@
 //! time on it, and nothing read from a body but its bytes.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -49,8 +50,8 @@ impl Connection {
     }
 
     /// Without TLS.
-    async fn open_plain(port: u16) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    async fn open_plain(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Self::spoken(stream).await
     }
@@ -73,10 +74,10 @@ impl Connection {
         Ok(all)
     }
 
-    pub async fn open_plain_many(count: usize, port: u16) -> anyhow::Result<Vec<Self>> {
+    pub async fn open_plain_many(count: usize, address: SocketAddr) -> anyhow::Result<Vec<Self>> {
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
-            all.push(Self::open_plain(port).await?);
+            all.push(Self::open_plain(address).await?);
         }
         Ok(all)
     }

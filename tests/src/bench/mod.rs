@@ -72,6 +72,9 @@ pub struct Options {
     /// Seconds of one measurement.
     #[arg(long, default_value_t = 3)]
     pub seconds: u64,
+    /// Whose session the gateway leads to: `local`, or `docker` (with tests/docker/run.sh, which has one).
+    #[arg(long, default_value = "local")]
+    pub provider: String,
     /// One round of little, to see that it runs: its figures say nothing.
     #[arg(long)]
     pub short: bool,

@@ -1,6 +1,7 @@
 //! nginx as a proxy before one session's program: over TLS with the server's own certificate, as many workers as there are cores.
 
 use std::{
+    net::SocketAddr,
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
@@ -24,7 +25,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// `authorization` is sent in the place of what callers say.
-    pub async fn start(dir: &Path, pki: &Pki, upstream: u16, authorization: &str) -> anyhow::Result<Self> {
+    pub async fn start(dir: &Path, pki: &Pki, upstream: SocketAddr, authorization: &str) -> anyhow::Result<Self> {
         let (fresh, kept) = (base::free_port(), base::free_port());
         std::fs::create_dir(dir)?;
         let configuration = dir.join("nginx.conf");
@@ -50,7 +51,7 @@ impl Drop for Nginx {
     }
 }
 
-fn written(dir: &Path, pki: &Pki, upstream: u16, authorization: &str, ports: (u16, u16)) -> anyhow::Result<String> {
+fn written(dir: &Path, pki: &Pki, upstream: SocketAddr, authorization: &str, ports: (u16, u16)) -> anyhow::Result<String> {
     let workers = std::thread::available_parallelism()?;
     let (dir, cert, key) = (dir.display(), pki.cert.display(), pki.key.display());
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
@@ -90,8 +91,8 @@ http {{
     fastcgi_temp_path {dir}/fastcgi;
     uwsgi_temp_path {dir}/uwsgi;
     scgi_temp_path {dir}/scgi;
-    upstream fresh {{ server 127.0.0.1:{upstream}; }}
-    upstream kept {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
+    upstream fresh {{ server {upstream}; }}
+    upstream kept {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}
     {fresh}
     {kept}
 }}

@@ -26,7 +26,12 @@ pub struct Stage {
 impl Stage {
     /// A migrated database and no server. `settings` of PostgreSQL come besides its own.
     pub async fn set(settings: &[&str]) -> Self {
-        let ground = Ground::prepare();
+        Self::of_provider("local", settings).await
+    }
+
+    /// The same for sessions of this provider: `local` or `docker`.
+    pub async fn of_provider(provider: &str, settings: &[&str]) -> Self {
+        let ground = Ground::of_provider(provider);
         let settings: Vec<&str> = SETTINGS.iter().chain(settings).copied().collect();
         let cluster: &'static Postgres = Box::leak(Box::new(Box::pin(Postgres::start(&settings)).await));
         cluster.create_migrated("bench").await;

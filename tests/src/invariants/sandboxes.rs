@@ -1,4 +1,4 @@
-//! What the `local` provider has on this machine, scanned without its help, against the ledger.
+//! What a provider has on this machine, scanned without its help, against the ledger.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,16 +30,27 @@ struct Found {
     processes: Vec<i32>,
     /// The pid namespaces of the served program, one for each time that it was started (in bubblewrap).
     served: BTreeSet<PathBuf>,
+    /// Docker's, running or not.
+    containers: usize,
+    /// Served processes that no served one has started: in a container, one for each time that the program was.
+    begun: usize,
 }
 
 pub(super) async fn run(connection: &mut PgConnection, data_dir: &Path) -> sqlx::Result<Vec<Violation>> {
     let sessions = load(connection).await?;
     let root = sandboxes::root(data_dir);
     let mut scanned = scan(&root, |session| sessions.contains_key(session));
+    let in_containers = root.ends_with("containers");
+    for session in sandboxes::containers(data_dir) {
+        scanned.entry(session).or_default().containers += 1;
+    }
     let mut violations = Vec::new();
     for (session, (state, url)) in &sessions {
         let found = scanned.remove(session).unwrap_or_default();
         let wrong = match state.as_str() {
+            "ready" if in_containers && (found.containers, found.begun) != (1, 1) => {
+                Some((READY, "has not exactly one container with one served program".to_owned()))
+            }
             "ready" => missing(&root.join(session), &found, url.as_deref()).map(|what| (READY, what)),
             "stopped" | "failed" if !found.is_nothing() => Some((FINAL, "is not all gone".to_owned())),
             _ => None,
@@ -59,7 +70,7 @@ async fn load(connection: &mut PgConnection) -> sqlx::Result<BTreeMap<String, (S
 
 impl Found {
     fn is_nothing(&self) -> bool {
-        !self.directory && self.slots == 0 && self.trash == 0 && self.processes.is_empty()
+        !self.directory && self.slots == 0 && self.trash == 0 && self.processes.is_empty() && self.containers == 0
     }
 }
 
@@ -79,11 +90,15 @@ fn scan(root: &Path, is_known: impl Fn(&str) -> bool) -> BTreeMap<String, Found>
         found.entry(session.to_owned()).or_default().trash += 1;
     }
     let ours = namespace("self");
-    for (session, pid, served) in sandboxes::marked() {
+    let marked = sandboxes::marked();
+    let served: BTreeSet<i32> = marked.iter().filter(|(_, _, served)| *served).map(|(_, pid, _)| *pid).collect();
+    for (session, pid, is_served) in marked {
         if is_known(&session) || lives_below(root, pid) {
             let found = found.entry(session).or_default();
             found.processes.push(pid);
-            found.served.extend(namespace(&pid.to_string()).filter(|namespace| served && Some(namespace) != ours.as_ref()));
+            found.served.extend(namespace(&pid.to_string()).filter(|namespace| is_served && Some(namespace) != ours.as_ref()));
+            let by_a_served_one = sandboxes::parent(pid).is_some_and(|parent| served.contains(&parent));
+            found.begun += usize::from(is_served && !by_a_served_one);
         }
     }
     found

@@ -8,7 +8,13 @@ use std::{
 };
 
 use alpine_api::SessionId;
-use alpine_tests::{World, cli::text, invariants};
+use alpine_tests::{
+    World,
+    cli::text,
+    invariants,
+    sandboxes::{self, docker},
+    tools,
+};
 use sqlx::{Connection, PgConnection};
 
 use crate::{LIMIT, caught, connect, execute, shown};
@@ -32,6 +38,8 @@ pub enum Undo {
     Remove(PathBuf),
     Rename(PathBuf, PathBuf),
     Kill(Child),
+    Container(String),
+    Process(i32),
 }
 
 const READY: &str = "ready_has_one_living_sandbox";
@@ -89,6 +97,38 @@ impl Place {
     }
 }
 
+/// In containers; by Docker, on whose word the checks rely.
+const OF_CONTAINERS: &[Mutant] = &[
+    Mutant { check: READY, what: "two containers", does: |place| place.container(&place.ready) },
+    Mutant { check: READY, what: "served twice", does: |place| place.served_again() },
+    Mutant { check: FINAL, what: "a container that was never started", does: |place| place.container(&place.stopped) },
+    Mutant { check: UNKNOWN, what: "a container", does: |place| place.container(&place.stranger) },
+];
+
+impl Place {
+    fn container(&self, session: &str) -> Undo {
+        let root = fs::read_to_string(self.root.join(".id")).unwrap();
+        let (of_root, of_session) = (format!("alpine.root={root}"), format!("alpine.session={session}"));
+        Undo::Container(docker(&["create", "--label", &of_root, "--label", &of_session, "alpine-test", "true"]))
+    }
+
+    fn served_again(&self) -> Undo {
+        let (session, name) = (format!("ALPINE_SESSION_ID={}", self.ready), format!("alpine-{}", self.ready));
+        docker(&["exec", "--detach", "--env", "ALPINE_SERVE=1", "--env", &session, &name, "sleep", "61"]);
+        let second = || {
+            sandboxes::marked()
+                .into_iter()
+                .find(|(_, pid, _)| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x0061\0"))
+        };
+        loop {
+            if let Some((_, pid, _)) = second() {
+                return Undo::Process(pid);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
 fn undo(undo: Undo) {
     match undo {
         Undo::Remove(path) => fs::remove_dir(path).unwrap(),
@@ -97,7 +137,13 @@ fn undo(undo: Undo) {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+        Undo::Container(id) => drop(docker(&["rm", &id])),
+        Undo::Process(pid) => end(pid),
     }
+}
+
+fn end(pid: i32) {
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
 }
 
 async fn agrees(connection: &mut PgConnection, world: &World) {
@@ -111,32 +157,53 @@ async fn agrees(connection: &mut PgConnection, world: &World) {
     assert!(found.is_empty(), "{}", shown(&found));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_that_is_missing_left_or_unknown_is_seen() {
-    let mut world = World::start().await;
+/// A world whose server has ended, so that what looks for such things does not put them right.
+async fn stage(mut world: World) -> (World, PgConnection, Place) {
     let stopped = text(&world.ready("ann").await, "session_id");
     world.down("ann", &stopped, &[]).await.ok();
     let ready = text(&world.ready("ann").await, "session_id");
     let mut connection = connect(&world).await;
     agrees(&mut connection, &world).await;
-    // So that what looks for such things does not put them right.
     world.server.kill();
     agrees(&mut connection, &world).await;
-    let place = Place { root: world.data_dir.join("sandboxes"), ready, stopped, stranger: SessionId::generate().to_string() };
-    for mutant in MUTANTS {
-        let done = (mutant.does)(&place);
-        let found = invariants::sandboxes(&mut connection, &world.data_dir).await.unwrap();
+    let place = Place { root: sandboxes::root(&world.data_dir), ready, stopped, stranger: SessionId::generate().to_string() };
+    (world, connection, place)
+}
+
+async fn each_is_caught(mutants: &[Mutant], (world, connection, place): &mut (World, PgConnection, Place)) {
+    for mutant in mutants {
+        let done = (mutant.does)(place);
+        let found = invariants::sandboxes(connection, &world.data_dir).await.unwrap();
         undo(done);
         caught(mutant.check, mutant.what, &found);
-        agrees(&mut connection, &world).await;
+        agrees(connection, world).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_left_unknown_or_too_much_is_seen() {
+    if tools::switch("ALPINE_TEST_DOCKER").is_none() {
+        assert!(tools::switch("CI").is_none(), "CI has Docker");
+        return;
+    }
+    let world = World::of_provider("docker", &[]).await;
+    world.git.with_files("org/repo", &[("README.md", "hello\n")]);
+    let mut stage = stage(world).await;
+    each_is_caught(OF_CONTAINERS, &mut stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_is_missing_left_or_unknown_is_seen() {
+    let mut stage = stage(World::start().await).await;
+    each_is_caught(MUTANTS, &mut stage).await;
+    let (world, mut connection, place) = stage;
     let mut transaction = connection.begin().await.unwrap();
     execute(&mut transaction, "UPDATE sessions SET opencode_url = 'http://127.0.0.1:1/' WHERE state = 'ready'").await;
     let found = invariants::sandboxes(&mut transaction, &world.data_dir).await.unwrap();
     caught(READY, "nothing listens", &found);
     transaction.rollback().await.unwrap();
-    for pid in alpine_tests::sandboxes::processes(&place.ready) {
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
+    for pid in sandboxes::processes(&place.ready) {
+        end(pid);
     }
     let dead = alpine_tests::until("the dead program is seen", LIMIT, async || {
         let found = invariants::sandboxes(&mut connect(&world).await, &world.data_dir).await.unwrap();

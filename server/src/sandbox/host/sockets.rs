@@ -4,8 +4,12 @@ use std::{
     collections::HashSet,
     fs, io,
     net::{IpAddr, Ipv4Addr},
+    os::fd::AsFd as _,
     path::PathBuf,
+    thread,
 };
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::diag;
 
@@ -21,9 +25,9 @@ const LISTEN: &str = "0A";
 pub(super) fn listening_on(pid: i32, address: &str, port: u16) -> io::Result<HashSet<PathBuf>> {
     let address: Ipv4Addr = address.parse().unwrap_or(Ipv4Addr::LOCALHOST);
     let pid = if address.is_loopback() { std::process::id().cast_signed() } else { pid };
+    let asked = if is_in_own_network(pid) { diag::listening(port) } else { asked_in_network_of(pid, port) };
     // Where the kernel does not say, or may not be asked, its tables do.
-    let asked = is_in_own_network(pid).then(|| asked(address, port).ok()).flatten();
-    asked.map_or_else(|| in_tables(pid, address, port), Ok)
+    asked.map_or_else(|_| in_tables(pid, address, port), |found| Ok(reached_at(address, found)))
 }
 
 fn is_in_own_network(pid: i32) -> bool {
@@ -31,10 +35,19 @@ fn is_in_own_network(pid: i32) -> bool {
     network("self").is_some_and(|own| network(&pid.to_string()) == Some(own))
 }
 
-fn asked(address: Ipv4Addr, port: u16) -> io::Result<HashSet<PathBuf>> {
+/// On a thread that ends with it: who has gone into another network stays there.
+fn asked_in_network_of(pid: i32, port: u16) -> io::Result<Vec<(IpAddr, u32)>> {
+    let network = fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    let ask = move || {
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+        diag::listening(port)
+    };
+    thread::Builder::new().spawn(ask)?.join().map_err(|_| io::Error::other("the look at another network panicked"))?
+}
+
+fn reached_at(address: Ipv4Addr, listening: Vec<(IpAddr, u32)>) -> HashSet<PathBuf> {
     let reached = |bound: IpAddr| bound.is_unspecified() || bound.to_canonical() == IpAddr::V4(address);
-    let listening = diag::listening(port)?.into_iter().filter(|(bound, _)| reached(*bound));
-    Ok(listening.map(|(_, inode)| link(&inode.to_string())).collect())
+    listening.into_iter().filter(|(bound, _)| reached(*bound)).map(|(_, inode)| link(&inode.to_string())).collect()
 }
 
 fn link(inode: &str) -> PathBuf {
@@ -74,13 +87,17 @@ mod tests {
 
     use super::*;
 
+    fn asked(address: Ipv4Addr, port: u16) -> HashSet<PathBuf> {
+        reached_at(address, diag::listening(port).unwrap())
+    }
+
     #[test]
     fn only_listening_sockets_on_the_port_count() {
         let own = i32::try_from(std::process::id()).unwrap();
         let ways: [fn(i32, u16) -> HashSet<PathBuf>; 3] = [
             |pid, port| listening_on(pid, "127.0.0.1", port).unwrap(),
             |pid, port| in_tables(pid, Ipv4Addr::LOCALHOST, port).unwrap(),
-            |_, port| asked(Ipv4Addr::LOCALHOST, port).unwrap(),
+            |_, port| asked(Ipv4Addr::LOCALHOST, port),
         ];
         for (listening, address) in ways.into_iter().flat_map(|way| ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"].map(|address| (way, address))) {
             let listener = TcpListener::bind(address).unwrap();
@@ -105,9 +122,45 @@ mod tests {
         for address in ["127.0.0.2:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).unwrap();
             let port = listener.local_addr().unwrap().port();
-            assert!(asked(Ipv4Addr::LOCALHOST, port).unwrap().is_empty(), "{address}");
-            assert_eq!(asked(Ipv4Addr::new(127, 0, 0, 2), port).unwrap().len(), usize::from(address.contains('.')), "{address}");
+            assert!(asked(Ipv4Addr::LOCALHOST, port).is_empty(), "{address}");
+            assert_eq!(asked(Ipv4Addr::new(127, 0, 0, 2), port).len(), usize::from(address.contains('.')), "{address}");
         }
+    }
+
+    /// Only root makes another network, and goes there.
+    #[test]
+    fn another_network_is_asked_as_its_tables_say_and_this_thread_stays_where_it_is() {
+        const LISTEN: &str = "import socket, sys
+own, all = socket.socket(), socket.socket(socket.AF_INET6)
+own.bind(('127.0.0.1', 0)); all.bind(('::', 0)); own.listen(); all.listen()
+print(own.getsockname()[1], all.getsockname()[1], flush=True)
+sys.stdin.read()";
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let mut there = std::process::Command::new("unshare")
+            .args(["--net", "python3", "-c", LISTEN])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(there.stdout.take().unwrap()), &mut line).unwrap();
+        let ports: Vec<u16> = line.split_whitespace().map(|port| port.parse().unwrap()).collect();
+        let pid = i32::try_from(there.id()).unwrap();
+        let address = Ipv4Addr::new(10, 0, 0, 1);
+        assert!(!is_in_own_network(pid));
+        for (port, listeners) in [(ports[0], 0), (ports[1], 1)] {
+            let found = reached_at(address, asked_in_network_of(pid, port).unwrap());
+            assert_eq!(found.len(), listeners, "at 127.0.0.1 nobody reaches it from elsewhere");
+            assert_eq!(found, in_tables(pid, address, port).unwrap());
+            assert_eq!(listening_on(pid, "10.0.0.1", port).unwrap(), found);
+        }
+        let here = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(asked(Ipv4Addr::LOCALHOST, here.local_addr().unwrap().port()).len(), 1);
+        there.kill().unwrap();
+        there.wait().unwrap();
+        assert!(asked_in_network_of(pid, ports[1]).is_err(), "it has ended");
     }
 
     #[test]
@@ -115,7 +168,7 @@ mod tests {
         let first = shared(None);
         let port = first.local_addr().unwrap().port();
         let more: Vec<TcpListener> = (0..200).map(|_| shared(Some(port))).collect();
-        assert_eq!(asked(Ipv4Addr::LOCALHOST, port).unwrap().len(), 201, "in more than one message");
+        assert_eq!(asked(Ipv4Addr::LOCALHOST, port).len(), 201, "in more than one message");
         assert_eq!(in_tables(i32::try_from(std::process::id()).unwrap(), Ipv4Addr::LOCALHOST, port).unwrap().len(), 1 + more.len());
     }
 
