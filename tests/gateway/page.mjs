@@ -1,6 +1,6 @@
 // Opens a session's page in Chromium as `alpine open` does, and says, as JSON, what was to be seen. The one argument is JSON: `package` (the folder
-// with playwright-core), `chromium` (the program), `way_in` (an address with a code), `origin` (of the session), `sibling` and `api` (pages of other origins), `seconds`,
-// `profile` and `shot` (paths).
+// with playwright-core), `chromium` (the program), `way_in` (an address with a code), `origin` (of the session), `sibling` and `api` (pages of other origins),
+// `others` (where another person is let into a session of their own), `seconds`, `profile` and `shot` (paths).
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -14,6 +14,15 @@ const context = await chromium.launchPersistentContext(told.profile, {
   ignoreHTTPSErrors: true,
   viewport: { width: 1280, height: 1000 },
 });
+// Somebody else, who is let in elsewhere.
+const browser = await chromium.launch({
+  executablePath: told.chromium,
+  args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP *.apps.localhost 127.0.0.1"],
+});
+const theirs = await browser.newContext({ ignoreHTTPSErrors: true });
+const somebody = await theirs.newPage();
+seen.others = { own: (await somebody.goto(told.others)).status() };
+
 // Pages of others, first: a code is good for a minute.
 const visit = async (url) => {
   const other = await context.newPage();
@@ -95,11 +104,12 @@ seen.from_sibling = await tries(sibling);
 seen.from_api = await tries(api);
 await context.close();
 
-// Somebody else's browser.
-const browser = await chromium.launch({
-  executablePath: told.chromium,
-  args: ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP *.apps.localhost 127.0.0.1"],
-});
+seen.others.this_one = (await somebody.goto(`${told.origin}/`)).status();
+const [their] = (await theirs.cookies(told.others)).filter((cookie) => cookie.name.startsWith("__Host-alpine"));
+await theirs.addCookies([{ name: their.name, value: their.value, url: `${told.origin}/` }]);
+seen.others.with_their_cookie = (await somebody.goto(`${told.origin}/`)).status();
+seen.others.own_still = (await somebody.goto(new URL("/", told.others).href)).status();
+
 const stranger = await browser.newPage({ ignoreHTTPSErrors: true });
 seen.stranger = (await stranger.goto(`${told.origin}/`)).status();
 seen.spent = (await stranger.goto(told.way_in)).status();

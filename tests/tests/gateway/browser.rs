@@ -28,11 +28,11 @@ async fn with_opencode() -> World {
     world
 }
 
-/// Another session of the same person's.
-async fn another(world: &World) -> String {
-    let serve = "serve = \"exec python3 -m http.server $PORT --bind $HOST\"";
-    let (repo, _) = world.git.with_files("org/sibling", &[(".alpine.toml", serve)]);
-    text(&world.up("ann", &repo, "main", &[]).run().await.ok(), "session_id")
+/// Another session; where a browser is let into it.
+async fn another(world: &World, principal: &str, repo: &str) -> String {
+    let session = text(&world.up(principal, repo, "main", &[]).run().await.ok(), "session_id");
+    let opened = world.api(principal).send(Method::POST, &format!("/v1/sessions/{session}/open"), &Value::Null).await;
+    text(opened.expect(200), "url")
 }
 
 /// Where `alpine open` sends a browser.
@@ -51,7 +51,7 @@ async fn way_in(world: &World, up: &Value) -> String {
 }
 
 /// A minute in Chromium, and what was to be seen.
-fn browse(world: &World, way_in: &str, origin: &str, sibling: &str) -> Result<String, String> {
+fn browse(world: &World, way_in: &str, origin: &str, [sibling, others]: [&str; 2]) -> Result<String, String> {
     let shots = bins::root().join("target/screenshots");
     std::fs::create_dir_all(&shots).unwrap();
     let profile = world.dir.join("chromium");
@@ -60,6 +60,7 @@ fn browse(world: &World, way_in: &str, origin: &str, sibling: &str) -> Result<St
     let chromium = tools::switch("ALPINE_TEST_CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".to_owned());
     let told = json!({
         "package": tools::fetched("document"), "chromium": chromium, "way_in": way_in, "origin": origin, "sibling": sibling,
+        "others": others,
         "api": format!("https://127.0.0.1:{}/livez", world.server.port), "seconds": 62, "profile": profile,
         "shot": shots.join("session.png"),
     });
@@ -101,15 +102,16 @@ async fn a_browser_that_alpine_open_lets_in_uses_opencode_for_a_minute_and_no_ot
     let world = with_opencode().await;
     let up = world.up("ann", REPO, "main", &[]).limit(Duration::from_secs(300)).run().await.ok();
     let session = text(&up, "session_id");
-    let other = another(&world).await;
+    let serve = "serve = \"exec python3 -m http.server $PORT --bind $HOST\"";
+    let (repo, _) = world.git.with_files("org/sibling", &[(".alpine.toml", serve)]);
     let origin = text(&up, "opencode_url").trim_end_matches('/').to_owned();
     let mut tries = 0;
     let (seen, said) = loop {
         tries += 1;
         let networks = Networks::watch();
+        let (sibling, others) = (another(&world, "ann", &repo).await, another(&world, "bob", &repo).await);
         let way_in = way_in(&world, &up).await;
-        let sibling = world.api("ann").send(Method::POST, &format!("/v1/sessions/{other}/open"), &Value::Null).await;
-        let said = browse(&world, &way_in, &origin, &text(sibling.expect(200), "url"));
+        let said = browse(&world, &way_in, &origin, [&sibling, &others]);
         let undisturbed = !networks.have_changed() || tries == 3;
         match said {
             Err(why) => assert!(!undisturbed, "{why}"),
@@ -141,6 +143,7 @@ async fn a_browser_that_alpine_open_lets_in_uses_opencode_for_a_minute_and_no_ot
         assert!(statuses.iter().all(|status| matches!(status.as_u64(), Some(401 | 403))), "{seen:#}");
     }
     assert_eq!((&seen["stranger"], &seen["spent"]), (&json!(401), &json!(401)));
+    assert_eq!(seen["others"], json!({ "own": 200, "this_one": 401, "with_their_cookie": 401, "own_still": 200 }));
     // Nothing of it is in what the program was given to write.
     let log = world.api("ann").get(&format!("/v1/sessions/{session}/log")).await.text;
     assert!(!log.contains("OPENCODE_SERVER_PASSWORD is not set"), "{log}");
