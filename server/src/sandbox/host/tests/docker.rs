@@ -4,24 +4,35 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use super::*;
 
-/// Whether a connection is made, from within, in two seconds.
-async fn reaches(provider: &HostProvider, handle: &Handle, address: &str, port: u16) -> bool {
-    let connect = format!("import socket; socket.create_connection(('{address}', {port}), 2)");
-    run(provider, handle, argv(&["python3", "-c", &connect])).await.0.success()
+/// What becomes of a connection that is tried from within: `connected`, or Python's word for it.
+async fn tried(provider: &HostProvider, handle: &Handle, address: &str, port: u16) -> String {
+    let connect = format!(
+        "import socket\ntry: socket.create_connection(('{address}', {port}), 2); print('connected')\nexcept OSError as error: print(type(error).__name__)"
+    );
+    run(provider, handle, argv(&["python3", "-c", &connect])).await.1.trim().to_owned()
 }
 
-fn engine(arguments: &[&str]) -> String {
+/// Whether a connection is made, from within, in two seconds.
+async fn reaches(provider: &HostProvider, handle: &Handle, address: &str, port: u16) -> bool {
+    tried(provider, handle, address, port).await == "connected"
+}
+
+pub(super) fn ask(arguments: &[&str]) -> std::process::Output {
     let socket = format!("unix://{}", docker().unwrap().display());
-    let output = std::process::Command::new("docker").args(["--host", &socket]).args(arguments).output().unwrap();
+    std::process::Command::new("docker").args(["--host", &socket]).args(arguments).output().unwrap()
+}
+
+pub(super) fn engine(arguments: &[&str]) -> String {
+    let output = ask(arguments);
     assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn name(handle: &Handle) -> String {
+pub(super) fn name(handle: &Handle) -> String {
     format!("alpine-{}", handle.session)
 }
 
-fn worlds() -> Option<World> {
+pub(super) fn worlds() -> Option<World> {
     docker().map(|_| World::new(Mode::Docker))
 }
 
@@ -79,8 +90,11 @@ async fn of_this_host_and_of_its_neighbours_a_session_reaches_nothing() {
     let port = host.local_addr().unwrap().port();
     let gateway = engine(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}", &name(&mine)]);
     let own = engine(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &name(&mine)]);
-    for (address, port) in [(gateway.as_str(), port), (&endpoint.host, endpoint.port), ("169.254.169.254", 80), ("127.0.0.1", port)] {
-        assert!(!reaches(&world.provider, &mine, address, port).await, "{address}:{port}");
+    assert!(std::net::TcpStream::connect((gateway.as_str(), port)).is_ok(), "what is tried answers this host");
+    // Nothing is at the last ones, perhaps: that they are refused, and at once, is the rules' doing.
+    let nobody = ["169.254.169.254", "100.100.100.200", "192.168.255.254"].map(|address| (address, 80));
+    for (address, port) in [(gateway.as_str(), port), (&endpoint.host, endpoint.port)].into_iter().chain(nobody) {
+        assert_eq!(tried(&world.provider, &mine, address, port).await, "ConnectionRefusedError", "{address}:{port}");
     }
     // The try itself succeeds where it may.
     let serves = "python3 -m http.server 8000 --bind 0.0.0.0 & sleep 1; ";
