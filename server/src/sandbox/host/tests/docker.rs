@@ -161,6 +161,69 @@ async fn a_container_that_is_there_is_taken_only_for_the_same_files_of_the_same_
     engine(&["rm", &stranger]);
 }
 
+/// Of this place, of this session's name, and running, with one label that is another's.
+fn impostor(world: &World, handle: &Handle, label: &str) -> String {
+    let labels = engine(&["inspect", "-f", "{{json .Config.Labels}}", &name(handle)]);
+    let mut labels: std::collections::BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
+    let before = labels.insert(label.to_owned(), "another".to_owned());
+    assert!(before.is_some(), "{label}");
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("--label={name}={value}")).collect();
+    engine(&["rm", "-f", &name(handle)]);
+    let network = format!("--network=alpine-{}", &world.provider.inner.root_id[..8]);
+    let (name, user) = (format!("--name={}", name(handle)), "--user=65534:65534");
+    let mut arguments = vec!["run", "--detach", "--init", &name, user, &network];
+    arguments.extend(labels.iter().map(String::as_str));
+    arguments.extend([IMAGE, "sleep", "infinity"]);
+    engine(&arguments)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_of_another_tenant_session_or_generation_is_replaced_and_never_run_in() {
+    let Some(world) = worlds() else { return };
+    let handle = world.session().await;
+    for label in ["alpine.tenant", "alpine.session", "alpine.generation"] {
+        for by_a_command in [false, true] {
+            let another = impostor(&world, &handle, label);
+            let again = world.again();
+            if !by_a_command {
+                again.ensure(&spec(handle.session)).await.unwrap();
+                assert_ne!(engine(&["inspect", "-f", "{{.Id}}", &name(&handle)]), another, "{label}");
+            }
+            assert_eq!(run(&again, &handle, sh("touch here")).await.0, Exit::Code(0), "{label}");
+            assert!(world.sandbox(&handle).workspace().join("here").exists(), "{label}: it ran elsewhere");
+            assert_eq!(engine(&["ps", "-aq", "--no-trunc", "--filter", &format!("id={another}")]), "", "{label}");
+            fs::remove_file(world.sandbox(&handle).workspace().join("here")).unwrap();
+        }
+    }
+    // Of another place it is not this server's to remove, whatever else it says.
+    let another = impostor(&world, &handle, "alpine.root");
+    let again = world.again();
+    assert!(matches!(again.ensure(&spec(handle.session)).await, Err(ProviderError::Permanent { .. })));
+    again.destroy(handle.session, FENCE).await.unwrap();
+    assert_eq!(engine(&["inspect", "-f", "{{.State.Running}}", &another]), "true");
+    engine(&["rm", "-f", &another]);
+}
+
+/// The fence keeps living workers apart. What a dead one has asked of Docker may yet be done.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_ten_containers_made_at_once_for_one_session_one_is_made_and_taken_by_all() {
+    let Some(world) = worlds() else { return };
+    let handle = world.session().await;
+    let sandbox = world.sandbox(&handle);
+    let meta = sandbox.meta().unwrap();
+    for _ in 0..3 {
+        engine(&["rm", "-f", &name(&handle)]);
+        let providers: Vec<HostProvider> = (0..10).map(|_| world.again()).collect();
+        std::thread::scope(|scope| {
+            for provider in &providers {
+                scope.spawn(|| provider.inner.walls.raise(walls::Place { sandbox: &sandbox, meta: &meta }).unwrap());
+            }
+        });
+        assert_eq!(engine(&["ps", "-q", "--filter", &format!("name={}", name(&handle))]).lines().count(), 1);
+        assert_eq!(run(&providers[0], &handle, sh("touch here")).await.0, Exit::Code(0));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_without_files_is_listed_and_removed() {
     let Some(world) = worlds() else { return };
