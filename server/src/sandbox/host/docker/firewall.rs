@@ -113,7 +113,7 @@ impl Firewall {
             return Ok(Err("the container has ended".to_owned()));
         }
         let own = own_addresses(&fs::read_to_string("/proc/1/net/fib_trie")?);
-        let rules = self.rules(container, &own);
+        let rules = self.rules(&container.gateway, &container.subnet, &own);
         let descriptor = network.as_raw_fd();
         let mut restore = Command::new(&self.nsenter)
             .args([&format!("--net=/proc/{}/fd/{descriptor}", std::process::id()), "--"])
@@ -134,7 +134,7 @@ impl Firewall {
         Ok(Ok(()))
     }
 
-    fn rules(&self, Known { gateway, subnet, .. }: &Known, own: &[Ipv4Addr]) -> String {
+    fn rules(&self, gateway: &str, subnet: &str, own: &[Ipv4Addr]) -> String {
         let mut rules = String::from("*filter\n:INPUT DROP\n:FORWARD DROP\n:OUTPUT ACCEPT\n");
         let mut rule = |text: &str| {
             rules.push_str("-A ");
@@ -218,5 +218,69 @@ mod tests {
             resolvers("# a\nnameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver fe80::1\noptions x\n"),
             [Ipv4Addr::from([9, 9, 9, 9])]
         );
+    }
+
+    /// What becomes of a new connection: the target of the first rule that it meets.
+    fn verdict(rules: &str, to: &str, port: u16) -> String {
+        let to: Ipv4Addr = to.parse().unwrap();
+        let meets = |option: &str, value: &str| match option {
+            "-d" => {
+                let (network, bits) = value.split_once('/').unwrap_or((value, "32"));
+                let network = network.parse::<Ipv4Addr>().unwrap();
+                let apart = u32::from(network) ^ u32::from(to);
+                apart.checked_shr(32 - bits.parse::<u32>().unwrap()).unwrap_or_default() == 0
+            }
+            "-p" => value == "tcp",
+            "--dport" => value == port.to_string(),
+            "-j" => true,
+            // Another interface, or a connection that is there.
+            _ => false,
+        };
+        for rule in rules.lines().filter_map(|line| line.strip_prefix("-A OUTPUT ")) {
+            let words: Vec<&str> = rule.split(' ').collect();
+            if words.chunks(2).all(|option| meets(option[0], option[1])) {
+                return (*words.last().unwrap()).to_owned();
+            }
+        }
+        "outside".to_owned()
+    }
+
+    #[test]
+    fn what_is_not_the_public_internet_is_refused_but_for_what_is_allowed() {
+        let allowed = ["10.7.0.0/16", "192.168.3.4:443"].map(|allowed| allowed.parse().unwrap());
+        let firewall =
+            Firewall { nsenter: PathBuf::new(), restore: PathBuf::new(), allowed: allowed.into(), resolvers: vec![[172, 16, 0, 2].into()] };
+        let rules = firewall.rules("10.7.1.1", "10.7.1.1/24", &[[203, 0, 113, 9].into(), [10, 7, 9, 9].into()]);
+        let inside = [
+            ("0.1.2.3", "this network"),
+            ("10.255.255.255", "private"),
+            ("100.100.100.200", "a cloud's metadata"),
+            ("127.0.0.11", "Docker's name server"),
+            ("169.254.169.254", "the clouds' metadata"),
+            ("169.254.170.2", "a cloud's metadata for containers"),
+            ("172.31.255.255", "private"),
+            ("192.0.0.192", "a cloud's metadata"),
+            ("192.168.255.255", "private"),
+            ("198.19.255.255", "tests'"),
+            ("224.0.0.251", "multicast"),
+            ("255.255.255.255", "broadcast"),
+            ("203.0.113.9", "this host's public address"),
+            ("10.7.9.9", "this host, in a network that is allowed"),
+            ("10.7.1.1", "this host, as the containers see it"),
+            ("10.7.1.77", "a neighbour"),
+            ("192.168.3.5", "beside what is allowed"),
+        ];
+        for (address, what) in inside {
+            assert_eq!(verdict(&rules, address, 443), "REJECT", "{what}: {address}");
+        }
+        for (address, port) in [("10.7.2.2", 5432), ("192.168.3.4", 443), ("172.16.0.2", 53)] {
+            assert_eq!(verdict(&rules, address, port), "ACCEPT", "{address}:{port}");
+        }
+        for (address, port) in [("192.168.3.4", 80), ("172.16.0.2", 443)] {
+            assert_eq!(verdict(&rules, address, port), "REJECT", "{address}:{port}");
+        }
+        for address in ["1.1.1.1", "11.0.0.1", "100.128.0.1", "169.253.1.1", "172.32.0.1", "192.0.1.1", "198.20.0.1", "223.255.255.255"] {
+            assert_eq!(verdict(&rules, address, 443), "outside", "{address}");
+        }
     }
 }

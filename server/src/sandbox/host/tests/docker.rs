@@ -4,24 +4,35 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use super::*;
 
-/// Whether a connection is made, from within, in two seconds.
-async fn reaches(provider: &HostProvider, handle: &Handle, address: &str, port: u16) -> bool {
-    let connect = format!("import socket; socket.create_connection(('{address}', {port}), 2)");
-    run(provider, handle, argv(&["python3", "-c", &connect])).await.0.success()
+/// What becomes of a connection that is tried from within: `connected`, or Python's word for it.
+async fn tried(provider: &HostProvider, handle: &Handle, address: &str, port: u16) -> String {
+    let connect = format!(
+        "import socket\ntry: socket.create_connection(('{address}', {port}), 2); print('connected')\nexcept OSError as error: print(type(error).__name__)"
+    );
+    run(provider, handle, argv(&["python3", "-c", &connect])).await.1.trim().to_owned()
 }
 
-fn engine(arguments: &[&str]) -> String {
+/// Whether a connection is made, from within, in two seconds.
+async fn reaches(provider: &HostProvider, handle: &Handle, address: &str, port: u16) -> bool {
+    tried(provider, handle, address, port).await == "connected"
+}
+
+pub(super) fn ask(arguments: &[&str]) -> std::process::Output {
     let socket = format!("unix://{}", docker().unwrap().display());
-    let output = std::process::Command::new("docker").args(["--host", &socket]).args(arguments).output().unwrap();
+    std::process::Command::new("docker").args(["--host", &socket]).args(arguments).output().unwrap()
+}
+
+pub(super) fn engine(arguments: &[&str]) -> String {
+    let output = ask(arguments);
     assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn name(handle: &Handle) -> String {
+pub(super) fn name(handle: &Handle) -> String {
     format!("alpine-{}", handle.session)
 }
 
-fn worlds() -> Option<World> {
+pub(super) fn worlds() -> Option<World> {
     docker().map(|_| World::new(Mode::Docker))
 }
 
@@ -79,8 +90,11 @@ async fn of_this_host_and_of_its_neighbours_a_session_reaches_nothing() {
     let port = host.local_addr().unwrap().port();
     let gateway = engine(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}", &name(&mine)]);
     let own = engine(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &name(&mine)]);
-    for (address, port) in [(gateway.as_str(), port), (&endpoint.host, endpoint.port), ("169.254.169.254", 80), ("127.0.0.1", port)] {
-        assert!(!reaches(&world.provider, &mine, address, port).await, "{address}:{port}");
+    assert!(std::net::TcpStream::connect((gateway.as_str(), port)).is_ok(), "what is tried answers this host");
+    // Nothing is at the last ones, perhaps: that they are refused, and at once, is the rules' doing.
+    let nobody = ["169.254.169.254", "100.100.100.200", "192.168.255.254"].map(|address| (address, 80));
+    for (address, port) in [(gateway.as_str(), port), (&endpoint.host, endpoint.port)].into_iter().chain(nobody) {
+        assert_eq!(tried(&world.provider, &mine, address, port).await, "ConnectionRefusedError", "{address}:{port}");
     }
     // The try itself succeeds where it may.
     let serves = "python3 -m http.server 8000 --bind 0.0.0.0 & sleep 1; ";
@@ -132,11 +146,15 @@ async fn a_container_that_is_there_is_taken_only_for_the_same_files_of_the_same_
     assert_eq!(world.again().ensure(&spec(handle.session)).await.unwrap(), handle);
     assert_eq!(id(), first, "the very same");
     // Its files are made anew: what it has mounted is none of theirs.
-    fs::remove_dir_all(world.sandbox(&handle).dir).unwrap();
-    let again = world.again();
-    again.ensure(&spec(handle.session)).await.unwrap();
-    assert_ne!(id(), first);
-    assert_eq!(run(&again, &handle, sh("touch here")).await.0, Exit::Code(0));
+    // The second knows the container already, and asks Docker no more.
+    for server in [world.again(), world.provider.clone()] {
+        server.ensure(&spec(handle.session)).await.unwrap();
+        let before = id();
+        fs::remove_dir_all(world.sandbox(&handle).dir).unwrap();
+        server.ensure(&spec(handle.session)).await.unwrap();
+        assert_ne!(id(), before);
+        assert_eq!(run(&server, &handle, sh("touch here")).await.0, Exit::Code(0));
+    }
 
     // A stranger's of the same name is left alone.
     let other = SessionId::generate();
@@ -145,6 +163,69 @@ async fn a_container_that_is_there_is_taken_only_for_the_same_files_of_the_same_
     world.provider.destroy(other, FENCE).await.unwrap();
     assert_eq!(engine(&["inspect", "-f", "{{.Id}}", &stranger]), stranger);
     engine(&["rm", &stranger]);
+}
+
+/// Of this place, of this session's name, and running, with one label that is another's.
+fn impostor(world: &World, handle: &Handle, label: &str) -> String {
+    let labels = engine(&["inspect", "-f", "{{json .Config.Labels}}", &name(handle)]);
+    let mut labels: std::collections::BTreeMap<String, String> = serde_json::from_str(&labels).unwrap();
+    let before = labels.insert(label.to_owned(), "another".to_owned());
+    assert!(before.is_some(), "{label}");
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("--label={name}={value}")).collect();
+    engine(&["rm", "-f", &name(handle)]);
+    let network = format!("--network=alpine-{}", &world.provider.inner.root_id[..8]);
+    let (name, user) = (format!("--name={}", name(handle)), "--user=65534:65534");
+    let mut arguments = vec!["run", "--detach", "--init", &name, user, &network];
+    arguments.extend(labels.iter().map(String::as_str));
+    arguments.extend([IMAGE, "sleep", "infinity"]);
+    engine(&arguments)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_of_another_tenant_session_or_generation_is_replaced_and_never_run_in() {
+    let Some(world) = worlds() else { return };
+    let handle = world.session().await;
+    for label in ["alpine.tenant", "alpine.session", "alpine.generation"] {
+        for by_a_command in [false, true] {
+            let another = impostor(&world, &handle, label);
+            let again = world.again();
+            if !by_a_command {
+                again.ensure(&spec(handle.session)).await.unwrap();
+                assert_ne!(engine(&["inspect", "-f", "{{.Id}}", &name(&handle)]), another, "{label}");
+            }
+            assert_eq!(run(&again, &handle, sh("touch here")).await.0, Exit::Code(0), "{label}");
+            assert!(world.sandbox(&handle).workspace().join("here").exists(), "{label}: it ran elsewhere");
+            assert_eq!(engine(&["ps", "-aq", "--no-trunc", "--filter", &format!("id={another}")]), "", "{label}");
+            fs::remove_file(world.sandbox(&handle).workspace().join("here")).unwrap();
+        }
+    }
+    // Of another place it is not this server's to remove, whatever else it says.
+    let another = impostor(&world, &handle, "alpine.root");
+    let again = world.again();
+    assert!(matches!(again.ensure(&spec(handle.session)).await, Err(ProviderError::Permanent { .. })));
+    again.destroy(handle.session, FENCE).await.unwrap();
+    assert_eq!(engine(&["inspect", "-f", "{{.State.Running}}", &another]), "true");
+    engine(&["rm", "-f", &another]);
+}
+
+/// The fence keeps living workers apart. What a dead one has asked of Docker may yet be done.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_ten_containers_made_at_once_for_one_session_one_is_made_and_taken_by_all() {
+    let Some(world) = worlds() else { return };
+    let handle = world.session().await;
+    let sandbox = world.sandbox(&handle);
+    let meta = sandbox.meta().unwrap();
+    for _ in 0..3 {
+        engine(&["rm", "-f", &name(&handle)]);
+        let providers: Vec<HostProvider> = (0..10).map(|_| world.again()).collect();
+        std::thread::scope(|scope| {
+            for provider in &providers {
+                scope.spawn(|| provider.inner.walls.raise(walls::Place { sandbox: &sandbox, meta: &meta }).unwrap());
+            }
+        });
+        assert_eq!(engine(&["ps", "-q", "--filter", &format!("name={}", name(&handle))]).lines().count(), 1);
+        assert_eq!(run(&providers[0], &handle, sh("touch here")).await.0, Exit::Code(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

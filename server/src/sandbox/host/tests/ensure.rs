@@ -39,40 +39,50 @@ async fn thirty_sessions_at_once_get_distinct_users_and_ports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_session_ensured_by_ten_at_once_has_one_slot() {
-    let world = World::new(Mode::Plain);
-    let session = SessionId::generate();
-    let made: Vec<_> = (0..10)
-        .map(|_| {
-            let provider = world.again();
-            tokio::spawn(async move { provider.ensure(&spec(session)).await.unwrap() })
-        })
-        .collect();
-    for handle in made {
-        handle.await.unwrap();
+async fn one_session_ensured_by_ten_at_once_is_one_sandbox() {
+    for mode in modes() {
+        let world = World::new(mode);
+        let session = SessionId::generate();
+        let made: Vec<_> = (0..10)
+            .map(|_| {
+                let provider = world.again();
+                tokio::spawn(async move { provider.ensure(&spec(session)).await.unwrap() })
+            })
+            .collect();
+        let mut handles = Vec::new();
+        for handle in made {
+            handles.push(handle.await.unwrap());
+        }
+        handles.dedup();
+        assert_eq!(handles.len(), 1, "{mode:?}: {handles:?}");
+        assert_eq!(world.provider.inner.slots.sessions().unwrap(), [session], "{mode:?}");
+        assert_eq!(world.provider.list().await.unwrap().len(), 1, "{mode:?}");
+        assert_eq!(world.sh(&handles[0], "touch here").await.0, Exit::Code(0), "{mode:?}");
     }
-    assert_eq!(world.provider.inner.slots.sessions().unwrap(), [session]);
 }
 
 #[tokio::test]
 async fn an_interrupted_ensure_is_seen_completed_and_removed() {
-    let world = World::new(Mode::Bubblewrap);
-    let session = SessionId::generate();
-    // The slot was taken, and nothing else done.
-    world.provider.inner.slots.reserve(&Label::of(&spec(session)), |_| true).unwrap();
-    assert_eq!(world.provider.inspect(session).await.unwrap(), Status::Idle);
-    let listed = world.provider.list().await.unwrap();
-    assert_eq!((listed[0].session, listed[0].tenant.as_str(), listed[0].fence), (session, "team", 7));
-    // Or the directory too, but not what says whose it is.
-    fs::create_dir(Sandbox::of(&world.provider.inner.root, session).dir).unwrap();
-    let handle = world.provider.ensure(&spec(session)).await.unwrap();
-    assert_eq!(world.sh(&handle, "touch here").await.0, Exit::Code(0));
+    for mode in modes() {
+        let world = World::new(mode);
+        let session = SessionId::generate();
+        // The slot was taken, and nothing else done.
+        world.provider.inner.slots.reserve(&Label::of(&spec(session)), |_| true).unwrap();
+        assert_eq!(world.provider.inspect(session).await.unwrap(), Status::Idle, "{mode:?}");
+        let listed = world.provider.list().await.unwrap();
+        assert_eq!((listed[0].session, listed[0].tenant.as_str(), listed[0].fence), (session, "team", 7), "{mode:?}");
+        // Or the directory too, but not what says whose it is.
+        fs::create_dir(Sandbox::of(&world.provider.inner.root, session).dir).unwrap();
+        let handle = world.provider.ensure(&spec(session)).await.unwrap();
+        assert_eq!(world.sh(&handle, "touch here").await.0, Exit::Code(0), "{mode:?}");
 
-    let orphan = SessionId::generate();
-    fs::create_dir(Sandbox::of(&world.provider.inner.root, orphan).dir).unwrap();
-    assert!(world.provider.list().await.unwrap().iter().any(|listed| listed.session == orphan && listed.fence == 0));
-    world.provider.destroy(orphan, FENCE).await.unwrap();
-    assert_eq!(world.provider.inspect(orphan).await.unwrap(), Status::Absent);
+        let orphan = SessionId::generate();
+        fs::create_dir(Sandbox::of(&world.provider.inner.root, orphan).dir).unwrap();
+        let listed = world.provider.list().await.unwrap();
+        assert!(listed.iter().any(|listed| listed.session == orphan && listed.fence == 0), "{mode:?}: {listed:?}");
+        world.provider.destroy(orphan, FENCE).await.unwrap();
+        assert_eq!(world.provider.inspect(orphan).await.unwrap(), Status::Absent, "{mode:?}");
+    }
 }
 
 #[tokio::test]

@@ -95,6 +95,9 @@ tries = {
     "the host's cgroups": lambda: os.readlink("/proc/self/ns/cgroup") == there["cgroups"],
     "/sys": lambda: bool(os.listdir("/sys")),
     "docker": lambda: os.path.exists("/var/run/docker.sock") or os.path.exists("/run/docker.sock"),
+    # Where the tests' Docker really is. Its mode alone would keep a session out of it.
+    "docker's socket": lambda: there["docker"] is not None and connect(there["docker"]),
+    "docker's socket in sight": lambda: there["docker"] is not None and os.path.exists(there["docker"]),
     "dbus": lambda: os.path.exists("/run/dbus") or os.path.exists("/var/run/dbus"),
     "/etc/shadow": lambda: os.path.exists("/etc/shadow"),
     "a write to /usr": lambda: write("/usr/bin/env"),

@@ -17,16 +17,23 @@ fn assert_fenced<T: std::fmt::Debug>(result: Result<T, ProviderError>) {
     assert!(matches!(result, Err(ProviderError::Fenced)), "{result:?}");
 }
 
+/// Of a race: each takes a second with containers.
+fn rounds(mode: Mode, most: u64) -> u64 {
+    if mode == Mode::Docker { most / 5 } else { most }
+}
+
 #[tokio::test]
 async fn a_create_that_comes_after_the_destroy_makes_nothing() {
-    let world = World::new(Mode::Plain);
-    let session = SessionId::generate();
-    // The `down` overtook the `up` before anything was made.
-    world.provider.destroy(session, 8).await.unwrap();
-    assert_fenced(world.provider.ensure(&at(session, 7)).await);
-    assert_fenced(world.again().ensure(&at(session, 8)).await);
-    assert_eq!(world.provider.inspect(session).await.unwrap(), Status::Absent);
-    assert_eq!(world.provider.list().await.unwrap(), []);
+    for mode in modes() {
+        let world = World::new(mode);
+        let session = SessionId::generate();
+        // The `down` overtook the `up` before anything was made.
+        world.provider.destroy(session, 8).await.unwrap();
+        assert_fenced(world.provider.ensure(&at(session, 7)).await);
+        assert_fenced(world.again().ensure(&at(session, 8)).await);
+        assert_eq!(world.provider.inspect(session).await.unwrap(), Status::Absent, "{mode:?}");
+        assert_eq!(world.provider.list().await.unwrap(), [], "{mode:?}");
+    }
 }
 
 #[tokio::test]
@@ -70,46 +77,50 @@ async fn a_lower_fence_is_refused_whatever_it_wants_and_an_equal_one_goes_on() {
 /// The older worker is anywhere between its first look at the fence and the start of its command.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_command_begins_after_a_newer_workers() {
-    let world = World::new(Mode::Plain);
-    let handle = world.provider.ensure(&at(SessionId::generate(), 1)).await.unwrap();
-    for round in 1..=40_u64 {
-        let fence = i64::try_from(round * 2).unwrap();
-        let (older, newer) = (world.again(), world.again());
-        let (one, two) = (handle.clone(), handle.clone());
-        let older = tokio::spawn(async move { exec(&older, &one, fence, &format!("echo {fence} >> log")).await });
-        tokio::time::sleep(Duration::from_millis(round % 10)).await;
-        let ended = exec(&newer, &two, fence + 1, &format!("echo {} >> log; sleep 0.1", fence + 1)).await.unwrap();
-        assert_eq!(ended, Exit::Code(0), "the newer worker's command is not ended by the older's beginning");
-        drop(older.await.unwrap());
+    for mode in modes() {
+        let world = World::new(mode);
+        let handle = world.provider.ensure(&at(SessionId::generate(), 1)).await.unwrap();
+        for round in 1..=rounds(mode, 40) {
+            let fence = i64::try_from(round * 2).unwrap();
+            let (older, newer) = (world.again(), world.again());
+            let (one, two) = (handle.clone(), handle.clone());
+            let older = tokio::spawn(async move { exec(&older, &one, fence, &format!("echo {fence} >> log")).await });
+            tokio::time::sleep(Duration::from_millis(round % 10)).await;
+            let ended = exec(&newer, &two, fence + 1, &format!("echo {} >> log; sleep 0.1", fence + 1)).await.unwrap();
+            assert_eq!(ended, Exit::Code(0), "the newer worker's command is not ended by the older's beginning");
+            drop(older.await.unwrap());
+        }
+        let log = fs::read_to_string(world.sandbox(&handle).workspace().join("log")).unwrap();
+        let fences: Vec<i64> = log.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(fences.is_sorted(), "{mode:?}: {fences:?}");
     }
-    let log = fs::read_to_string(world.sandbox(&handle).workspace().join("log")).unwrap();
-    let fences: Vec<i64> = log.lines().map(|line| line.parse().unwrap()).collect();
-    assert!(fences.is_sorted(), "{fences:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_create_and_the_destroy_that_overtakes_it_never_leave_anything() {
-    let world = World::new(Mode::Plain);
-    for round in 0..20_u64 {
-        let session = SessionId::generate();
-        let late: Vec<_> = (0..4)
-            .map(|turn| {
-                let provider = world.again();
-                tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis((round + turn) % 5)).await;
-                    match provider.ensure(&at(session, 7)).await {
-                        Ok(_) | Err(ProviderError::Fenced) => {}
-                        Err(error) => panic!("{error:?}"),
-                    }
+    for mode in modes() {
+        let world = World::new(mode);
+        for round in 0..rounds(mode, 20) {
+            let session = SessionId::generate();
+            let late: Vec<_> = (0..4)
+                .map(|turn| {
+                    let provider = world.again();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis((round + turn) % 5)).await;
+                        match provider.ensure(&at(session, 7)).await {
+                            Ok(_) | Err(ProviderError::Fenced) => {}
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    })
                 })
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(round % 4)).await;
-        world.provider.destroy(session, 8).await.unwrap();
-        for one in late {
-            one.await.unwrap();
+                .collect();
+            tokio::time::sleep(Duration::from_millis(round % 4)).await;
+            world.provider.destroy(session, 8).await.unwrap();
+            for one in late {
+                one.await.unwrap();
+            }
+            assert_eq!(world.provider.inspect(session).await.unwrap(), Status::Absent, "{mode:?}, round {round}");
         }
-        assert_eq!(world.provider.inspect(session).await.unwrap(), Status::Absent, "round {round}");
     }
 }
 

@@ -41,6 +41,7 @@ impl Target {
             "secret": SECRET,
             "socket": self.dir.path().join(".s.PGSQL.5432"),
             "shm": self.shm,
+            "docker": docker(),
             "other": world.sandbox(other).workspace().join("file"),
             "other_pid": others.last().unwrap().id.pid,
             "meta": world.sandbox(mine).dir.join("meta.json"),
@@ -96,6 +97,10 @@ async fn nothing_of_the_host_or_of_another_session_can_be_reached() {
             "shared memory",
             "no filter",
         ] {
+            assert!(outside.iter().any(|reached| reached == name), "the try at {name} fails outside too: {outside:?}");
+        }
+        // Docker's socket, where there is one.
+        for name in docker().map(|_| ["docker's socket", "docker's socket in sight"]).into_iter().flatten() {
             assert!(outside.iter().any(|reached| reached == name), "the try at {name} fails outside too: {outside:?}");
         }
         assert!(outside.len() >= 25, "{} tries succeed outside: {outside:?}", outside.len());

@@ -5,6 +5,7 @@ mod ensure;
 mod exec;
 mod fences;
 mod hostile;
+mod images;
 mod isolation;
 mod limits;
 mod restart;
