@@ -53,9 +53,6 @@ step "Tests"
 # The committed .sqlx/ is what counts, whatever database the caller's shell names.
 unset DATABASE_URL
 export SQLX_OFFLINE=true
-# They wait more than they compute.
-cores=$(nproc)
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((cores < 4 ? 4 : cores))}
 selection=(--workspace)
 for argument in "$@"; do
   case $argument in

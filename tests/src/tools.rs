@@ -17,6 +17,13 @@ pub fn fetched(name: &str) -> PathBuf {
     dir
 }
 
+/// Whether there is a Docker of the tests' own; CI has promised one.
+pub fn has_docker() -> bool {
+    let has = switch("ALPINE_TEST_DOCKER").is_some();
+    assert!(has || switch("CI").is_none(), "CI has Docker");
+    has
+}
+
 /// A setting of the harness's own, if it is not empty.
 #[expect(clippy::disallowed_methods, reason = "the harness's own switches")]
 pub fn switch(name: &str) -> Option<String> {

@@ -120,12 +120,13 @@ impl Place {
                 .into_iter()
                 .find(|(_, pid, _)| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x0061\0"))
         };
-        loop {
+        for _ in 0..2000 {
             if let Some((_, pid, _)) = second() {
                 return Undo::Process(pid);
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        panic!("the second one does not begin");
     }
 }
 
@@ -182,8 +183,7 @@ async fn each_is_caught(mutants: &[Mutant], (world, connection, place): &mut (Wo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_that_is_left_unknown_or_too_much_is_seen() {
-    if tools::switch("ALPINE_TEST_DOCKER").is_none() {
-        assert!(tools::switch("CI").is_none(), "CI has Docker");
+    if !tools::has_docker() {
         return;
     }
     let world = World::of_provider("docker", &[]).await;

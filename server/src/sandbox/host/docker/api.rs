@@ -77,6 +77,11 @@ impl Call {
         self.status() == Some(409)
     }
 
+    /// Docker does not do that: a network whose bridge another one has, say.
+    pub fn is_forbidden(&self) -> bool {
+        self.status() == Some(403)
+    }
+
     /// There is none, or it does not run.
     pub fn is_of_none(&self) -> bool {
         self.is_absent() || self.is_conflict()

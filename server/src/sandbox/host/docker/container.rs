@@ -275,21 +275,27 @@ impl Containers {
 
     /// One for all sessions of this place, in which none reaches another.
     pub fn make_network(&self) -> Result<(), ProviderError> {
-        if self.has_network()? {
-            return Ok(());
+        let deadline = Instant::now() + READY;
+        while !self.has_network()? {
+            match self.call("making the sessions' network", self.api.create_network(self.network_body())) {
+                // Another server of this place is making it, or takes back what collided with a third one's.
+                Err(error) if (error.is_forbidden() || error.is_conflict()) && Instant::now() < deadline => thread::sleep(PAUSE * 10),
+                made => drop(made?),
+            }
         }
+        Ok(())
+    }
+
+    fn network_body(&self) -> NetworkCreateRequest {
         let options = [(CLOSED, "false".to_owned()), ("com.docker.network.bridge.name", bridge(&self.network))];
-        let request = NetworkCreateRequest {
+        NetworkCreateRequest {
             name: self.network.clone(),
             driver: Some("bridge".to_owned()),
             enable_ipv6: Some(false),
             options: Some(options.map(|(name, value)| (name.to_owned(), value)).into()),
             labels: Some(HashMap::from([(ROOT.to_owned(), self.root_id.clone())])),
             ..NetworkCreateRequest::default()
-        };
-        let made = self.call("making the sessions' network", self.api.create_network(request));
-        // Another server of this place may have been quicker.
-        if made.is_err() && self.has_network()? { Ok(()) } else { Ok(made.map(drop)?) }
+        }
     }
 
     fn has_network(&self) -> Result<bool, ProviderError> {
