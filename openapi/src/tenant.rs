@@ -40,6 +40,8 @@ quotas! {
     max_memory_mb: [minimum = 0],
     /// CPUs likewise, in thousandths.
     max_cpu_millis: [minimum = 0],
+    /// Disk likewise, in MB.
+    max_disk_mb: [minimum = 0],
     /// The longest that a session may be ready, beside what its class and the server say.
     max_lifetime_seconds: [minimum = 60, maximum = 31_536_000],
     /// The longest that it may be ready without a use, likewise.
@@ -63,6 +65,10 @@ pub struct TenantUsage {
     #[serde(default)]
     #[schema(minimum = 0)]
     pub cpu_millis: i64,
+    /// Disk likewise, in MB.
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub disk_mb: i64,
 }
 
 /// A tenant.
@@ -125,6 +131,9 @@ pub struct UpdateTenant {
     #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i32>, minimum = 0, required = false)]
     pub max_cpu_millis: Option<Option<i32>>,
+    #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 0, required = false)]
+    pub max_disk_mb: Option<Option<i32>>,
     #[serde(default, deserialize_with = "stated", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i32>, minimum = 60, maximum = 31_536_000, required = false)]
     pub max_lifetime_seconds: Option<Option<i32>>,

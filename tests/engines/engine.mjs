@@ -139,7 +139,7 @@ async function work(engine) {
   await worker.stop();
   // The last one's own end may still be on its way.
   let left = await engine.left();
-  for (let tries = 0; left !== 0 && tries < 100; tries += 1) {
+  for (let tries = 0; left !== 0 && tries < 1500; tries += 1) {
     await sleep(20);
     left = await engine.left();
   }

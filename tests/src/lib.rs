@@ -41,7 +41,7 @@ pub mod wait;
 pub mod world;
 
 pub use cli::Answer;
-pub use wait::until;
+pub use wait::{alone, until};
 pub use world::World;
 
 /// A served program that is there at once and needs nothing.

@@ -227,11 +227,11 @@ async fn that_a_token_was_used_is_noted_once_a_minute() {
     let first = used().await.expect("noted");
     token.api(&world).get("/v1/sessions").await.expect(200);
     assert_eq!(used().await.unwrap(), first);
-    world.db.execute("UPDATE access_tokens SET last_used_at = last_used_at - interval '59 seconds'").await;
+    world.db.execute("UPDATE access_tokens SET last_used_at = last_used_at - interval '30 seconds'").await;
     let earlier = used().await.unwrap();
     token.api(&world).get("/v1/sessions").await.expect(200);
     assert_eq!(used().await.unwrap(), earlier, "the minute is not over");
-    world.db.execute("UPDATE access_tokens SET last_used_at = last_used_at - interval '2 seconds'").await;
+    world.db.execute("UPDATE access_tokens SET last_used_at = last_used_at - interval '31 seconds'").await;
     token.api(&world).get("/v1/sessions").await.expect(200);
     assert!(used().await.unwrap() > first, "the minute is over");
 }

@@ -125,6 +125,7 @@ async fn quotas_count_the_sizes_of_classes_exactly_however_many_ask_at_once() {
     for (quota, most, fit, cause) in [
         ("max_memory_mb", 3100, 3, "the tenant has 3072 of 3100 MB of memory, and this session would take 1024"),
         ("max_cpu_millis", 1000, 2, "the tenant has 1000 of 1000 thousandths of a CPU, and this session would take 500"),
+        ("max_disk_mb", 200, 4, "the tenant has 192 of 200 MB of disk, and this session would take 48"),
     ] {
         let body = json!({ "tenant_id": quota, "quotas": { quota: most } });
         olga.send(Method::POST, "/v1/tenants", &body).await.expect(201);
@@ -147,7 +148,9 @@ async fn quotas_count_the_sizes_of_classes_exactly_however_many_ask_at_once() {
         }
         assert_eq!(accepted, fit, "{quota}");
         let tenant = olga.get(&format!("/v1/tenants/{quota}")).await.expect(200).clone();
-        assert_eq!((&tenant["usage"]["memory_mb"], &tenant["usage"]["cpu_millis"]), (&json!(fit * 1024), &json!(fit * 500)));
+        let sizes =
+            json!({ "active_sessions": fit, "operations": fit, "memory_mb": fit * 1024, "cpu_millis": fit * 500, "disk_mb": fit * 48 });
+        assert_eq!(tenant["usage"], sizes);
         let listed = olga.get("/v1/tenants").await.expect(200)["tenants"].clone();
         assert!(listed.as_array().unwrap().contains(&tenant), "{listed}");
         // The operators' to change, and at once.

@@ -20,6 +20,8 @@ use reqwest::Method;
 use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Other tests' databases are in the same cluster.
+const SERVERS: &str = "pg_stat_activity WHERE datname = current_database() AND application_name = 'alpine-server'";
 const OPEN: &str = "pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
 
 /// Between two statements a transaction that is at work is idle too, but soon no more.
@@ -103,9 +105,8 @@ async fn ledger_work_that_is_dropped_anywhere_hands_on_no_open_transaction() {
     }
     assert!(dropped > 100 && done > 100, "{dropped} dropped, {done} done");
     // The guard throws away what is torn, and nothing else.
-    let connections = || {
-        db.one::<String>("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE application_name = 'alpine-server'")
-    };
+    let sql = format!("SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM {SERVERS}");
+    let connections = || db.one::<String>(&sql);
     let session = last.unwrap();
     tenant.accept_down(down(session)).await.unwrap();
     let before = connections().await;
@@ -136,7 +137,7 @@ async fn statements_that_are_dropped_anywhere_disturb_nobody_and_nobody_waits_fo
         assert_eq!(db.count(&format!("idempotency_keys WHERE key = 'k{n}' AND operation_id = '{id}'")).await, 1);
     }
     assert!((20..280).contains(&dropped), "{dropped} dropped");
-    let connections = || db.one::<i64>("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'alpine-server'");
+    let connections = || db.count(SERVERS);
     // The database still lists one that was torn until it has noticed that nobody is there.
     until("no more than two connections", Duration::from_secs(10), async || (connections().await <= 2).then_some(())).await;
 
@@ -167,7 +168,7 @@ async fn statements_that_are_dropped_anywhere_disturb_nobody_and_nobody_waits_fo
     until("both connections are kept", Duration::from_secs(10), async || (connections().await == 2).then_some(())).await;
 
     // What rests is looked at before it is used again.
-    db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'alpine-server'").await;
+    db.execute(&format!("SELECT pg_terminate_backend(pid) FROM {SERVERS}")).await;
     tokio::time::sleep(Duration::from_millis(1200)).await;
     for n in 0..4 {
         tenant.accept_up(up(&format!("after{n}"))).await.unwrap();

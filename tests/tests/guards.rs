@@ -115,6 +115,7 @@ const SESSIONS: &[(&str, &str)] = &[
          SELECT tenant_id, gen_random_uuid(), principal_id, repo_url, branch, public, 'requested', operation_id, -1 FROM sessions WHERE session_id = {ready}",
     ),
     ("tenants_size_quotas", "UPDATE tenants SET max_memory_mb = -1"),
+    ("tenants_disk_quota", "UPDATE tenants SET max_disk_mb = -1"),
     ("tenants_bounds", "UPDATE tenants SET max_lifetime_seconds = 59"),
     ("tenants_bounds", "UPDATE tenants SET max_idle_seconds = 59"),
     ("only a session that failed", "DELETE FROM sessions WHERE session_id = {stopped}"),

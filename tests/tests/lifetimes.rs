@@ -37,7 +37,8 @@ async fn a_session_is_stopped_when_its_lifetime_is_over_and_its_record_is_kept()
     let warned = world.status("ann", &session).await.ok();
     assert!(text(&warned, "next_step").contains(&format!("run alpine extend {session}")), "{warned}");
 
-    // Several sweeps have passed by.
+    // Several sweeps pass by.
+    alpine_tests::until("it is told", LIMIT, || async { (world.db.count(told).await > 0).then_some(()) }).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(world.db.count(told).await, 1, "once");
     let events = world.api("ann").get(&format!("/v1/sessions/{session}/events?limit=200")).await;

@@ -50,7 +50,7 @@ async fn each_of_the_four_quotas_is_exact_when_64_ask_at_once_and_names_limit_an
         olga.send(Method::POST, "/v1/tenants", &body).await.expect(201);
         assert_eq!(rush(&world, &tenant).await, (fit, vec![cause.to_owned()]), "{quota}");
         let used = olga.get(&format!("/v1/tenants/{tenant}")).await.expect(200)["usage"].clone();
-        assert_eq!(used, json!({ "active_sessions": fit, "operations": fit, "memory_mb": 0, "cpu_millis": 0 }), "{quota}");
+        assert_eq!(used, json!({ "active_sessions": fit, "operations": fit, "memory_mb": 0, "cpu_millis": 0, "disk_mb": 0 }), "{quota}");
     }
     // Nobody else's quota is touched.
     world.api("ann").up("k", REPO, "main").await.expect(202);
@@ -102,7 +102,7 @@ async fn a_tenant_that_is_seen_for_the_first_time_gets_the_default_quotas_and_ke
     let world = World::with(&settings).await;
     let olga = operator(&world);
     assert_eq!(rush(&world, "acme").await.0, 3);
-    let expected = json!({ "max_active_sessions": 3, "max_active_sessions_per_principal": 2, "max_operations": 9, "max_operations_per_principal": 8, "max_memory_mb": null, "max_cpu_millis": null, "max_lifetime_seconds": null, "max_idle_seconds": null });
+    let expected = json!({ "max_active_sessions": 3, "max_active_sessions_per_principal": 2, "max_operations": 9, "max_operations_per_principal": 8, "max_memory_mb": null, "max_cpu_millis": null, "max_disk_mb": null, "max_lifetime_seconds": null, "max_idle_seconds": null });
     assert_eq!(olga.get("/v1/tenants/acme").await.expect(200)["quotas"], expected);
     // What an operator has set is not set back by the next `up`.
     let change = json!({ "max_active_sessions": 4, "max_active_sessions_per_principal": null });

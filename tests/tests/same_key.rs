@@ -9,19 +9,16 @@ use std::{
 };
 
 use alpine_tests::{
-    REPO, World,
+    REPO, World, alone,
     api::{Api, Reply},
     cli::text,
     sandboxes,
     server::Server,
 };
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::sync::{MutexGuard, Semaphore};
 
 const LIMIT: Duration = Duration::from_secs(180);
 const SETTINGS: &[(&str, &str)] = &[("ALPINE_LEASE_SECONDS", "2"), ("ALPINE_LOG", "error"), ("ALPINE_WORKER_CONCURRENCY", "16")];
-
-/// Each test has the machine to itself: it is the load that they are about.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Three servers on one database, and callers at each of them.
 struct Replicas {
@@ -32,7 +29,7 @@ struct Replicas {
 
 impl Replicas {
     async fn start() -> Self {
-        let alone = ALONE.lock().await;
+        let alone = alone().await;
         let world = World::with(SETTINGS).await;
         let others = vec![world.another_server(&[]).await, world.another_server(&[]).await];
         Self { world, others, _alone: alone }

@@ -12,7 +12,7 @@ use std::{
 
 use alpine_api::SessionId;
 use alpine_tests::{
-    REPO, World,
+    REPO, World, alone,
     api::{Api, send},
     cli::text,
     db::{Db, uuid},
@@ -216,6 +216,7 @@ async fn some(world: &World, server: &Server, session: &str, had: &mut Vec<Messa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_cuts_over_two_replicas_lose_nothing_and_tell_nothing_twice() {
+    let _alone = alone().await;
     let world = World::start().await;
     world.git.with_files("org/slow", &[(".alpine.toml", "install = \"sleep 4\"")]);
     let second = world.another_server(&[]).await;
@@ -265,6 +266,7 @@ fn since(at: &Value) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_elsewhere_sees_at_once_what_a_worker_commits_and_soon_when_hints_are_lost() {
+    let _alone = alone().await;
     let world = World::start().await;
     let second = world.another_server(&[API]).await;
     let (ann, elsewhere) = (world.api("ann"), Api::new(world.pki.client(), second.base(), world.token("dev", "ann", &[])));
@@ -324,6 +326,7 @@ async fn reads(server: &Server) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_waiters_of_one_operation_and_of_fifty_are_told_by_a_few_reads() {
+    let _alone = alone().await;
     let world = World::with(&[API]).await;
     let ann = world.api("ann");
     let mut sessions = Vec::new();
@@ -363,6 +366,7 @@ async fn a_thousand_waiters_of_one_operation_and_of_fifty_are_told_by_a_few_read
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_are_bounded_beat_end_with_their_time_and_with_the_server() {
+    let _alone = alone().await;
     let settings =
         [API, ("ALPINE_MAX_STREAMS_PER_PRINCIPAL", "2"), ("ALPINE_STREAM_HEARTBEAT_SECONDS", "1"), ("ALPINE_STREAM_SECONDS", "4")];
     let mut world = World::with(&settings).await;
@@ -406,7 +410,7 @@ async fn streams_are_bounded_beat_end_with_their_time_and_with_the_server() {
         last
     });
     let (status, took) = world.server.terminate().await;
-    assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
+    assert!(status.success() && took < Duration::from_secs(8), "{status} after {took:?}");
     assert_eq!(end.await.unwrap(), Some(Block::Comment("the server is going".into())));
     world.server.start_again().await;
     happen(&world.db, &session, false).await;
@@ -416,6 +420,7 @@ async fn streams_are_bounded_beat_end_with_their_time_and_with_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_reads_slowly_takes_no_memory_and_has_everything_in_the_end() {
+    let _alone = alone().await;
     const PIECES: i64 = 1000;
     let world = World::with(&[API]).await;
     let ann = world.api("ann");

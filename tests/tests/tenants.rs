@@ -11,7 +11,7 @@ use alpine_tests::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const NO_LIMITS: &str = r#"{"max_active_sessions":null,"max_active_sessions_per_principal":null,"max_operations":null,"max_operations_per_principal":null,"max_memory_mb":null,"max_cpu_millis":null,"max_lifetime_seconds":null,"max_idle_seconds":null}"#;
+const NO_LIMITS: &str = r#"{"max_active_sessions":null,"max_active_sessions_per_principal":null,"max_operations":null,"max_operations_per_principal":null,"max_memory_mb":null,"max_cpu_millis":null,"max_disk_mb":null,"max_lifetime_seconds":null,"max_idle_seconds":null}"#;
 
 async fn world() -> World {
     World::with(&[("ALPINE_ROLE", "api")]).await
@@ -53,7 +53,7 @@ async fn an_operator_makes_tenants_and_sets_their_limits_which_is_on_record_in_t
     let acme = made.expect(201).clone();
     assert_eq!(
         (text(&acme, "tenant_id"), &acme["usage"]),
-        ("acme".into(), &json!({ "active_sessions": 0, "operations": 0, "memory_mb": 0, "cpu_millis": 0 }))
+        ("acme".into(), &json!({ "active_sessions": 0, "operations": 0, "memory_mb": 0, "cpu_millis": 0, "disk_mb": 0 }))
     );
     assert_eq!(create(&olga, "acme", json!({ "max_active_sessions": 5 })).await.expect(200), &acme, "the same again is the same");
     let other = create(&olga, "acme", json!({ "max_active_sessions": 6 })).await;
@@ -66,7 +66,11 @@ async fn an_operator_makes_tenants_and_sets_their_limits_which_is_on_record_in_t
     assert_eq!(patch(&olga, "acme", json!({})).await.expect(200)["quotas"], now);
     world.api_of("acme", "ann", &[]).up("k", REPO, "main").await.expect(202);
     let seen = olga.get("/v1/tenants/acme").await.expect(200).clone();
-    assert_eq!(seen["usage"], json!({ "active_sessions": 1, "operations": 1, "memory_mb": 0, "cpu_millis": 0 }), "counted, not kept");
+    assert_eq!(
+        seen["usage"],
+        json!({ "active_sessions": 1, "operations": 1, "memory_mb": 0, "cpu_millis": 0, "disk_mb": 0 }),
+        "counted, not kept"
+    );
     assert_eq!(patch(&olga, "nobody", json!({})).await.expect(404)["error_code"], "ERR_NOT_FOUND");
     assert_eq!(olga.get("/v1/tenants/nobody").await.expect(404)["error_code"], "ERR_NOT_FOUND");
     let expected = [
@@ -170,7 +174,7 @@ async fn an_admin_shares_out_what_the_tenant_has_and_takes_no_more() {
     let quotas = operator(&world).get("/v1/tenants/acme").await.expect(200)["quotas"].clone();
     let expected = json!({
         "max_active_sessions": 5, "max_active_sessions_per_principal": 2, "max_operations": null, "max_operations_per_principal": 1,
-        "max_memory_mb": null, "max_cpu_millis": null, "max_lifetime_seconds": null, "max_idle_seconds": null,
+        "max_memory_mb": null, "max_cpu_millis": null, "max_disk_mb": null, "max_lifetime_seconds": null, "max_idle_seconds": null,
     });
     assert_eq!(quotas, expected);
     let expected = [

@@ -45,7 +45,11 @@ async fn a_down_through_one_server_is_heard_by_who_waits_at_the_other() {
 
 /// Six slow `up`s that `world.server` has all begun to install.
 async fn six_in_progress(world: &World) -> Vec<String> {
-    world.git.with_files("org/slow", &[(".alpine.toml", SLOW)]);
+    six_that_install(world, SLOW).await
+}
+
+async fn six_that_install(world: &World, install: &str) -> Vec<String> {
+    world.git.with_files("org/slow", &[(".alpine.toml", install)]);
     let api = world.api("ann");
     let mut sessions = Vec::new();
     for n in 0..6 {
@@ -91,7 +95,8 @@ async fn what_a_killed_server_was_doing_is_adopted_within_its_lease_and_five_sec
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_was_doing_when_it_was_told_to_stop_is_handed_over_at_once() {
     let mut world = World::with(&[("ALPINE_LEASE_SECONDS", "600"), ("ALPINE_HAND_OVER_SECONDS", "1")]).await;
-    let sessions = six_in_progress(&world).await;
+    // None of them is done before another server is there to go on with it.
+    let sessions = six_that_install(&world, "install = \"sleep 12; echo done >> installed\"").await;
     let owner: String = world.db.one("SELECT min(owner) FROM leases").await;
     let second = world.another_server(&[]).await;
     let (status, _) = world.server.terminate().await;

@@ -41,7 +41,7 @@ pub fn may_see(by: &Principal, tenant: &TenantId) -> Result<(), Fault> {
 
 /// Admins share out what their tenant has; how much that is, operators say.
 pub fn may_change(by: &Principal, tenant: &TenantId, change: &UpdateTenant) -> Result<(), Fault> {
-    let whole = [change.max_active_sessions, change.max_operations, change.max_memory_mb, change.max_cpu_millis];
+    let whole = [change.max_active_sessions, change.max_operations, change.max_memory_mb, change.max_cpu_millis, change.max_disk_mb];
     let bounds = [change.max_lifetime_seconds, change.max_idle_seconds];
     let of_the_whole = whole.iter().chain(&bounds).any(Option::is_some);
     match may_see(by, tenant) {
@@ -70,6 +70,7 @@ pub fn changed(now: Quotas, change: &UpdateTenant) -> (Quotas, String) {
         max_operations_per_principal: change.max_operations_per_principal.unwrap_or(now.max_operations_per_principal),
         max_memory_mb: change.max_memory_mb.unwrap_or(now.max_memory_mb),
         max_cpu_millis: change.max_cpu_millis.unwrap_or(now.max_cpu_millis),
+        max_disk_mb: change.max_disk_mb.unwrap_or(now.max_disk_mb),
         max_lifetime_seconds: change.max_lifetime_seconds.unwrap_or(now.max_lifetime_seconds),
         max_idle_seconds: change.max_idle_seconds.unwrap_or(now.max_idle_seconds),
     };
@@ -80,6 +81,7 @@ pub fn changed(now: Quotas, change: &UpdateTenant) -> (Quotas, String) {
         ("max_operations_per_principal", now.max_operations_per_principal, next.max_operations_per_principal),
         ("max_memory_mb", now.max_memory_mb, next.max_memory_mb),
         ("max_cpu_millis", now.max_cpu_millis, next.max_cpu_millis),
+        ("max_disk_mb", now.max_disk_mb, next.max_disk_mb),
         ("max_lifetime_seconds", now.max_lifetime_seconds, next.max_lifetime_seconds),
         ("max_idle_seconds", now.max_idle_seconds, next.max_idle_seconds),
     ]
@@ -130,6 +132,7 @@ mod tests {
             UpdateTenant { max_active_sessions: Some(None), ..share.clone() },
             UpdateTenant { max_memory_mb: Some(None), ..share.clone() },
             UpdateTenant { max_cpu_millis: Some(None), ..share.clone() },
+            UpdateTenant { max_disk_mb: Some(None), ..share.clone() },
             UpdateTenant { max_lifetime_seconds: Some(None), ..share.clone() },
             UpdateTenant { max_idle_seconds: Some(Some(60)), ..share.clone() },
         ] {

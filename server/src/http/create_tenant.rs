@@ -40,6 +40,7 @@ pub async fn create_tenant(
         quotas.max_operations_per_principal,
         quotas.max_memory_mb,
         quotas.max_cpu_millis,
+        quotas.max_disk_mb,
     ])?;
     bounds(&state, quotas.max_lifetime_seconds, quotas.max_idle_seconds)?;
     let new = CreateTenant { reason: reason::checked(body.reason)?, ..body };

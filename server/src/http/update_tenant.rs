@@ -29,7 +29,8 @@ pub async fn update_tenant(
 ) -> Result<Json<Tenant>, ApiError> {
     let sessions = [body.max_active_sessions, body.max_active_sessions_per_principal];
     let operations = [body.max_operations, body.max_operations_per_principal];
-    not_negative([sessions, operations, [body.max_memory_mb, body.max_cpu_millis]].as_flattened().iter().copied().map(Option::flatten))?;
+    let sizes = [body.max_memory_mb, body.max_cpu_millis, body.max_disk_mb];
+    not_negative([sessions, operations].as_flattened().iter().chain(&sizes).copied().map(Option::flatten))?;
     bounds(&state, body.max_lifetime_seconds.flatten(), body.max_idle_seconds.flatten())?;
     let change = UpdateTenant { reason: reason::checked(body.reason)?, ..body };
     let ledger = state.ledger.tenant(&tenant);

@@ -60,7 +60,8 @@ impl From<sqlx::Error> for Error {
                         | "operations_tenant_quota"
                         | "operations_principal_quota"
                         | "memory_tenant_quota"
-                        | "cpu_tenant_quota",
+                        | "cpu_tenant_quota"
+                        | "disk_tenant_quota",
                     ) => Fault::QuotaExceeded(database.message().to_owned()).into(),
                     Some("sessions_tenant_fkey") => Fault::TenantUnknown.into(),
                     _ if passing => Self::Unavailable(error),

@@ -20,12 +20,14 @@ struct Row {
     max_operations_per_principal: Option<i32>,
     max_memory_mb: Option<i32>,
     max_cpu_millis: Option<i32>,
+    max_disk_mb: Option<i32>,
     max_lifetime_seconds: Option<i32>,
     max_idle_seconds: Option<i32>,
     active_sessions: i64,
     operations: i64,
     memory_mb: i64,
     cpu_millis: i64,
+    disk_mb: i64,
 }
 
 impl From<Row> for Tenant {
@@ -40,6 +42,7 @@ impl From<Row> for Tenant {
                 max_operations_per_principal: row.max_operations_per_principal,
                 max_memory_mb: row.max_memory_mb,
                 max_cpu_millis: row.max_cpu_millis,
+                max_disk_mb: row.max_disk_mb,
                 max_lifetime_seconds: row.max_lifetime_seconds,
                 max_idle_seconds: row.max_idle_seconds,
             },
@@ -48,6 +51,7 @@ impl From<Row> for Tenant {
                 operations: row.operations,
                 memory_mb: row.memory_mb,
                 cpu_millis: row.cpu_millis,
+                disk_mb: row.disk_mb,
             },
         }
     }
@@ -72,9 +76,10 @@ impl Ledger {
         let rows = sqlx::query_as!(
             Row,
             r#"SELECT tenant_id AS "tenant_id!", created_at AS "created_at!", max_active_sessions, max_active_sessions_per_principal,
-                   max_operations, max_operations_per_principal, max_memory_mb, max_cpu_millis, max_lifetime_seconds, max_idle_seconds,
-                   active_sessions AS "active_sessions!", operations AS "operations!", memory_mb AS "memory_mb!", cpu_millis AS "cpu_millis!"
-               FROM list_tenants_and_bounds($1, $2)"#,
+                   max_operations, max_operations_per_principal, max_memory_mb, max_cpu_millis, max_disk_mb, max_lifetime_seconds,
+                   max_idle_seconds, active_sessions AS "active_sessions!", operations AS "operations!", memory_mb AS "memory_mb!",
+                   cpu_millis AS "cpu_millis!", disk_mb AS "disk_mb!"
+               FROM list_tenants_and_use($1, $2)"#,
             after,
             limit + 1
         )
@@ -107,8 +112,8 @@ impl TenantLedger {
         let quotas = TenantQuotas::from(new.quotas);
         let made = sqlx::query!(
             "INSERT INTO tenants (tenant_id, max_active_sessions, max_active_sessions_per_principal, max_operations,
-                 max_operations_per_principal, max_memory_mb, max_cpu_millis, max_lifetime_seconds, max_idle_seconds)
-             SELECT tenant.id, $2, $3, $4, $5, $6, $7, $8, $9 FROM set_config('alpine.tenant', $1, true) AS tenant (id) ON CONFLICT DO NOTHING",
+                 max_operations_per_principal, max_memory_mb, max_cpu_millis, max_disk_mb, max_lifetime_seconds, max_idle_seconds)
+             SELECT tenant.id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM set_config('alpine.tenant', $1, true) AS tenant (id) ON CONFLICT DO NOTHING",
             target,
             quotas.max_active_sessions,
             quotas.max_active_sessions_per_principal,
@@ -116,6 +121,7 @@ impl TenantLedger {
             quotas.max_operations_per_principal,
             quotas.max_memory_mb,
             quotas.max_cpu_millis,
+            quotas.max_disk_mb,
             quotas.max_lifetime_seconds,
             quotas.max_idle_seconds
         )
@@ -141,8 +147,8 @@ impl TenantLedger {
         let (quotas, said) = changed(self.lock(&mut tx).await?, change);
         sqlx::query!(
             "UPDATE tenants SET max_active_sessions = $2, max_active_sessions_per_principal = $3, max_operations = $4,
-                 max_operations_per_principal = $5, max_memory_mb = $6, max_cpu_millis = $7, max_lifetime_seconds = $8,
-                 max_idle_seconds = $9 WHERE tenant_id = $1",
+                 max_operations_per_principal = $5, max_memory_mb = $6, max_cpu_millis = $7, max_disk_mb = $8,
+                 max_lifetime_seconds = $9, max_idle_seconds = $10 WHERE tenant_id = $1",
             target,
             quotas.max_active_sessions,
             quotas.max_active_sessions_per_principal,
@@ -150,6 +156,7 @@ impl TenantLedger {
             quotas.max_operations_per_principal,
             quotas.max_memory_mb,
             quotas.max_cpu_millis,
+            quotas.max_disk_mb,
             quotas.max_lifetime_seconds,
             quotas.max_idle_seconds
         )
@@ -169,7 +176,8 @@ impl TenantLedger {
             query_as(
                 TenantQuotas,
                 "SELECT max_active_sessions, max_active_sessions_per_principal, max_operations, max_operations_per_principal,
-                     max_memory_mb, max_cpu_millis, max_lifetime_seconds, max_idle_seconds FROM tenants WHERE tenant_id = tenant.id FOR NO KEY UPDATE"
+                     max_memory_mb, max_cpu_millis, max_disk_mb, max_lifetime_seconds, max_idle_seconds
+                 FROM tenants WHERE tenant_id = tenant.id FOR NO KEY UPDATE"
             ),
             self.tenant.as_str()
         )
@@ -183,9 +191,10 @@ impl TenantLedger {
             query_as(
                 Row,
                 r#"SELECT t.tenant_id, t.created_at, t.max_active_sessions, t.max_active_sessions_per_principal, t.max_operations,
-                       t.max_operations_per_principal, t.max_memory_mb, t.max_cpu_millis, t.max_lifetime_seconds, t.max_idle_seconds,
-                       u.active_sessions AS "active_sessions!", u.operations AS "operations!", z.memory_mb AS "memory_mb!", z.cpu_millis AS "cpu_millis!"
-                   FROM tenants t, tenant_usage(t.tenant_id) AS u, tenant_sizes(t.tenant_id) AS z WHERE t.tenant_id = tenant.id"#
+                       t.max_operations_per_principal, t.max_memory_mb, t.max_cpu_millis, t.max_disk_mb, t.max_lifetime_seconds, t.max_idle_seconds,
+                       u.active_sessions AS "active_sessions!", u.operations AS "operations!", z.memory_mb AS "memory_mb!",
+                       z.cpu_millis AS "cpu_millis!", z.disk_mb AS "disk_mb!"
+                   FROM tenants t, tenant_usage(t.tenant_id) AS u, tenant_sizes_in_use(t.tenant_id) AS z WHERE t.tenant_id = tenant.id"#
             ),
             self.tenant.as_str()
         )

@@ -250,7 +250,7 @@ async fn a_receiver_that_does_not_answer_costs_neither_time_nor_memory() {
         }
     });
     let (took, grown) = (begun.elapsed(), resident().saturating_sub(before));
-    assert!(took < Duration::from_secs(20), "{took:?} for {SPANS} spans");
+    assert!(took < Duration::from_secs(60), "{took:?} for {SPANS} spans");
     // All of them would be 240 MB; a full queue of them is 10.
     assert!(grown < 80 << 20, "{} MB more", grown >> 20);
     let begun = Instant::now();

@@ -260,17 +260,17 @@ pub const ALWAYS: &[Check] = &[
     },
     Check {
         name: "quota_is_kept",
-        sql: "SELECT format('tenant %s has %s active sessions, %s of one principal, %s MB and %s mCPU; it may have %s, %s, %s and %s',
-                  tenant_id, sum(n), max(n), sum(mb), sum(cpu), quota, quota_each, quota_mb, quota_cpu) AS what
+        sql: "SELECT format('tenant %s has %s active sessions, %s of one principal, %s MB, %s mCPU and %s MB of disk; it may have %s, %s,
+                  %s, %s and %s', tenant_id, sum(n), max(n), sum(mb), sum(cpu), sum(disk), quota, quota_each, quota_mb, quota_cpu, quota_disk) AS what
               FROM (
-                  SELECT tenant_id, principal_id, count(*) AS n, sum(memory_mb) AS mb, sum(cpu_millis) AS cpu
+                  SELECT tenant_id, principal_id, count(*) AS n, sum(memory_mb) AS mb, sum(cpu_millis) AS cpu, sum(disk_mb) AS disk
                   FROM sessions WHERE state NOT IN ('stopped', 'failed') GROUP BY tenant_id, principal_id
               ) AS active JOIN (
                   SELECT tenant_id, max_active_sessions AS quota, max_active_sessions_per_principal AS quota_each,
-                      max_memory_mb AS quota_mb, max_cpu_millis AS quota_cpu FROM tenants
+                      max_memory_mb AS quota_mb, max_cpu_millis AS quota_cpu, max_disk_mb AS quota_disk FROM tenants
               ) AS quotas USING (tenant_id)
-              GROUP BY tenant_id, quota, quota_each, quota_mb, quota_cpu
-              HAVING sum(n) > quota OR max(n) > quota_each OR sum(mb) > quota_mb OR sum(cpu) > quota_cpu",
+              GROUP BY tenant_id, quota, quota_each, quota_mb, quota_cpu, quota_disk
+              HAVING sum(n) > quota OR max(n) > quota_each OR sum(mb) > quota_mb OR sum(cpu) > quota_cpu OR sum(disk) > quota_disk",
     },
     Check {
         name: "token_ends_with_its_operation",

@@ -67,7 +67,12 @@ async fn a_hundred_disconnects_leave_no_gap_and_repeat_nothing() {
     let up = world.up("ann", "https://github.com/org/long.git", "main", &["--no-wait"]).run().await.ok();
     let session = text(&up, "session_id");
     let line = line(world.server.base()).await;
-    let events = world.alpine("ann").env("ALPINE_SERVER", &line.address).args(&["events", &session, "--follow", "--json"]).spawn();
+    let events = world
+        .alpine("ann")
+        .env("ALPINE_SERVER", &line.address)
+        .args(&["events", &session, "--follow", "--json"])
+        .limit(Duration::from_secs(400))
+        .spawn();
     let cut = || async { (line.cuts.load(Ordering::SeqCst) >= 100).then_some(()) };
     until("a hundred cuts", Duration::from_secs(240), cut).await;
     // The network is no better while it ends.

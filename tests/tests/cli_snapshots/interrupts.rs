@@ -83,7 +83,7 @@ async fn a_watched_list_leaves_its_last_state_on_the_screen() {
     let stop = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         world.down("ann", &session, &[]).await.ok();
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
         interrupt.cancel();
     };
     let (shown, ()) = tokio::join!(alpine, stop);

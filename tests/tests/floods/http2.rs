@@ -74,7 +74,8 @@ async fn streams_that_are_reset_at_once_cost_little() {
         (connections, streams) = (connections + one.0, streams + one.1);
     }
     eprintln!("{streams} streams reset on {connections} connections, as the server closed each for it");
-    assert!(connections > 100, "{connections}: it bears with them");
+    // Of one that bore with them each connection would have reset as many as it had time for.
+    assert!(connections > 8 && streams < 1_000 * connections, "{streams} on {connections}: it bears with them");
     let seen = strain.end("rapid resets").await;
     assert_held(&mut world, &seen);
 }

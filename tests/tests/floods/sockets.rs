@@ -17,6 +17,7 @@ use super::*;
 
 const LORISES: usize = 5000;
 const LASTS: Duration = Duration::from_secs(25);
+const ENOUGH: f64 = 0.95 * LORISES as f64;
 
 /// Half of a handshake, and silence: again and again, as the server closes it.
 async fn never_shakes_hands(raw: Raw, gate: Arc<Semaphore>) {
@@ -65,13 +66,13 @@ async fn five_thousand_slow_connections_are_borne() {
         };
     }
     let (begun, mut most) = (Instant::now(), 0.0_f64);
-    while begun.elapsed() < LASTS {
+    while begun.elapsed() < LASTS || (most < ENOUGH && begun.elapsed() < 4 * LASTS) {
         most = most.max(world.server.metric("alpine_http_connections_open", &[]).await.unwrap());
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let seen = strain.end(&format!("{LORISES} slow connections, {most} open at once")).await;
     lorises.shutdown().await;
-    assert!(most >= 0.95 * 5000.0, "only {most} were open at once");
+    assert!(most >= ENOUGH, "only {most} were open at once");
     assert_held(&mut world, &seen);
     let gone = || async { (world.server.metric("alpine_http_connections_open", &[]).await <= Some(5.0)).then_some(()) };
     alpine_tests::until("what is closed is not counted", Duration::from_secs(20), gone).await;

@@ -101,8 +101,8 @@ async fn who_may_not_use_the_session_gets_no_code_for_it() {
 async fn a_cookie_is_of_one_session_and_one_principal_until_its_end() {
     let stage = Stage::with(&[("ALPINE_APPS_COOKIE_SECONDS", "10")]).await;
     let ann = stage.world.api("ann");
-    let cookie = stage.cookie(&ann).await;
     let other = stage.another("ann").await;
+    let cookie = stage.cookie(&ann).await;
     let elsewhere = stage.ask_host(Method::GET, &host(&other), "/").header("cookie", &cookie);
     send(elsewhere).await.expect(401);
     for forged in [format!("{COOKIE}=x"), format!("{COOKIE}="), format!("{cookie}A"), cookie.replacen('.', "..", 1), cookie.to_uppercase()]

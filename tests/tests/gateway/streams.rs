@@ -141,7 +141,9 @@ async fn a_server_that_goes_ends_what_goes_on_and_answers_what_is_under_way() {
     let answer = events(&stage, "/events").await;
     let slow = stage.as_ann(Method::GET, "/slow");
     let slow = tokio::spawn(async move { send(slow).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let server = &stage.world.server;
+    let three = async || (server.metric("alpine_gateway_requests_open", &[]).await >= Some(3.0)).then_some(());
+    alpine_tests::until("all three are under way", Duration::from_secs(10), three).await;
     let ending = tokio::spawn(async move { to_the_end(answer).await });
     let (status, took) = stage.world.server.terminate().await;
     assert!(status.success() && took < Duration::from_secs(9), "{status} {took:?}");

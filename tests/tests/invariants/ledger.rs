@@ -265,6 +265,13 @@ pub const MUTANTS: &[Mutant] = &[
                FROM sessions WHERE session_id = {installing}",
     },
     Mutant {
+        check: "quota_is_kept",
+        without: "UPDATE tenants SET max_disk_mb = 1000; ALTER TABLE sessions DISABLE TRIGGER sessions_quota",
+        does: "INSERT INTO sessions (tenant_id, session_id, principal_id, repo_url, branch, public, state, operation_id, disk_mb)
+               SELECT tenant_id, gen_random_uuid(), 'eve', repo_url, branch, public, 'requested', operation_id, 1001
+               FROM sessions WHERE session_id = {installing}",
+    },
+    Mutant {
         check: "token_ends_with_its_operation",
         without: "",
         does: "INSERT INTO credentials (tenant_id, credential_id, operation_id, key_id, sealed)

@@ -117,7 +117,7 @@ async fn a_program_serves_a_newer_schema_and_leaves_it_and_refuses_one_of_anothe
     world.server.kill();
     world.server.start_again().await;
     world.ready("ann").await;
-    world.db.execute(&insert("20261127150101")).await;
+    world.db.execute(&insert("20261128090101")).await;
     let output = migrate(&world.db.url, &[]).output().await.unwrap();
     assert!(output.status.success(), "newer than all of this program's: {}", stderr(&output));
     world.db.execute(&insert("20261124999999")).await;

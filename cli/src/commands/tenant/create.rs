@@ -33,6 +33,7 @@ impl Create {
             max_operations_per_principal: given(self.limits.max_operations_per_principal),
             max_memory_mb: given(self.limits.max_memory_mb),
             max_cpu_millis: given(self.limits.max_cpu_millis),
+            max_disk_mb: given(self.limits.max_disk_mb),
             max_lifetime_seconds: bound(self.limits.max_lifetime),
             max_idle_seconds: bound(self.limits.max_idle_timeout),
         };

@@ -95,6 +95,9 @@ struct Limits {
     /// CPUs likewise, in thousandths
     #[arg(long, value_name = "N|none", allow_hyphen_values = true)]
     max_cpu_millis: Option<Limit>,
+    /// Disk likewise, in MB
+    #[arg(long, value_name = "MB|none", allow_hyphen_values = true)]
+    max_disk_mb: Option<Limit>,
     /// The longest lifetime of a session, as in 90m, 8h or 2d
     #[arg(long, value_name = "TIME|none", allow_hyphen_values = true)]
     max_lifetime: Option<Bound>,
@@ -127,6 +130,7 @@ impl Answer for Shown {
             ("  for each principal", Some(most(quotas.max_operations_per_principal))),
             ("memory in MB", sized(usage.memory_mb, quotas.max_memory_mb)),
             ("CPUs in thousandths", sized(usage.cpu_millis, quotas.max_cpu_millis)),
+            ("disk in MB", sized(usage.disk_mb, quotas.max_disk_mb)),
             ("lifetime", longest(quotas.max_lifetime_seconds)),
             ("idle timeout", longest(quotas.max_idle_seconds)),
         ];
@@ -162,7 +166,7 @@ mod tests {
                 max_lifetime_seconds: Some(28_800),
                 ..TenantQuotas::default()
             },
-            usage: TenantUsage { active_sessions: 3, operations: 1, memory_mb: 9216, cpu_millis: 0 },
+            usage: TenantUsage { active_sessions: 3, operations: 1, memory_mb: 9216, cpu_millis: 0, disk_mb: 24_576 },
         }
     }
 

@@ -28,8 +28,9 @@ impl Set {
         let sessions = [limits.max_sessions, limits.max_sessions_per_principal];
         let operations = [limits.max_operations, limits.max_operations_per_principal];
         let bounds = [limits.max_lifetime, limits.max_idle_timeout];
-        let counts = [sessions, operations, [limits.max_memory_mb, limits.max_cpu_millis]];
-        if counts.as_flattened().iter().all(Option::is_none) && bounds.iter().all(Option::is_none) {
+        let sizes = [limits.max_memory_mb, limits.max_cpu_millis, limits.max_disk_mb];
+        let none = [sessions, operations].as_flattened().iter().chain(&sizes).all(Option::is_none);
+        if none && bounds.iter().all(Option::is_none) {
             return Err(CliError::Usage {
                 cause: "a limit is required".to_owned(),
                 next_step: "give at least one, for example --max-sessions 10; run alpine tenant set --help".to_owned(),
@@ -44,6 +45,7 @@ impl Set {
             max_operations_per_principal: stated(limits.max_operations_per_principal),
             max_memory_mb: stated(limits.max_memory_mb),
             max_cpu_millis: stated(limits.max_cpu_millis),
+            max_disk_mb: stated(limits.max_disk_mb),
             max_lifetime_seconds: bound(limits.max_lifetime),
             max_idle_seconds: bound(limits.max_idle_timeout),
             reason: self.reason.clone(),

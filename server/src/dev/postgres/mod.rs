@@ -196,7 +196,7 @@ impl Drop for EmbeddedPostgres {
         }
         signal(self.pid, Signal::QUIT);
         end_guard(self.guard.take());
-        let end = Instant::now() + Duration::from_secs(3);
+        let end = Instant::now() + Duration::from_secs(15);
         while !self.ended() && Instant::now() < end {
             std::thread::sleep(POLL);
         }

@@ -231,7 +231,7 @@ fn class() -> api::Class {
 }
 
 fn tenant() -> api::Tenant {
-    let usage = api::TenantUsage { active_sessions: 12, operations: 1, memory_mb: 49_152, cpu_millis: 24_000 };
+    let usage = api::TenantUsage { active_sessions: 12, operations: 1, memory_mb: 49_152, cpu_millis: 24_000, disk_mb: 245_760 };
     api::Tenant { tenant_id: "acme".into(), created_at: at(0), quotas: quotas(), usage }
 }
 

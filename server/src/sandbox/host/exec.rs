@@ -32,7 +32,7 @@ use crate::sandbox::{Command, Exit, Output, ProviderError};
 
 /// How long output is waited for once the command and its children have ended: only a process that
 /// escaped could still hold the pipe.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The fence under which no earlier command of the session runs any more: under a lower one nothing begins, and under this one each
 /// command has ended before the next. To look for them each time would cost a look at all processes.

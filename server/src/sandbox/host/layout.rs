@@ -230,8 +230,9 @@ fn own(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
 /// All of it or nothing, also after a power cut.
 pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&partial)?;
+    // Of several servers at the same file each writes its own.
+    partial.push(format!(".{}", Uuid::now_v7().simple()));
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&partial)?;
     file.write_all(content)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()?;

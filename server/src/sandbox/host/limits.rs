@@ -256,14 +256,15 @@ impl Watch {
         // Once it can be read: it does not change.
         seen.limits = seen.limits.or_else(|| inner.own_limits(session));
         let limits = seen.limits.unwrap_or(inner.limits);
+        // A look that does not count says nothing, and no lull either.
         let at_limit = match inner.walls.processes_used(session) {
             Some((current, refused)) => {
-                seen.refused.replace(refused).is_some_and(|before| refused > before)
-                    || (limits.processes > 0 && current >= limits.processes)
+                let more = seen.refused.replace(refused).is_some_and(|before| refused > before);
+                Some(more || (limits.processes > 0 && current >= limits.processes))
             }
-            None => counts && limits.processes > 0 && threads_of(inner, session) + SPARE >= limits.processes,
+            None => counts.then(|| limits.processes > 0 && threads_of(inner, session) + SPARE >= limits.processes),
         };
-        let lasted = seen.processes.feel(at_limit, now);
+        let lasted = at_limit.map_or(Duration::ZERO, |at_limit| seen.processes.feel(at_limit, now));
         if lasted >= limits.patience {
             return Some(Excess::Processes(limits.processes, limits.patience));
         }

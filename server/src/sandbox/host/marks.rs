@@ -133,7 +133,7 @@ mod tests {
 
     fn marks(child: &Child) -> io::Result<Marks> {
         let pid = i32::try_from(child.id()).unwrap();
-        Marks::read(&Process::read(pid)?.unwrap(), Instant::now() + Duration::from_secs(5))
+        Marks::read(&Process::read(pid)?.unwrap(), Instant::now() + Duration::from_secs(30))
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_marks_from_one_program_to_the_next() {
         // Each step becomes the next program in the same process.
-        let steps = "set --; i=0; while [ $i -lt 300 ]; do i=$((i+1)); set -- env \"$@\"; done; exec nice -n 19 \"$@\" sleep 30";
+        let steps = "set --; i=0; while [ $i -lt 300 ]; do i=$((i+1)); set -- env \"$@\"; done; exec nice -n 19 \"$@\" sleep 600";
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..4 {

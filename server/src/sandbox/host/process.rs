@@ -30,9 +30,10 @@ impl Started {
         Ok(Process::read(pid)?.map(|process| process.id))
     }
 
-    /// The first process of a container of ours; `None` of anything else.
+    /// The first process of a container of ours; `None` of anything else, and of one on its way out: its network goes with it.
     pub fn find_keeper(pid: i32) -> io::Result<Option<Self>> {
-        Ok(Process::read(pid)?.filter(|process| process.init && process.uid == KEEPER).map(|process| process.id))
+        let is_one = |process: &Process| process.init && process.uid == KEEPER && !process.exiting;
+        Ok(Process::read(pid)?.filter(is_one).map(|process| process.id))
     }
 
     /// What cannot be read (too many open files, say) is not dead for that. What is on its way out is: it runs none of its program
@@ -184,7 +185,12 @@ mod tests {
         fs::copy("/bin/sleep", &named).unwrap();
         let mut child = std::process::Command::new(&named).arg("30").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        assert!(fs::read_to_string(format!("/proc/{pid}/stat")).is_err(), "the name is text");
+        // The kernel names it a moment after it has let go of who began it.
+        let begun = std::time::Instant::now();
+        while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok() {
+            assert!(begun.elapsed().as_secs() < 30, "the name is text");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         assert!(Started::find(pid).unwrap().is_some());
         child.kill().unwrap();
         child.wait().unwrap();

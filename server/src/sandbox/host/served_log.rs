@@ -190,7 +190,8 @@ mod tests {
         writer.write_all(&vec![b'\n'; 11 * 1024 * 1024]).unwrap();
         let writing = std::thread::spawn(move || {
             for n in 0..2_000 {
-                writeln!(writer, "{n}").unwrap();
+                // In one piece: a line may be lost whole.
+                writer.write_all(format!("{n}\n").as_bytes()).unwrap();
                 std::thread::sleep(std::time::Duration::from_micros(20));
             }
         });

@@ -95,29 +95,36 @@ impl Containers {
         }
         let deadline = Instant::now() + READY;
         loop {
+            // Before the look: a start that took long is not lost.
+            let late = Instant::now() > deadline;
             match self.inspect(session)? {
-                None => {
-                    prepare_log(place)?;
-                    let made = self.create(place);
-                    // Another worker's, or an earlier one's: looked at before it is taken for ours.
-                    if made.as_ref().is_err_and(|error| !error.is_conflict()) {
-                        made?;
-                    }
-                }
                 Some(found) if self.ours(&found).is_none() => {
                     return Err(permanent(format!("a container named {} is there that is none of this server's", name(session))));
                 }
+                Some(found)
+                    if is_of(&found, place.meta)
+                        && let Some(known) = Known::of(&found, &self.network) =>
+                {
+                    return self.close(session, known);
+                }
+                _ if late => {
+                    let what = "the session's container does not stay, or the server does not see its processes: it has to be on Docker's own host, in the host's pid namespace";
+                    return Err(ProviderError::Transient { what: what.to_owned(), source: None });
+                }
+                None => {
+                    prepare_log(place)?;
+                    match self.create(place) {
+                        // Another worker's, or an earlier one's: looked at before it is taken for ours, once Docker shows it.
+                        Err(error) if error.is_conflict() => thread::sleep(PAUSE * 4),
+                        made => made?,
+                    }
+                }
                 Some(found) if !is_of(&found, place.meta) => self.remove(session)?,
-                Some(found) => match (Known::of(&found, &self.network), is_running(&found)) {
-                    (Some(known), _) => return self.close(session, known),
-                    (None, false) => self.call("starting the session's container", self.api.start_container(&id(&found), None))?,
-                    // Docker has not taken note of its end yet; or it is not of this host.
-                    (None, true) => thread::sleep(PAUSE * 4),
-                },
-            }
-            if Instant::now() > deadline {
-                let what = "the session's container does not stay, or the server does not see its processes: it has to be on Docker's own host, in the host's pid namespace";
-                return Err(ProviderError::Transient { what: what.to_owned(), source: None });
+                Some(found) if !is_running(&found) => {
+                    self.call("starting the session's container", self.api.start_container(&id(&found), None))?
+                }
+                // Docker has not taken note of its end yet; or it is not of this host.
+                Some(_) => thread::sleep(PAUSE * 4),
             }
         }
     }

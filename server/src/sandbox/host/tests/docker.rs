@@ -97,8 +97,8 @@ async fn of_this_host_and_of_its_neighbours_a_session_reaches_nothing() {
         assert_eq!(tried(&world.provider, &mine, address, port).await, "ConnectionRefusedError", "{address}:{port}");
     }
     // The try itself succeeds where it may.
-    let serves = "python3 -m http.server 8000 --bind 0.0.0.0 & sleep 1; ";
-    let to_itself = format!("{serves} python3 -c \"import socket; socket.create_connection(('{own}', 8000), 2)\"");
+    let serves = "python3 -m http.server 8000 --bind 0.0.0.0 & for i in $(seq 100); do sleep .1; ";
+    let to_itself = format!("{serves} python3 -c \"import socket; socket.create_connection(('{own}', 8000), 2)\" && exit; done; exit 1");
     assert_eq!(world.sh(&mine, &to_itself).await.0, Exit::Code(0));
     let (_, text) =
         world.sh(&mine, "iptables -F OUTPUT; python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)'").await;

@@ -228,7 +228,7 @@ async fn a_served_program_that_memory_ends_has_the_limit_as_its_cause() {
         let eat = "x = bytearray(400 << 20)";
         assert!(refused(&world, &handle, python(eat)).await.contains("the command was killed"), "{mode:?}");
         let gone = async || world.provider.inspect(handle.session).await.unwrap() == Status::Idle;
-        world.provider.serve(&handle, FENCE, sh("sleep 0.5; exit 1")).await.unwrap();
+        world.provider.serve(&handle, FENCE, sh("sleep 3; exit 1")).await.unwrap();
         assert_eq!(world.provider.ended(handle.session).await, None, "{mode:?}: it runs");
         in_time("it has ended", gone).await;
         assert_eq!(world.provider.ended(handle.session).await, None, "{mode:?}: by itself, and what was killed was before it");

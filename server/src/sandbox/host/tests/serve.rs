@@ -89,7 +89,7 @@ async fn a_program_that_ended_is_started_anew_and_leaves_no_zombie() {
     for mode in modes() {
         let world = World::new(mode);
         let handle = world.session().await;
-        world.provider.serve(&handle, FENCE, sh("echo it failed; sleep 0.5; exit 1")).await.unwrap();
+        world.provider.serve(&handle, FENCE, sh("echo it failed; sleep 3; exit 1")).await.unwrap();
         eventually("it has ended", async || world.provider.inspect(handle.session).await.unwrap() == Status::Idle).await;
         assert!(world.provider.served_output(&handle, 100).await.unwrap().contains("it failed"));
         let pid = world.sandbox(&handle).meta().unwrap().served.unwrap().process.pid;
