@@ -112,9 +112,11 @@ async fn relay(client: TcpStream, shared: Arc<Shared>) {
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let link = Link { network: shared.network.subscribe(), mute: Arc::default(), shared };
     tokio::select! {
+        // Looked at first: what is sent after a cut does not pass.
+        biased;
+        _ = cuts.changed() => {}
         _ = link.clone().requests(from_client, to_server) => {}
         _ = link.replies(from_server, to_client) => {}
-        _ = cuts.changed() => {}
     }
 }
 
