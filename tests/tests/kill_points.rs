@@ -2,10 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::{
-    os::unix::process::ExitStatusExt,
-    time::{Duration, Instant},
-};
+use std::{os::unix::process::ExitStatusExt, time::Duration};
 
 use alpine_server::domain::operation::Phase;
 use alpine_tests::{
@@ -45,13 +42,12 @@ async fn a_kill_is_survived(phase: Phase, place: &'static str) {
     let mark = world.workspace(&session).join("mark");
     let marked = std::fs::write(&mark, "").is_ok();
     other.thaw();
-    let awake = Instant::now();
 
     let left = left(phase, place);
     if !left.is_empty() {
+        // From when somebody is there to adopt it; from the death it is measured in two_servers.rs.
         let limit = LEASE + Duration::from_secs(5);
         alpine_tests::until(&format!("{at}: adoption"), limit, || async { (fence(&world).await > fence_then).then_some(()) }).await;
-        assert!(awake.elapsed() < limit, "{at}: adopted after {:?}", awake.elapsed());
     }
     drive.assert_rests(&at, &world, &session).await;
     for each in Phase::ALL {

@@ -32,7 +32,8 @@ async fn list_answers_within_a_second_while_fifty_ups_hang_in_git() {
         assert!(list.as_array().unwrap().iter().all(|session| session["state"] == "provisioning"), "{list}");
     }
     times.sort();
-    assert!(times[2] < Duration::from_secs(1), "{times:?}");
+    // One of them may have met this machine at work.
+    assert!(times[2] < Duration::from_secs(1) && times[4] < Duration::from_secs(5), "{times:?}");
     let begun = Instant::now();
     world.up("bob", REPO, "main", &[]).run().await.ok();
     assert!(begun.elapsed() < Duration::from_secs(60), "others are not disturbed");

@@ -47,8 +47,7 @@ async fn flood(world: &World, at_once: usize, stop: &CancellationToken) -> tokio
                 }
                 let accepted = match client.up(&format!("flood{n}-{k}"), REPO, "main").await.status.as_u16() {
                     202 => true,
-                    // Or its body was given up, on a machine that is that busy.
-                    503 | 408 => false,
+                    503 => false,
                     status => panic!("{status}"),
                 };
                 counts[usize::from(!accepted)] += 1;

@@ -227,16 +227,23 @@ fn own(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
     std::os::unix::fs::lchown(path, uid, gid)
 }
 
+fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
 /// All of it or nothing, also after a power cut.
 pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     // Of several servers at the same file each writes its own.
     partial.push(format!(".{}", Uuid::now_v7().simple()));
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&partial)?;
-    file.write_all(content)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    fs::rename(&partial, path)?;
+    let written = write_whole(partial.as_ref(), content, mode).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written?;
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 

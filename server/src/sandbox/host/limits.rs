@@ -40,6 +40,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const REST: u32 = 3;
 /// At a limit for a moment, then not, then again is still at it.
 const LULL: Duration = Duration::from_secs(2);
+/// Nobody knows what was between two looks that are so far apart.
+const UNSEEN: Duration = Duration::from_secs(6);
 /// Without control groups counting costs more: at every so manieth look.
 const COUNT_EVERY: u64 = 4;
 /// Ticks (hundredths of a second) in the kernel in which a session can have made a number of files worth counting.
@@ -179,7 +181,9 @@ impl Pressure {
     /// For how long it has lasted.
     fn feel(&mut self, pressed: bool, now: Instant) -> Duration {
         if pressed {
-            self.last = Some(now);
+            if self.last.replace(now).is_some_and(|last| now - last > UNSEEN) {
+                self.since = None;
+            }
             return now - *self.since.get_or_insert(now);
         }
         if self.last.is_none_or(|last| now - last > LULL) {
@@ -385,6 +389,8 @@ mod tests {
         assert_eq!(pressure.feel(true, at(15)), Duration::from_millis(1500));
         pressure.feel(false, at(36));
         assert_eq!(pressure.feel(true, at(40)), Duration::ZERO, "it was not at the limit for two seconds");
+        assert_eq!(pressure.feel(true, at(90)), Duration::from_secs(5));
+        assert_eq!(pressure.feel(true, at(151)), Duration::ZERO, "nobody looked for six seconds");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{
 use crate::sandbox::ProviderError;
 
 /// What SIGKILL does not end in this time hangs in the kernel.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 

@@ -42,7 +42,7 @@ use crate::sandbox::{Command, Exit, Output, ProviderError};
 
 const CHUNK: usize = 16 * 1024;
 /// For Docker to begin what it was asked for.
-const BEGINNING: Duration = Duration::from_secs(60);
+const BEGINNING: Duration = Duration::from_secs(10);
 /// For Docker to take note of an end.
 const NOTED: Duration = Duration::from_secs(10);
 /// Where the names are of what may begin. Docker begins what it was asked for whether anybody still waits for it or not, and a command
@@ -250,7 +250,7 @@ impl Program for Served {
     }
 
     fn exit_code(&mut self, _: &str) -> Option<i32> {
-        let deadline = Instant::now() + NOTED;
+        let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             let found = self.runtime.block_on(inspect(&self.api, &self.exec)).ok()?;
             if let (Some(false), Some(code)) = (found.running, found.exit_code) {

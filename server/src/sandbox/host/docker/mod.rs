@@ -11,7 +11,6 @@ mod firewall;
 mod known;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,7 +18,6 @@ use std::{
 use alpine_api::SessionId;
 use bollard::models::{ContainerInspectResponse, SystemInfo, SystemInfoCgroupDriverEnum};
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 pub use self::firewall::Allowed;
 use self::{
@@ -82,10 +80,7 @@ impl Containers {
         // Docker's own would tell a session the names of all others, and ask servers that sessions may not reach.
         let resolv_conf = root.join(RESOLV_CONF);
         let lines: String = firewall.resolvers().iter().map(|resolver| format!("nameserver {resolver}\n")).collect();
-        // Of several servers that start at once each writes its own first.
-        let partial = root.join(format!("{RESOLV_CONF}.{}", Uuid::now_v7().simple()));
-        let written = replace(&partial, lines.as_bytes(), 0o644).and_then(|()| fs::rename(&partial, &resolv_conf));
-        written.map_err(super::io("writing the sessions' resolv.conf"))?;
+        replace(&resolv_conf, lines.as_bytes(), 0o644).map_err(super::io("writing the sessions' resolv.conf"))?;
         let network = format!("alpine-{}", &root_id[..root_id.len().min(8)]);
         let all = settings.limits.of_all(&settings.sizes);
         let containers = Self {

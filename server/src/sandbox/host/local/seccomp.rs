@@ -8,7 +8,6 @@ use std::{
 };
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch};
-use uuid::Uuid;
 
 use super::super::layout::replace;
 
@@ -65,10 +64,7 @@ pub(super) fn prepare(root: &Path) -> io::Result<[PathBuf; 2]> {
     for (path, program) in paths.iter().zip([refused(), absent()]) {
         let bytes = bytes(&program.map_err(io::Error::other)?);
         if fs::read(path).ok().as_ref() != Some(&bytes) {
-            // Servers that start at once must not write into each other's.
-            let own = path.with_extension(Uuid::now_v7().simple().to_string());
-            replace(&own, &bytes, 0o600)?;
-            fs::rename(&own, path)?;
+            replace(path, &bytes, 0o600)?;
         }
     }
     Ok(paths)

@@ -28,7 +28,7 @@ use crate::sandbox::{Exit, Output, ProviderError};
 
 const CHUNK: usize = 16 * 1024;
 /// For bubblewrap to make its namespaces.
-const BEGINNING: Duration = Duration::from_secs(30);
+const BEGINNING: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Running {
@@ -136,7 +136,7 @@ impl Program for Spawned {
         if self.isolates && log.lines().any(|line| line.starts_with("bwrap: ")) {
             return None;
         }
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(1);
         loop {
             match self.child.try_wait() {
                 Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
